@@ -1,0 +1,180 @@
+//! The audit record of a request: one line of JSON, bounded, visible ASCII, no token in it.
+
+use std::collections::HashMap;
+use std::io;
+
+use serde::Serialize;
+
+use crate::effect::Millis;
+use crate::reason::Reason;
+
+/// What is known about a request when it is decided.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Facts {
+    pub server: Option<String>,
+    pub protocol: Option<String>,
+    pub method: Option<String>,
+    pub name: Option<String>,
+    pub rule: Option<String>,
+    pub issuer: Option<String>,
+    pub subject: Option<String>,
+    pub client: Option<String>,
+    /// First 16 hexadecimal digits of the token's SHA-256: to join, never to identify alone.
+    pub token: Option<String>,
+    pub token_id: Option<String>,
+    /// `x-request-id`, as the caller or the proxy claims it.
+    pub claimed_request_id: Option<String>,
+}
+
+/// The record.
+#[derive(Debug, Serialize)]
+pub(crate) struct Audit<'a> {
+    /// Our own random id; also in the answer's `error.data`.
+    pub id: &'a str,
+    pub verdict: &'a str,
+    pub reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    pub mode: &'a str,
+    /// In shadow mode: what enforcement would have answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<Would<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub missing: &'a [String],
+    pub policy: &'a str,
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// Records left out before this one, in the same second and for the same reason.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+}
+
+/// What enforcement would have answered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Would<'a> {
+    pub verdict: &'a str,
+    pub reason: &'a str,
+    pub status: u16,
+}
+
+impl Audit<'_> {
+    /// The JSON text, with everything outside visible ASCII escaped.
+    pub fn to_json(&self) -> String {
+        let mut bytes = Vec::with_capacity(512);
+        let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Ascii);
+        match self.serialize(&mut writer) {
+            Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// A field of a record: at most 256 bytes of what came from outside.
+pub(crate) fn field(text: &str) -> String {
+    const MOST: usize = 256;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let end = (0..=MOST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", text.get(..end).unwrap_or_default())
+}
+
+/// Strangers must not be able to fill the log: ten records a second for each reason before authentication.
+#[derive(Debug, Default)]
+pub(crate) struct Limiter {
+    windows: HashMap<Reason, Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    second: u64,
+    records: u64,
+    suppressed: u64,
+}
+
+impl Limiter {
+    const PER_SECOND: u64 = 10;
+
+    /// `Some` when a record may be written: with the number left out before it.
+    pub fn admit(&mut self, reason: Reason, now: Millis) -> Option<u64> {
+        if !reason.is_before_authentication() {
+            return Some(0);
+        }
+        let window = self.windows.entry(reason).or_default();
+        if window.second != now.0 / 1000 {
+            *window = Window { second: now.0 / 1000, records: 0, suppressed: window.suppressed };
+        }
+        if window.records >= Self::PER_SECOND {
+            window.suppressed += 1;
+            return None;
+        }
+        window.records += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// JSON in visible ASCII: a record is printed raw into access logs, where a line separator or a direction mark would
+/// let a caller forge or hide an entry.
+struct Ascii;
+
+impl serde_json::ser::Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for c in fragment.chars() {
+            if matches!(c, ' '..='~') {
+                writer.write_all(&[c as u8])?;
+            } else {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_of_visible_ascii() {
+        let facts = Facts { name: Some("x\n\u{2028}\u{202e}\"é😀".to_owned()), ..Facts::default() };
+        let audit = Audit {
+            id: "1",
+            verdict: "deny",
+            reason: "denied",
+            status: Some(403),
+            mode: "enforce",
+            would: None,
+            missing: &[],
+            policy: "abc",
+            facts,
+            suppressed: 0,
+        };
+        let json = audit.to_json();
+        assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{json}");
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["name"], "x\n\u{2028}\u{202e}\"é😀");
+    }
+
+    #[test]
+    fn long_fields_are_cut_between_characters() {
+        let cut = field(&"é".repeat(200));
+        assert!(cut.len() <= 259 && cut.ends_with("..."));
+    }
+
+    #[test]
+    fn records_of_strangers_are_limited_and_counted() {
+        let mut limiter = Limiter::default();
+        let admitted = (0..25).filter(|_| limiter.admit(Reason::TokenMissing, Millis(5_000)).is_some()).count();
+        assert_eq!(admitted, 10);
+        assert_eq!(limiter.admit(Reason::TokenExpired, Millis(5_000)), Some(0));
+        assert_eq!(limiter.admit(Reason::TokenMissing, Millis(6_000)), Some(15));
+        assert!((0..50).all(|_| limiter.admit(Reason::Denied, Millis(5_000)) == Some(0)));
+    }
+}

@@ -1,0 +1,320 @@
+//! One request on its way to a decision. A state is named after what it waits for; it is taken out while an input is
+//! handled, and what is left behind refuses.
+
+use crate::audit::{Facts, field};
+use crate::decide::{self, Permit, Verdict};
+use crate::effect::{BodyFault, Millis};
+use crate::http::{Head, Method, RequestHead};
+use crate::jsonrpc::{Frame, NoFrame};
+use crate::keys::{KeyRing, Shared};
+use crate::mcp::{self, Mirror, Operation};
+use crate::policy::{Policy, Server};
+use crate::reason::Reason;
+use crate::response::{Refusal, Response};
+use crate::signatures::Signatures;
+use crate::token::{Cache, CallerToken, Compact, Rejection, Verifier};
+
+/// What all flows of a VM share while one of them handles an input.
+pub(crate) struct World<'g> {
+    pub policy: &'g Policy,
+    pub keys: &'g mut KeyRing,
+    pub cache: &'g mut Cache,
+    pub signatures: &'g dyn Signatures,
+    pub shared: &'g dyn Shared,
+    pub now: Millis,
+    /// May one more request wait for keys?
+    pub may_wait: bool,
+    /// Has the host ever delivered a body?
+    pub body_seen: bool,
+}
+
+/// A request and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub facts: Facts,
+    pub server: Option<usize>,
+    pub unwanted: Vec<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Until the issuer's keys are there.
+    AwaitKeys { token: Compact, leg: Leg, reason: Reason, body_arrived: bool, deadline: Millis },
+    /// Until the body is complete.
+    AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// An input did not fit, or something ended early. Knows only how to refuse.
+    Faulted,
+    // AwaitElevation { .. }: comes with the token service.
+}
+
+/// What the head has already settled about the rest of the request.
+#[derive(Debug)]
+enum Leg {
+    /// GET and DELETE of a legacy session: nothing follows.
+    Stream,
+    /// POST: a body follows, which these checks of the head already refuse, or which must agree with the mirror.
+    Message(Result<Mirror, Reason>),
+}
+
+/// What a flow wants after an input: exactly one thing.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Wait,
+    /// The body arrived while the request waited for something else.
+    ReadBody,
+    Permit(Permit),
+    Refuse(Refusal),
+    Answer(Response, Reason),
+}
+
+impl From<Reason> for Next {
+    fn from(reason: Reason) -> Next {
+        Next::Refuse(reason.into())
+    }
+}
+
+impl Flow {
+    /// Everything that the head alone can settle, strangers above all: no body is read for them.
+    pub fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Flow, Next) {
+        let mut flow = Flow { facts: Facts::default(), server: None, unwanted: Vec::new(), state: State::Faulted };
+        let next = match Head::read(head.headers) {
+            Ok(read) => flow.admit(&read, head, world).unwrap_or_else(Next::from),
+            Err(reason) => reason.into(),
+        };
+        (flow, next)
+    }
+
+    fn admit(&mut self, head: &Head<'_>, host: &RequestHead<'_>, world: &mut World<'_>) -> Result<Next, Reason> {
+        self.facts.claimed_request_id = head.request_id.map(field);
+        let policy = world.policy;
+        if matches!(head.method, Method::Get | Method::Head)
+            && let Some(server) = policy.select_metadata(host.server, head.authority, head.path)
+        {
+            self.facts.server = Some(server.name.to_string());
+            return Ok(Next::Answer(Response::metadata(server, head.method == Method::Head), Reason::Metadata));
+        }
+        let at = policy.select_server(host.server, head.authority, head.path)?;
+        let server = policy.server_at(at).ok_or(Reason::Internal)?;
+        self.server = Some(at);
+        self.facts.server = Some(server.name.to_string());
+        self.facts.protocol = head.protocol_version.map(field);
+        if head.upgrade {
+            return Err(Reason::UpgradeNotAllowed);
+        }
+        if head.method_override {
+            return Err(Reason::MethodOverride);
+        }
+        let mirror = Mirror {
+            version: head.protocol_version.map(str::to_owned),
+            method: head.mcp_method.map(str::to_owned),
+            name: head.mcp_name.map(str::to_owned),
+            session: head.session,
+        };
+        let leg = match head.method {
+            Method::Post => Leg::Message(match message_fault(head, world.policy.limits.request_body) {
+                Some(reason) => Err(reason),
+                None => Ok(mirror),
+            }),
+            // MCP 2026-07-28 has neither.
+            Method::Get | Method::Delete if mirror.is_modern() => return Err(Reason::MethodNotAllowed),
+            Method::Get | Method::Delete if head.has_body(host.end_of_stream) => return Err(Reason::BodyNotAllowed),
+            Method::Get | Method::Delete if !mirror.has_known_version() => return Err(Reason::ProtocolVersion),
+            Method::Get | Method::Delete => Leg::Stream,
+            Method::Head | Method::Other => return Err(Reason::MethodNotAllowed),
+        };
+        if head.has_token_in_query() {
+            return Err(Reason::TokenInQuery);
+        }
+        // MCP, transports: a foreign Origin is refused on every connection.
+        if head.origin.is_some_and(|origin| !server.origins.iter().any(|allowed| allowed == origin)) {
+            return Err(Reason::OriginNotAllowed);
+        }
+        self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
+        let token = Compact::new(head.bearer()?);
+        self.facts.token = Some(crate::hex(token.digest(), 8));
+        let body_arrived = matches!(leg, Leg::Message(_)) && host.end_of_stream;
+        let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
+        Ok(self.authenticate(token, leg, body_arrived, deadline, world))
+    }
+
+    /// The keys may have changed.
+    pub fn keys_changed(&mut self, world: &mut World<'_>) -> Next {
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitKeys { token, leg, body_arrived, deadline, .. } => {
+                self.authenticate(token, leg, body_arrived, deadline, world)
+            }
+            other => {
+                self.state = other;
+                Next::Wait
+            }
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        token: Compact,
+        leg: Leg,
+        body_arrived: bool,
+        deadline: Millis,
+        world: &mut World<'_>,
+    ) -> Next {
+        let Some(server) = self.server.and_then(|at| world.policy.server_at(at)) else {
+            return Reason::Internal.into();
+        };
+        let mut verified = world.verify(&token, server);
+        if matches!(verified, Err(Rejection::Keys { .. })) && world.keys.look(world.shared, world.now) {
+            verified = world.verify(&token, server);
+        }
+        match verified {
+            Ok(caller) => self.authenticated(caller, leg, body_arrived, server, world),
+            Err(Rejection::Final(reason)) => reason.into(),
+            Err(Rejection::Keys { issuer, reason }) => {
+                let coming = world.keys.want(issuer, world.shared, world.now) || reason == Reason::KeysUnavailable;
+                if !coming || !world.may_wait || world.now >= deadline {
+                    return reason.into();
+                }
+                self.state = State::AwaitKeys { token, leg, reason, body_arrived, deadline };
+                Next::Wait
+            }
+        }
+    }
+
+    fn authenticated(
+        &mut self,
+        caller: CallerToken,
+        leg: Leg,
+        body_arrived: bool,
+        server: &Server,
+        world: &World<'_>,
+    ) -> Next {
+        let claims = caller.claims();
+        self.facts.issuer = Some(field(&claims.issuer));
+        self.facts.subject = claims.subject.as_deref().map(field);
+        self.facts.client = claims.client_id.as_deref().map(field);
+        self.facts.token_id = claims.token_id.as_deref().map(field);
+        match leg {
+            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world.now),
+            Leg::Message(Err(reason)) => reason.into(),
+            Leg::Message(Ok(mirror)) => {
+                let deadline = world.now.plus_seconds(world.policy.limits.body_wait);
+                self.state = State::AwaitBody { caller, mirror, deadline };
+                if body_arrived { Next::ReadBody } else { Next::Wait }
+            }
+        }
+    }
+
+    /// The body is complete, or will never be.
+    pub fn body(&mut self, body: Result<&[u8], BodyFault>, world: &World<'_>) -> Next {
+        let body = match body {
+            Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
+            Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
+            Ok(body) if body.len() > world.policy.limits.request_body => return Reason::BodyTooLarge.into(),
+            Ok(body) => body,
+        };
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitBody { caller, mirror, .. } => self.judge(&caller, &mirror, body, world),
+            State::AwaitKeys { token, leg, reason, deadline, body_arrived: false } => {
+                self.state = State::AwaitKeys { token, leg, reason, deadline, body_arrived: true };
+                Next::Wait
+            }
+            State::AwaitKeys { .. } | State::Faulted => Reason::Internal.into(),
+        }
+    }
+
+    fn judge(&mut self, caller: &CallerToken, mirror: &Mirror, body: &[u8], world: &World<'_>) -> Next {
+        let Some(server) = self.server.and_then(|at| world.policy.server_at(at)) else {
+            return Reason::Internal.into();
+        };
+        let modern = mirror.is_modern();
+        let frame = match Frame::read(body) {
+            Ok(frame) => frame,
+            Err(NoFrame { reason, id }) => return Next::Refuse(Refusal { id, modern, ..reason.into() }),
+        };
+        if !frame.method.is_empty() {
+            self.facts.method = Some(field(&frame.method));
+        }
+        self.facts.name = frame.param("name").or_else(|_| frame.param("uri")).ok().flatten().map(field);
+        let operation = match mcp::operation(&frame, mirror) {
+            Ok(operation) => operation,
+            Err(reason) => {
+                let requested = mirror.version.as_deref().map(field);
+                return Next::Refuse(Refusal { id: frame.id.clone(), modern, requested, ..reason.into() });
+            }
+        };
+        self.decide(caller, &operation, server, frame.id.clone(), modern, world.now)
+    }
+
+    fn decide(
+        &mut self,
+        caller: &CallerToken,
+        operation: &Operation<'_>,
+        server: &Server,
+        id: Option<crate::jsonrpc::Id>,
+        modern: bool,
+        now: Millis,
+    ) -> Next {
+        let decision = decide::decide(server, caller, operation, &self.unwanted, now);
+        self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
+        match decision.verdict {
+            Verdict::Permit(_) if *operation == Operation::Dropped => {
+                Next::Answer(Response::accepted(), Reason::Dropped)
+            }
+            Verdict::Permit(permit) => Next::Permit(permit),
+            Verdict::Elevate(never) => match never {},
+            Verdict::Refuse(shortfall) => Next::Refuse(Refusal {
+                id,
+                modern,
+                challenge: shortfall.challenge,
+                missing: shortfall.missing,
+                ..shortfall.reason.into()
+            }),
+        }
+    }
+
+    /// Trailers would reach the upstream unjudged.
+    pub fn trailers(&mut self) -> Next {
+        self.state = State::Faulted;
+        Reason::TrailersNotAllowed.into()
+    }
+
+    /// Time has passed: what should have arrived by now is not waited for any longer.
+    pub fn tick(&mut self, world: &World<'_>) -> Next {
+        match &self.state {
+            State::AwaitKeys { reason, deadline, .. } if world.now >= *deadline => (*reason).into(),
+            State::AwaitBody { deadline, .. } if world.now >= *deadline => {
+                // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
+                let reason = if world.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
+                reason.into()
+            }
+            _ => Next::Wait,
+        }
+    }
+
+    pub fn awaits_keys(&self) -> bool {
+        matches!(self.state, State::AwaitKeys { .. })
+    }
+}
+
+impl World<'_> {
+    fn verify(&mut self, token: &Compact, server: &Server) -> Result<CallerToken, Rejection> {
+        let verifier = Verifier { policy: self.policy, keys: self.keys, signatures: self.signatures, now: self.now };
+        verifier.verify(token, server, self.cache)
+    }
+}
+
+/// What the head says about a body that will not be accepted.
+fn message_fault(head: &Head<'_>, limit: usize) -> Option<Reason> {
+    if !head.is_json() {
+        return Some(Reason::ContentType);
+    }
+    if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Some(Reason::ContentEncoding);
+    }
+    let length = head.content_length.map(str::parse::<usize>);
+    match length {
+        Some(Err(_)) => Some(Reason::BodyTooLarge),
+        Some(Ok(length)) if length > limit => Some(Reason::BodyTooLarge),
+        _ => None,
+    }
+}

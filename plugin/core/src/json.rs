@@ -1,0 +1,294 @@
+//! One strict JSON reader for everything that arrives from outside: frames, tokens, key sets, policies.
+//!
+//! Stricter than RFC 8259 where the RFC leaves room for two readers to disagree: duplicate member names (compared
+//! after unescaping) are refused at every depth, as are byte order marks, trailing bytes, `NaN`, unpaired surrogates,
+//! numbers outside an IEEE double, and nesting beyond [`MAX_DEPTH`].
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// A JSON value that borrows from the text it was read from where no escape forced a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number written without fraction or exponent that fits 64 bits.
+    Integer(i64),
+    /// Any other number.
+    Number(f64),
+    /// A string.
+    Text(Cow<'a, str>),
+    /// An array.
+    List(Vec<Value<'a>>),
+    /// An object, in the order written.
+    Map(Vec<(Cow<'a, str>, Value<'a>)>),
+    /// A value that was checked like any other and then not kept, because the caller did not ask for it.
+    Skipped,
+}
+
+impl<'a> Value<'a> {
+    /// The member of that name, if this is an object that has it.
+    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+        self.members()?.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The members, if this is an object.
+    pub fn members(&self) -> Option<&[(Cow<'a, str>, Value<'a>)]> {
+        match self {
+            Value::Map(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// The string, if this is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Why a text was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An object names a member twice.
+    DuplicateKey,
+    /// The bytes are not UTF-8.
+    NotUtf8,
+    /// Not one JSON value: syntax, byte order mark, trailing bytes, number out of range.
+    Syntax,
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+}
+
+/// Deeper nesting is refused. No MCP message comes near it.
+pub const MAX_DEPTH: usize = 64;
+
+/// Reads `bytes` and keeps everything.
+pub fn read(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    read_some(bytes, &|_, _| true)
+}
+
+/// Reads `bytes` and keeps only what `keep` wants; the rest is checked all the same and becomes [`Value::Skipped`].
+///
+/// `keep` is asked for every member of an object, with the object's depth (the outermost is 0) and the member's name.
+pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
+    let fault = Cell::new(Fault::Syntax);
+    let seed = Seed { depth: 0, kept: true, keep, fault: &fault };
+    let mut source = serde_json::Deserializer::from_str(text);
+    let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
+    source.end().map_err(|_| Fault::Syntax)?;
+    Ok(value)
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'s> {
+    depth: usize,
+    kept: bool,
+    keep: &'s dyn Fn(usize, &str) -> bool,
+    fault: &'s Cell<Fault>,
+}
+
+impl Seed<'_> {
+    fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.refuse(Fault::TooDeep));
+        }
+        Ok(Seed { depth: self.depth + 1, ..self })
+    }
+
+    // serde's error cannot carry our cause, so it travels beside it.
+    fn refuse<E: serde::de::Error>(&self, fault: Fault) -> E {
+        self.fault.set(fault);
+        E::custom("refused")
+    }
+
+    fn keep<'a>(&self, value: impl FnOnce() -> Value<'a>) -> Value<'a> {
+        if self.kept { value() } else { Value::Skipped }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value<'de>, D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Integer(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| i64::try_from(value).map_or(Value::Number(value as f64), Value::Integer)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Number(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Text(Cow::Owned(value.to_owned()))))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(self.keep(|| Value::Text(Cow::Borrowed(value))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
+        let inside = self.inside()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(inside)? {
+            if self.kept {
+                list.push(item);
+            }
+        }
+        Ok(self.keep(|| Value::List(list)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
+        let inside = self.inside()?;
+        let mut names = Names::default();
+        let mut map = Vec::new();
+        while let Some(name) = members.next_key_seed(NameSeed)? {
+            if !names.insert(name.clone()) {
+                return Err(self.refuse(Fault::DuplicateKey));
+            }
+            let kept = self.kept && (self.keep)(self.depth, &name);
+            let value = members.next_value_seed(Seed { kept, ..inside })?;
+            if self.kept {
+                map.push((name, value));
+            }
+        }
+        Ok(self.keep(|| Value::Map(map)))
+    }
+}
+
+struct NameSeed;
+
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Cow<'de, str>, D::Error> {
+        source.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NameSeed {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(value.to_owned()))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(value))
+    }
+}
+
+/// The member names seen in one object. Most objects are small, where a scan beats a set.
+#[derive(Default)]
+struct Names<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    /// False when the name was there already.
+    fn insert(&mut self, name: Cow<'a, str>) -> bool {
+        if self.few.len() < 16 {
+            let new = !self.few.contains(&name);
+            self.few.push(name);
+            return new;
+        }
+        if self.many.is_empty() {
+            self.many.extend(self.few.iter().cloned());
+        }
+        self.many.insert(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Fault {
+        read(text.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_at_any_depth_and_through_escapes() {
+        assert_eq!(fault(r#"{"a":1,"a":1}"#), Fault::DuplicateKey);
+        assert_eq!(fault(r#"{"a":1,"\u0061":1}"#), Fault::DuplicateKey);
+        assert_eq!(fault(r#"[{"x":{"y":[{"a":1,"a":2}]}}]"#), Fault::DuplicateKey);
+        let many: Vec<String> = (0..40).map(|n| format!(r#""k{n}":0"#)).collect();
+        assert!(read(format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
+        assert_eq!(fault(&format!(r#"{{{},"k3":0}}"#, many.join(","))), Fault::DuplicateKey);
+    }
+
+    #[test]
+    fn duplicates_are_refused_in_what_is_not_kept() {
+        let text = br#"{"arguments":{"a":1,"a":2}}"#;
+        assert_eq!(read_some(text, &|_, _| false), Err(Fault::DuplicateKey));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_skipped() {
+        let value = read_some(br#"{"a":{"b":"x"},"c":[1]}"#, &|depth, name| depth == 0 && name == "c").unwrap();
+        assert_eq!(value.get("a"), Some(&Value::Skipped));
+        assert_eq!(value.get("c"), Some(&Value::List(vec![Value::Integer(1)])));
+    }
+
+    #[test]
+    fn what_two_readers_may_read_differently_is_refused() {
+        for text in
+            ["\u{feff}{}", "{} {}", "{}x", "NaN", "[Infinity]", "1e400", r#""\ud800""#, "", "{'a':1}", "[1,]", "01"]
+        {
+            assert_eq!(fault(text), Fault::Syntax, "{text}");
+        }
+        assert_eq!(read(b"\"\xff\""), Err(Fault::NotUtf8));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nest = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(read(nest(MAX_DEPTH).as_bytes()).is_ok());
+        assert_eq!(fault(&nest(MAX_DEPTH + 1)), Fault::TooDeep);
+        assert_eq!(fault(&nest(5000)), Fault::TooDeep);
+    }
+
+    #[test]
+    fn only_whole_numbers_are_integers() {
+        assert_eq!(read(b"7"), Ok(Value::Integer(7)));
+        assert_eq!(read(b"7.0"), Ok(Value::Number(7.0)));
+        assert_eq!(read(b"1e3"), Ok(Value::Number(1000.0)));
+    }
+}

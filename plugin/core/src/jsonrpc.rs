@@ -1,0 +1,191 @@
+//! The JSON-RPC frame: exactly one of request, notification, response, read without any tolerance.
+
+use std::borrow::Cow;
+
+use crate::json::{self, Value};
+use crate::reason::Reason;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    pub kind: Kind,
+    /// Requests and responses have one.
+    pub id: Option<Id>,
+    /// Empty for a response.
+    pub method: Cow<'a, str>,
+    params: Option<Value<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Notification,
+    Response,
+}
+
+/// The `id` of a request (JSON-RPC 2.0, 4; MCP: never null).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub(crate) enum Id {
+    Number(i64),
+    Text(String),
+}
+
+/// Why a body is no frame, and its id where that was read unambiguously.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoFrame {
+    pub reason: Reason,
+    pub id: Option<Id>,
+}
+
+/// The `_meta` member with the revision (MCP 2026-07-28, base protocol).
+pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Names the protocol gives a meaning to. A server that ignores case would read a folded twin as one of these.
+const PROTOCOL_NAMES: [&str; 16] = [
+    "jsonrpc",
+    "id",
+    "method",
+    "params",
+    "result",
+    "error",
+    "name",
+    "uri",
+    "arguments",
+    "_meta",
+    "requestState",
+    "inputResponses",
+    "task",
+    "taskId",
+    "cursor",
+    "ref",
+];
+
+impl<'a> Frame<'a> {
+    pub fn read(body: &'a [u8]) -> Result<Frame<'a>, NoFrame> {
+        let value = json::read_some(body, &wanted).map_err(|fault| NoFrame { reason: reason(fault), id: None })?;
+        let members = match &value {
+            Value::Map(members) => members,
+            Value::List(_) => return Err(NoFrame { reason: Reason::Batch, id: None }),
+            _ => return Err(NoFrame { reason: Reason::FrameShape, id: None }),
+        };
+        // Before the id is believed: a folded twin of `id` makes it ambiguous.
+        if has_folded(&value) {
+            return Err(NoFrame { reason: Reason::FoldedKey, id: None });
+        }
+        let id = match value.get("id") {
+            None => None,
+            Some(id) => Some(Id::read(id).ok_or(NoFrame { reason: Reason::FrameId, id: None })?),
+        };
+        let refuse = |reason| NoFrame { reason, id: id.clone() };
+        if value.get("jsonrpc").and_then(Value::text) != Some("2.0") {
+            return Err(refuse(Reason::FrameShape));
+        }
+        let params = value.get("params");
+        if params.is_some_and(|params| params.members().is_none()) {
+            return Err(refuse(Reason::ParamsInvalid));
+        }
+        let meta = params.and_then(|params| params.get("_meta"));
+        if meta.is_some_and(|meta| meta.members().is_none()) {
+            return Err(refuse(Reason::ParamsInvalid));
+        }
+        if params.is_some_and(has_folded) || meta.is_some_and(|meta| is_folded_member(meta, &[META_VERSION])) {
+            return Err(refuse(Reason::FoldedKey));
+        }
+        let has = |name: &str| members.iter().any(|(member, _)| member == name);
+        let kind = match (value.get("method"), id.is_some(), has("result"), has("error")) {
+            (Some(Value::Text(method)), true, false, false) if !method.starts_with(NOTIFICATION) => Kind::Request,
+            (Some(Value::Text(method)), false, false, false) if method.starts_with(NOTIFICATION) => Kind::Notification,
+            (None, true, result, error) if result != error && params.is_none() => Kind::Response,
+            _ => return Err(refuse(Reason::FrameShape)),
+        };
+        let mut method = Cow::Borrowed("");
+        let mut params = None;
+        if let Value::Map(members) = value {
+            for (name, value) in members {
+                match (name.as_ref(), value) {
+                    ("method", Value::Text(text)) => method = text,
+                    ("params", value) => params = Some(value),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Frame { kind, id, method, params })
+    }
+
+    /// A member of `params`, as text. Another type is refused; it is nobody's to guess.
+    pub fn param(&self, name: &str) -> Result<Option<&str>, Reason> {
+        match self.params.as_ref().and_then(|params| params.get(name)) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Reason::ParamsInvalid),
+        }
+    }
+
+    /// The revision in `_meta`.
+    pub fn meta_version(&self) -> Result<Option<&str>, Reason> {
+        let meta = self.params.as_ref().and_then(|params| params.get("_meta"));
+        match meta.and_then(|meta| meta.get(META_VERSION)) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Reason::ParamsInvalid),
+        }
+    }
+}
+
+const NOTIFICATION: &str = "notifications/";
+
+impl Id {
+    fn read(value: &Value<'_>) -> Option<Id> {
+        // 2^53: beyond it, readers that use doubles see another id.
+        const MOST: i64 = 1 << 53;
+        match value {
+            Value::Integer(number) if (-MOST..=MOST).contains(number) => Some(Id::Number(*number)),
+            Value::Text(text) if text.len() <= 256 => Some(Id::Text(text.as_ref().to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// What of a body the decision looks at; the rest is checked and skipped.
+fn wanted(depth: usize, name: &str) -> bool {
+    match depth {
+        0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
+        1 => matches!(name, "name" | "uri" | "_meta"),
+        2 => name == META_VERSION,
+        _ => false,
+    }
+}
+
+fn reason(fault: json::Fault) -> Reason {
+    match fault {
+        json::Fault::DuplicateKey => Reason::DuplicateKey,
+        json::Fault::NotUtf8 => Reason::NotUtf8,
+        json::Fault::Syntax => Reason::JsonSyntax,
+        json::Fault::TooDeep => Reason::TooDeep,
+    }
+}
+
+fn has_folded(object: &Value<'_>) -> bool {
+    is_folded_member(object, &PROTOCOL_NAMES)
+}
+
+fn is_folded_member(object: &Value<'_>, names: &[&str]) -> bool {
+    object
+        .members()
+        .is_some_and(|members| members.iter().any(|(member, _)| names.iter().any(|name| is_folded(member, name))))
+}
+
+/// Different from `name`, and equal to it under Unicode simple case folding.
+fn is_folded(member: &str, name: &str) -> bool {
+    member != name && member.chars().map(fold).eq(name.chars().map(fold))
+}
+
+// For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k.
+fn fold(c: char) -> char {
+    match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The fixed list of metrics. Names carry their labels, which `stats_tags` (in `envoy/`) turn into real ones.
+
+use std::fmt::Write as _;
+
+/// One thing counted, or set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// A request was decided: counter.
+    Decision {
+        /// The server's name in the policy, `-` when none was found.
+        server: std::rc::Rc<str>,
+        /// `permit`, `challenge`, `deny`, `answer` or `abandoned`.
+        verdict: &'static str,
+        /// [`crate::reason::Reason::name`].
+        reason: &'static str,
+        /// `enforce` or `shadow`.
+        mode: &'static str,
+    },
+    /// An issuer's keys were fetched: counter.
+    JwksFetch {
+        /// The issuer.
+        issuer: String,
+        /// `fetched`, `unreachable` or `unusable`.
+        outcome: &'static str,
+    },
+    /// Seconds since an issuer's keys were fetched: gauge.
+    KeysAge {
+        /// The issuer.
+        issuer: String,
+        /// Seconds.
+        seconds: u64,
+    },
+    /// Something that should not happen: counter.
+    Fault {
+        /// What.
+        kind: &'static str,
+    },
+    /// 1 for the module and policy in force: gauge.
+    Info {
+        /// Version of the module.
+        module: &'static str,
+        /// Digest of the policy.
+        policy: String,
+        /// 1 in force, 0 no longer.
+        value: u64,
+    },
+}
+
+impl Metric {
+    /// The name to define it by: `stepup_<what>;label=value;...`.
+    pub fn name(&self) -> String {
+        match self {
+            Metric::Decision { server, verdict, reason, mode } => labelled(
+                "stepup_decisions_total",
+                &[("server", server), ("verdict", verdict), ("reason", reason), ("mode", mode)],
+            ),
+            Metric::JwksFetch { issuer, outcome } => {
+                labelled("stepup_jwks_fetches_total", &[("issuer", issuer), ("outcome", outcome)])
+            }
+            Metric::KeysAge { issuer, .. } => labelled("stepup_keys_age_seconds", &[("issuer", issuer)]),
+            Metric::Fault { kind } => labelled("stepup_faults_total", &[("kind", kind)]),
+            Metric::Info { module, policy, .. } => labelled("stepup_info", &[("module", module), ("policy", policy)]),
+        }
+    }
+
+    /// `Some` for a gauge: the value to set. `None`: count one more.
+    pub fn gauge(&self) -> Option<u64> {
+        match self {
+            Metric::KeysAge { seconds, .. } => Some(*seconds),
+            Metric::Info { value, .. } => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+fn labelled(name: &str, labels: &[(&str, &str)]) -> String {
+    let mut text = name.to_owned();
+    for (label, value) in labels {
+        let value = value.replace([';', '='], "_");
+        // Writing to a String cannot fail.
+        let _ = write!(text, ";{label}={value}");
+    }
+    text
+}

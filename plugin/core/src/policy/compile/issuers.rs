@@ -1,0 +1,149 @@
+//! `issuers`: whose tokens are accepted, and with which keys they are checked.
+
+use std::rc::Rc;
+
+use crate::keys::{DocumentFault, KeySet};
+use crate::policy::document::{Entry, Fields, Report};
+use crate::policy::words::{self, Url};
+use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
+use crate::token::Algorithm;
+
+/// Seconds. Clocks differ, but not by more than this.
+const MAX_LEEWAY: u64 = 60;
+
+pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer> {
+    let Some(entry) = entry else { return Vec::new() };
+    let Some(named) = entry.named(report) else { return Vec::new() };
+    if named.is_empty() {
+        entry.fault(report, "no issuer", "name at least one issuer of tokens");
+    }
+    named.into_iter().filter_map(|(name, entry)| issuer(name, &entry, report)).collect()
+}
+
+fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> {
+    match Url::parse(name) {
+        Ok(url) if url.https || url.is_loopback() => {}
+        Ok(_) => entry.fault(report, "an issuer without TLS", "use https; only loopback may go without"),
+        Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
+    }
+    let mut fields = entry.fields(report)?;
+    let keys = keys(&mut fields, report);
+    let algorithms = algorithms(&mut fields, report);
+    let types = [("at+jwt", TokenType::AccessToken), ("jwt", TokenType::Jwt)];
+    let token_type = match fields.take("token_type") {
+        None => Some(TokenType::AccessToken),
+        Some(entry) => super::word(&entry, &types, report),
+    };
+    let max_lifetime = fields.take("max_lifetime").and_then(|entry| words::duration(&entry, report));
+    let leeway = match fields.take("leeway") {
+        None => 30,
+        Some(entry) => {
+            let leeway = words::duration(&entry, report)?;
+            if leeway > MAX_LEEWAY {
+                entry.fault(report, "more than a minute of leeway", "synchronize the clocks; 60s is the most");
+            }
+            leeway
+        }
+    };
+    fields.finish(report);
+    Some(Issuer {
+        name: name.to_owned(),
+        keys: keys?,
+        algorithms: algorithms?,
+        token_type: token_type?,
+        max_lifetime,
+        leeway,
+    })
+}
+
+fn keys(fields: &mut Fields<'_>, report: &mut Report) -> Option<KeySource> {
+    match (fields.take("jwks"), fields.take("keys")) {
+        (Some(entry), None) => fetched(&entry, report),
+        (None, Some(entry)) => inline(&entry, report),
+        (None, None) => {
+            report.fault(
+                &fields.path,
+                "no keys",
+                "write `jwks: { cluster: ..., url: ... }`, or `keys:` with a key set",
+            );
+            None
+        }
+        (Some(_), Some(entry)) => {
+            entry.fault(report, "both `jwks` and `keys`", "keep one of them");
+            None
+        }
+    }
+}
+
+fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
+    let mut fields = entry.fields(report)?;
+    let cluster = fields
+        .require("cluster", "name the cluster of the proxy through which the keys are fetched", report)
+        .and_then(|entry| entry.text(report));
+    let url = fields.require("url", "write the issuer's `jwks_uri`", report);
+    let url = url.and_then(|entry| Some((entry.text(report)?, entry)));
+    let mut time = |name, default| match fields.take(name) {
+        None => Some(default),
+        Some(entry) => words::duration(&entry, report),
+    };
+    let (refresh, stale) = (time("refresh", 300), time("stale", 3600));
+    if let (Some(refresh), Some(stale)) = (refresh, stale)
+        && refresh >= stale
+    {
+        report.fault(
+            &fields.path,
+            "`refresh` is not shorter than `stale`",
+            "keys must be renewed before they are stale",
+        );
+    }
+    fields.finish(report);
+    let (text, entry) = url?;
+    let parsed = match Url::parse(text) {
+        Ok(parsed) if parsed.https || parsed.is_loopback() => parsed,
+        Ok(_) => {
+            entry.fault(report, "keys fetched without TLS", "use https; only loopback may go without");
+            return None;
+        }
+        Err(problem) => {
+            entry.fault(report, format!("not a URL: {problem}"), "write the issuer's `jwks_uri`");
+            return None;
+        }
+    };
+    let endpoint = Endpoint {
+        cluster: cluster?.to_owned(),
+        url: text.to_owned(),
+        authority: parsed.authority,
+        target: parsed.target,
+    };
+    Some(KeySource::Fetch { endpoint, refresh: refresh?, stale: stale? })
+}
+
+fn inline(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
+    match KeySet::from_value(entry.value) {
+        Ok(set) if set.skipped() == 0 => Some(KeySource::Inline(Rc::new(set))),
+        Ok(set) => {
+            let problem = format!("{} of the keys cannot be used", set.skipped());
+            entry.fault(report, problem, "public EC, RSA (2048 to 4096 bits) and Ed25519 keys for signatures only");
+            None
+        }
+        Err(fault) => {
+            let problem = match fault {
+                DocumentFault::NoUsableKey => "no key that can be used",
+                DocumentFault::TooManyKeys => "more than 32 keys",
+                DocumentFault::Malformed | DocumentFault::TooLarge => "not a key set",
+            };
+            entry.fault(report, problem, "write a JWK set: { keys: [ ... ] } (RFC 7517 5)");
+            None
+        }
+    }
+}
+
+fn algorithms(fields: &mut Fields<'_>, report: &mut Report) -> Option<Vec<Algorithm>> {
+    let entry = fields.require("algorithms", "list what the issuer signs with, e.g. [ES256]", report)?;
+    let items = entry.list(report)?;
+    if items.is_empty() {
+        entry.fault(report, "no algorithm", "list what the issuer signs with, e.g. [ES256]");
+    }
+    let words = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
+    items.iter().map(|item| super::word(item, &words, report)).collect()
+}

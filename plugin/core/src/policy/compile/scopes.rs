@@ -1,0 +1,83 @@
+//! `scopes`: the hierarchy (P4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::policy::document::{Entry, Report};
+use crate::policy::rules::Scope;
+use crate::policy::words;
+
+/// Which scope implies which.
+#[derive(Debug, Default)]
+pub(super) struct Hierarchy {
+    implies: BTreeMap<String, Vec<String>>,
+    /// Where each implied scope was written, until it is known whether the policy names it elsewhere.
+    targets: Vec<(String, String)>,
+    /// Scopes that the policy names as something to have: here, in a baseline, a tier or a rule.
+    named: BTreeSet<String>,
+    made: BTreeMap<String, Scope>,
+}
+
+impl Hierarchy {
+    pub fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Hierarchy {
+        let mut hierarchy = Hierarchy::default();
+        for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
+            if !words::is_scope_token(name) {
+                entry.fault(report, "not a scope token", "RFC 6749 3.3: visible ASCII without quotes and backslashes");
+            }
+            let Some(mut fields) = entry.fields(report) else { continue };
+            let implied =
+                fields.take("implies").map(|entry| (words::scopes(&entry, report).unwrap_or_default(), entry));
+            let (implied, path) = implied.map(|(scopes, entry)| (scopes, entry.path)).unwrap_or_default();
+            fields.finish(report);
+            hierarchy.targets.extend(implied.iter().map(|scope| (scope.clone(), path.clone())));
+            hierarchy.named.insert(name.to_owned());
+            hierarchy.implies.insert(name.to_owned(), implied);
+        }
+        for scope in hierarchy.implies.keys() {
+            if hierarchy.implied(scope).contains(scope.as_str()) {
+                let path = crate::policy::document::join("scopes", scope);
+                report.fault(&path, "a scope that implies itself", "remove one of the steps of the cycle");
+            }
+        }
+        hierarchy
+    }
+
+    /// A scope that something requires.
+    pub fn scope(&mut self, name: &str) -> Scope {
+        self.named.insert(name.to_owned());
+        if let Some(made) = self.made.get(name) {
+            return made.clone();
+        }
+        let mut covered_by = vec![name.to_owned()];
+        covered_by.extend(self.implies.keys().filter(|other| self.implied(other).contains(name)).cloned());
+        let scope = Scope { name: Rc::from(name), covered_by: covered_by.into() };
+        self.made.insert(name.to_owned(), scope.clone());
+        scope
+    }
+
+    /// Reports implied scopes that nothing else in the policy names: a typing error would silently imply nothing.
+    pub fn finish(&self, report: &mut Report) {
+        for (scope, path) in self.targets.iter().filter(|(scope, _)| !self.named.contains(scope)) {
+            report.fault(
+                path,
+                format!("`{scope}` is implied, but nothing else in the policy names it"),
+                "declare it under `scopes`, or correct it",
+            );
+        }
+    }
+
+    /// Everything a scope implies, directly and through others.
+    fn implied(&self, scope: &str) -> BTreeSet<&str> {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<&str> = vec![scope];
+        while let Some(scope) = next.pop() {
+            for implied in self.implies.get(scope).into_iter().flatten() {
+                if seen.insert(implied.as_str()) {
+                    next.push(implied);
+                }
+            }
+        }
+        seen
+    }
+}

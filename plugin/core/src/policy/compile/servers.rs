@@ -1,0 +1,156 @@
+//! `servers`, or the one-server spelling of it.
+
+use std::rc::Rc;
+
+use super::scopes::Hierarchy;
+use super::tools::{self, Maker, Tiers};
+use crate::policy::document::{Entry, Fields, Report};
+use crate::policy::rules::{Requirement, Scope};
+use crate::policy::select::WELL_KNOWN;
+use crate::policy::words::{self, Url};
+use crate::policy::{Issuer, Metadata, Server};
+
+/// The name of the server in a document that has only one.
+const ONLY: &str = "default";
+
+/// What servers refer to.
+pub(super) struct Context<'c> {
+    pub issuers: &'c [Issuer],
+    pub scopes: Hierarchy,
+    pub tiers: Tiers,
+}
+
+impl Context<'_> {
+    /// P18: `servers:`, or one server's fields at the top; not both.
+    pub fn read(&mut self, several: Option<Entry<'_>>, top: &mut Fields<'_>, report: &mut Report) -> Vec<Server> {
+        let Some(several) = several else {
+            return self.server(ONLY, top, report).into_iter().collect();
+        };
+        let mut both = false;
+        for field in ["resource", "baseline", "tools", "paths", "origins"] {
+            if let Some(entry) = top.take(field) {
+                entry.fault(report, format!("`{field}` beside `servers`"), "move it into one of the servers");
+                both = true;
+            }
+        }
+        let named = several.named(report).unwrap_or_default();
+        if named.is_empty() && !both {
+            several.fault(report, "no server", "name at least one MCP server");
+        }
+        let mut servers: Vec<Server> = Vec::new();
+        for (name, entry) in named {
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
+                entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
+            }
+            let Some(mut fields) = entry.fields(report) else { continue };
+            let server = self.server(name, &mut fields, report);
+            fields.finish(report);
+            let Some(server) = server else { continue };
+            if let Some(twin) = servers.iter().find(|other| other.resource == server.resource) {
+                let problem = format!("the same `resource` as `{}`", twin.name);
+                entry.fault(report, problem, "a token for one would be a token for the other; give each its own");
+            }
+            servers.push(server);
+        }
+        servers
+    }
+
+    pub fn finish(&self, report: &mut Report) {
+        self.scopes.finish(report);
+        tools::unused(&self.tiers, report);
+    }
+
+    fn server(&mut self, name: &str, fields: &mut Fields<'_>, report: &mut Report) -> Option<Server> {
+        let resource =
+            fields.require("resource", "write the URL that clients use, e.g. https://mcp.example.com/mcp", report);
+        let resource = resource.and_then(|entry| resource_url(&entry, report));
+        let baseline_help = "list the scopes every request needs, e.g. `baseline: [mcp:connect]`";
+        let baseline = fields.require("baseline", baseline_help, report).and_then(|entry| {
+            let scopes = words::scopes(&entry, report)?;
+            if scopes.is_empty() {
+                report.warn(&entry.path, "an empty baseline (P2)", "any token for this resource is enough to connect");
+            }
+            Some(scopes)
+        });
+        let scopes: Vec<Scope> = baseline.iter().flatten().map(|name| self.scopes.scope(name)).collect();
+        let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
+        let (text, url) = resource.unzip();
+        let mut maker = Maker {
+            scopes: &mut self.scopes,
+            tiers: &mut self.tiers,
+            baseline: &scopes,
+            resource: text.as_deref().unwrap_or_default(),
+        };
+        let rules = maker.rules(tools, report);
+        let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
+        let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
+        let (resource, url) = (text?, url?);
+        let metadata = self.metadata(&resource, &url, &baseline?);
+        let origins = listed.into_iter().chain([url.origin()]).collect();
+        let baseline = Requirement { held: scopes, challenge: true, max_lifetime: None, max_age: None };
+        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, baseline, metadata })
+    }
+
+    /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.
+    fn metadata(&self, resource: &str, url: &Url, baseline: &[String]) -> Metadata {
+        let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
+        let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
+        let issuers: Vec<&str> = self.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+        let mut document = serde_json::json!({
+            "resource": resource,
+            "authorization_servers": issuers,
+            "bearer_methods_supported": ["header"],
+        });
+        // RFC 9728 3.2: members without values are left out.
+        if let (false, Some(members)) = (baseline.is_empty(), document.as_object_mut()) {
+            members.insert("scopes_supported".to_owned(), baseline.into());
+        }
+        Metadata { url: format!("{origin}{path}"), path, document: document.to_string().into_bytes().into() }
+    }
+}
+
+fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)> {
+    let text = entry.text(report)?;
+    match Url::parse(text) {
+        Ok(url) if text.contains('?') => {
+            entry.fault(report, "a resource with a query", format!("write it without: {}", url.origin() + &url.path));
+            None
+        }
+        Ok(url) => {
+            if !url.https && !url.is_loopback() {
+                report.warn(&entry.path, "a resource without TLS", "clients send their tokens in the clear");
+            }
+            Some((text.to_owned(), url))
+        }
+        Err(problem) => {
+            entry.fault(report, format!("not a resource identifier: {problem}"), "RFC 8707 2: an absolute URI");
+            None
+        }
+    }
+}
+
+fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut paths = Vec::new();
+    for item in entry.list(report)? {
+        let text = item.text(report)?;
+        match Url::parse(&format!("https://host{text}")) {
+            Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
+            _ => {
+                item.fault(report, "not a plain path", "write it as it arrives, beginning with a slash, without query")
+            }
+        }
+    }
+    Some(paths)
+}
+
+fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut origins = Vec::new();
+    for item in entry.list(report)? {
+        let text = item.text(report)?;
+        match Url::parse(text) {
+            Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),
+            _ => item.fault(report, "not an origin", "write scheme and host only, e.g. https://app.example.com"),
+        }
+    }
+    Some(origins)
+}

@@ -1,0 +1,244 @@
+//! `tiers` and `tools`: what a tool needs (P1 to P6, P13).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::scopes::Hierarchy;
+use crate::json::Value;
+use crate::policy::document::{Entry, Fields, Report};
+use crate::policy::rules::{Requirement, Rule, Rules, Scope, is_plain};
+use crate::policy::words;
+
+/// A tier and whether a rule uses it.
+#[derive(Debug)]
+pub(super) struct Tier {
+    path: String,
+    terms: Terms,
+    used: bool,
+}
+
+pub(super) type Tiers = BTreeMap<String, Tier>;
+
+/// What a tier or a rule says. `None` is not written.
+#[derive(Clone, Debug, Default)]
+struct Terms {
+    scope: Option<Vec<String>>,
+    step_up: Option<StepUp>,
+    max_lifetime: Option<u64>,
+    max_age: Option<u64>,
+    deny: bool,
+}
+
+/// P6, without `exchange`, which comes with the token service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepUp {
+    None,
+    Challenge,
+}
+
+pub(super) fn tiers(entry: Option<Entry<'_>>, report: &mut Report) -> Tiers {
+    let mut tiers = Tiers::new();
+    for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
+        let Some(mut fields) = entry.fields(report) else { continue };
+        let terms = Terms::read(&mut fields, report);
+        fields.finish(report);
+        if terms.step_up.is_none_or(|step_up| step_up == StepUp::Challenge)
+            && !terms.deny
+            && terms.max_lifetime.or(terms.max_age).is_none()
+        {
+            let help =
+                "add `max_lifetime` or `max_age`: after a challenge the client keeps the wide token for its whole life";
+            report.warn(&entry.path, "a challenge tier with neither `max_lifetime` nor `max_age` (P13)", help);
+        }
+        tiers.insert(name.to_owned(), Tier { path: entry.path, terms, used: false });
+    }
+    tiers
+}
+
+pub(super) fn unused(tiers: &Tiers, report: &mut Report) {
+    for tier in tiers.values().filter(|tier| !tier.used) {
+        report.warn(&tier.path, "a tier that no rule uses", "remove it");
+    }
+}
+
+/// What the rules of one server are made with.
+pub(super) struct Maker<'m> {
+    pub scopes: &'m mut Hierarchy,
+    pub tiers: &'m mut Tiers,
+    pub baseline: &'m [Scope],
+    pub resource: &'m str,
+}
+
+impl Maker<'_> {
+    pub fn rules(&mut self, entry: Option<Entry<'_>>, report: &mut Report) -> Rules {
+        let Some(entry) = entry else { return Rules::default() };
+        let named = entry.named(report).unwrap_or_default();
+        if named.is_empty() {
+            entry.fault(report, "no rule", "name at least one tool; what no rule matches is refused");
+        }
+        let mut folded = BTreeSet::new();
+        let mut may_be_weaker = BTreeSet::new();
+        let mut list = Vec::new();
+        for (pattern, entry) in &named {
+            check_pattern(pattern, entry, report);
+            if !folded.insert(pattern.to_ascii_lowercase()) {
+                let help = "a server that ignores case would run one under the rule of the other; keep one";
+                entry.fault(report, "differs from another rule only by case", help);
+            }
+            let Some((rule, allow_weaker)) = self.rule(pattern, entry, report) else { continue };
+            if allow_weaker {
+                may_be_weaker.insert(rule.pattern.clone());
+            }
+            list.push(rule);
+        }
+        let rules = Rules::new(list);
+        let paths: BTreeMap<&str, &str> = named.iter().map(|(name, entry)| (*name, entry.path.as_str())).collect();
+        for rule in rules.iter().filter(|rule| !may_be_weaker.contains(&rule.pattern)) {
+            if let Some(stronger) = rules.less_specific(&rule.pattern).find(|other| asks_less(rule, other)) {
+                let path = paths.get(rule.pattern.as_str()).copied().unwrap_or_default();
+                report.warn(
+                    path,
+                    format!("asks less than `{}`, which it replaces for this name (P1)", stronger.pattern),
+                    "nothing is inherited; ask the same, or say `allow_weaker: true`",
+                );
+            }
+        }
+        rules
+    }
+
+    fn rule(&mut self, pattern: &str, entry: &Entry<'_>, report: &mut Report) -> Option<(Rule, bool)> {
+        let name = pattern.to_owned();
+        if entry.value.text() == Some("deny") {
+            let terms = Terms { deny: true, ..Terms::default() };
+            return Some((Rule { pattern: name, deny: true, requirement: self.requirement(&terms) }, false));
+        }
+        // P2: an empty rule might mean anything.
+        if entry.value == &Value::Null || entry.value.members().is_some_and(<[_]>::is_empty) {
+            let help = "for a tool that needs nothing beyond the baseline write `{ scope: [] }`";
+            entry.fault(report, "an empty rule", help);
+            return None;
+        }
+        let mut fields = entry.fields(report)?;
+        let own = Terms::read(&mut fields, report);
+        let tier = fields.take("tier");
+        self.audience(&mut fields, report);
+        let allow_weaker = match fields.take("allow_weaker") {
+            None => false,
+            Some(entry) => super::word(&entry.as_word(), &[("true", true)], report)?,
+        };
+        let path = fields.path.clone();
+        fields.finish(report);
+        let terms = match tier {
+            None => own,
+            Some(tier) => own.merge(self.tier(&tier, report)?, &path, report),
+        };
+        if terms.scope.is_none() && !terms.deny {
+            let help =
+                "name the scopes the tool needs, in the rule or its tier; `scope: []` if none beyond the baseline";
+            report.fault(&path, "`scope` is missing", help);
+        }
+        if pattern == "*" && terms.scope.as_ref().is_some_and(Vec::is_empty) && !terms.deny {
+            let help = "any tool the server adds later is open to everyone with the baseline";
+            report.warn(&path, "`*` asks for nothing beyond the baseline (P2)", help);
+        }
+        Some((Rule { pattern: name, deny: terms.deny, requirement: self.requirement(&terms) }, allow_weaker))
+    }
+
+    fn tier(&mut self, entry: &Entry<'_>, report: &mut Report) -> Option<Terms> {
+        let name = entry.text(report)?;
+        let Some(tier) = self.tiers.get_mut(name) else {
+            let known = self.tiers.keys().cloned().collect::<Vec<_>>().join(", ");
+            entry.fault(report, format!("unknown tier `{name}`"), format!("tiers of this policy: {known}"));
+            return None;
+        };
+        tier.used = true;
+        Some(tier.terms.clone())
+    }
+
+    /// P10: any audience but the resource needs an exchange.
+    fn audience(&self, fields: &mut Fields<'_>, report: &mut Report) {
+        if let Some(entry) = fields.take("audience")
+            && entry.text(report).is_some_and(|audience| audience != self.resource)
+        {
+            let help = "another audience than `resource` needs `step_up: exchange`, which comes with the next version";
+            entry.fault(report, "an audience the caller's token does not have", help);
+        }
+    }
+
+    fn requirement(&mut self, terms: &Terms) -> Requirement {
+        let mut held = self.baseline.to_vec();
+        for name in terms.scope.iter().flatten() {
+            if !held.iter().any(|scope| &*scope.name == name) {
+                held.push(self.scopes.scope(name));
+            }
+        }
+        held.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Requirement {
+            held,
+            challenge: terms.step_up != Some(StepUp::None),
+            max_lifetime: terms.max_lifetime,
+            max_age: terms.max_age,
+        }
+    }
+}
+
+impl Terms {
+    fn read(fields: &mut Fields<'_>, report: &mut Report) -> Terms {
+        let scope = fields.take("scope").and_then(|entry| words::scopes(&entry, report));
+        let step_up = fields.take("step_up").and_then(|entry| {
+            if entry.value.text() == Some("exchange") {
+                let help = "it comes with the next version; until then write `challenge`";
+                entry.fault(report, "`exchange` is not part of this version", help);
+                return None;
+            }
+            super::word(&entry, &[("none", StepUp::None), ("challenge", StepUp::Challenge)], report)
+        });
+        let mut time = |name| fields.take(name).and_then(|entry| words::duration(&entry, report));
+        let (max_lifetime, max_age) = (time("max_lifetime"), time("max_age"));
+        let deny = fields.take("deny").and_then(|entry| super::word(&entry.as_word(), &[("true", true)], report));
+        Terms { scope, step_up, max_lifetime, max_age, deny: deny.unwrap_or(false) }
+    }
+
+    /// P5: scopes add up, times shrink, `deny` stays, `step_up` is said once.
+    fn merge(self, tier: Terms, path: &str, report: &mut Report) -> Terms {
+        if let (Some(own), Some(other)) = (self.step_up, tier.step_up)
+            && own != other
+        {
+            report.fault(path, "`step_up` differs from that of the tier", "say it in one place");
+        }
+        let scope = match (self.scope, tier.scope) {
+            (Some(own), Some(other)) => Some([own, other].concat()),
+            (own, other) => own.or(other),
+        };
+        let smaller = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Terms {
+            scope,
+            step_up: self.step_up.or(tier.step_up),
+            max_lifetime: smaller(self.max_lifetime, tier.max_lifetime),
+            max_age: smaller(self.max_age, tier.max_age),
+            deny: self.deny || tier.deny,
+        }
+    }
+}
+
+fn check_pattern(pattern: &str, entry: &Entry<'_>, report: &mut Report) {
+    let stem = pattern.strip_suffix('*').unwrap_or(pattern);
+    if stem.contains('*') {
+        entry.fault(report, "a `*` that is not the last character", "write an exact name, `prefix*` or `*`");
+    } else if pattern.len() > stem.len() && !stem.is_empty() && !is_plain(stem) {
+        let help = "prefixes match names of letters, digits and `_ . : / -` only; other names need their exact rule";
+        entry.fault(report, "a prefix that matches nothing", help);
+    } else if pattern.is_empty() {
+        entry.fault(report, "an empty name", "write an exact name, `prefix*` or `*`");
+    }
+}
+
+/// Does `rule` let something through that `other` would have stopped?
+fn asks_less(rule: &Rule, other: &Rule) -> bool {
+    if rule.deny || other.deny {
+        return other.deny && !rule.deny;
+    }
+    let (own, their) = (&rule.requirement, &other.requirement);
+    let covers = |need: &Scope| own.held.iter().any(|held| need.covered_by.iter().any(|name| **name == *held.name));
+    let longer = |own: Option<u64>, their: Option<u64>| their.is_some_and(|most| own.is_none_or(|own| own > most));
+    !their.held.iter().all(covers) || longer(own.max_lifetime, their.max_lifetime) || longer(own.max_age, their.max_age)
+}

@@ -1,0 +1,136 @@
+//! The small notations inside a policy: scopes, times, sizes, dates, URLs.
+
+use crate::effect::Millis;
+use crate::json::Value;
+use crate::policy::document::{Entry, Report};
+
+/// RFC 6749 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+pub fn is_scope_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// P3: one scope token or a list of them, sorted.
+pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let items = match entry.value {
+        Value::List(_) => entry.list(report)?,
+        _ => vec![entry.clone()],
+    };
+    let mut scopes = Vec::new();
+    for item in items {
+        let text = item.text(report)?;
+        if text.contains(' ') {
+            let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
+            item.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
+        } else if !is_scope_token(text) {
+            item.fault(report, "not a scope token", "RFC 6749 3.3 allows visible ASCII without quotes and backslashes");
+        } else {
+            scopes.push(text.to_owned());
+        }
+    }
+    scopes.sort_unstable();
+    scopes.dedup();
+    Some(scopes)
+}
+
+/// Seconds, from `90s`, `15m`, `12h` or `7d`.
+pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
+    let parsed = entry.value.text().and_then(|text| quantity(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]));
+    if parsed.is_none() {
+        entry.fault(report, "not a duration", "write a whole number and a unit: 30s, 15m, 1h or 7d");
+    }
+    parsed
+}
+
+/// Bytes, from `64KiB` or `1MiB`.
+pub(crate) fn size(entry: &Entry<'_>, report: &mut Report) -> Option<usize> {
+    let parsed = entry.value.text().and_then(|text| quantity(text, &[("KiB", 1024), ("MiB", 1024 * 1024)]));
+    if parsed.is_none() {
+        entry.fault(report, "not a size", "write a whole number and a unit: 64KiB or 1MiB");
+    }
+    usize::try_from(parsed?).ok()
+}
+
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| {
+        let digits = text.strip_suffix(unit)?;
+        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+        (number > 0).then(|| number.checked_mul(*factor))?
+    })
+}
+
+/// The first moment of that day, UTC.
+pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
+    let day = entry.value.text().and_then(|text| text.parse::<jiff::civil::Date>().ok());
+    let moment = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    if moment.is_none() {
+        entry.fault(report, "not a date", "write it as YYYY-MM-DD");
+    }
+    u64::try_from(moment?.timestamp().as_millisecond()).ok().map(Millis)
+}
+
+/// An absolute `http` or `https` URL, split where a decision needs it split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub https: bool,
+    /// As written, the port included.
+    pub authority: String,
+    /// Starts with a slash; may be empty.
+    pub path: String,
+    /// Path and query.
+    pub target: String,
+}
+
+impl Url {
+    /// Strict: what two readers might read differently is not a URL here.
+    pub fn parse(text: &str) -> Result<Url, &'static str> {
+        if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['\\', '"', '<', '>', '^', '`', '{', '|', '}'])
+        {
+            return Err("a character that does not belong into a URL");
+        }
+        let (https, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err("not an http or https URL"),
+        };
+        if rest.contains('#') {
+            return Err("a fragment");
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err("user information");
+        }
+        if authority.is_empty() || authority.bytes().any(|b| b.is_ascii_uppercase() || b == b'%') {
+            return Err("a host that is empty, in upper case or encoded");
+        }
+        let path = target.split('?').next().unwrap_or_default();
+        if path.split('/').skip(1).any(|segment| matches!(segment, "." | ".."))
+            || path.contains("//")
+            || ["%2e", "%2f", "%5c", "%00"].iter().any(|escape| path.to_ascii_lowercase().contains(escape))
+        {
+            return Err("dot segments, empty segments or encoded separators in the path");
+        }
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(Url { https, authority: authority.to_owned(), path: path.to_owned(), target })
+    }
+
+    /// The authority without the port that the scheme implies.
+    pub fn host(&self) -> &str {
+        let default = if self.https { ":443" } else { ":80" };
+        self.authority.strip_suffix(default).unwrap_or(&self.authority)
+    }
+
+    /// Never leaves the machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = match self.authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => self.authority.split(':').next().unwrap_or_default(),
+        };
+        matches!(host, "127.0.0.1" | "localhost" | "::1")
+    }
+
+    /// RFC 6454 6.2.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.host())
+    }
+}
