@@ -60,12 +60,13 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The first moment of that day, UTC.
 pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
-    let day = entry.value.text().and_then(|text| text.parse::<jiff::civil::Date>().ok());
-    let moment = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
-    if moment.is_none() {
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    let day = entry.value.text().and_then(|text| time::Date::parse(text, format).ok());
+    if day.is_none() {
         entry.fault(report, "not a date", "write it as YYYY-MM-DD");
     }
-    u64::try_from(moment?.timestamp().as_millisecond()).ok().map(Millis)
+    let seconds = day?.midnight().assume_utc().unix_timestamp();
+    u64::try_from(seconds).ok().map(|seconds| Millis(0).plus_seconds(seconds))
 }
 
 /// An absolute `http` or `https` URL, split where a decision needs it split.

@@ -1,0 +1,122 @@
+//! The host calls this filter makes, each with the rule that keeps it from panicking.
+//!
+//! Most SDK wrappers panic on a status they do not expect, and a panic ends the VM of the worker. So: bytes, never
+//! strings, are read; headers are touched only while the host holds them; and nothing is called on a stream whose
+//! context was not entered.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, Bytes, LogLevel, MapType};
+use step_up_core::decide::Permit;
+use step_up_core::effect::{Call, Millis};
+use step_up_core::keys::Shared;
+use step_up_core::response::Response;
+
+pub fn now() -> Millis {
+    let since = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Millis(since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0))
+}
+
+pub fn log(level: LogLevel, line: &str) {
+    let _ = hostcalls::log(level, line);
+}
+
+pub fn configuration() -> Bytes {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
+}
+
+/// 16 random bytes, `None` when the host has none to give.
+pub fn seed() -> Option<[u8; 16]> {
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).ok().map(|()| seed)
+}
+
+/// Names arrive as tokens: Envoy's codecs refuse any other. Values are whatever bytes the client sent.
+pub fn request_headers() -> Vec<(String, Bytes)> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+/// The server that the route names: `filter_metadata["stepup"].server`.
+pub fn route_server() -> Option<String> {
+    let path = vec!["xds", "route_metadata", "filter_metadata", "stepup", "server"];
+    String::from_utf8(hostcalls::get_property(path).ok().flatten()?).ok()
+}
+
+/// The buffered request body; `Err` when the host does not hand it over.
+pub fn request_body(size: usize) -> Result<Bytes, ()> {
+    if size == 0 {
+        return Ok(Bytes::new());
+    }
+    let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).map_err(drop)?.unwrap_or_default();
+    if size == usize::MAX || body.len() == size { Ok(body) } else { Err(()) }
+}
+
+/// Header edits of a permit. Called only before the request is released.
+pub fn edit_request(permit: &Permit) {
+    for name in permit.remove() {
+        let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+    }
+}
+
+pub fn resume_request() {
+    let _ = hostcalls::resume_http_request();
+}
+
+pub fn respond(response: &Response) {
+    let headers = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let _ = hostcalls::send_http_response(u32::from(response.status), headers, Some(&response.body));
+}
+
+/// Filter state `wasm.stepup.audit`, for the access log.
+pub fn record(record: &str) {
+    let _ = hostcalls::set_property(vec!["stepup.audit"], Some(record.as_bytes()));
+}
+
+/// Makes a call; `None` when the host refuses (unknown cluster, circuit breaker).
+pub fn dispatch(call: &Call) -> Option<u32> {
+    let headers = vec![
+        (":method", call.method),
+        (":path", call.path.as_str()),
+        (":authority", call.authority.as_str()),
+        ("accept", "application/json"),
+    ];
+    let timeout = Duration::from_millis(call.timeout);
+    hostcalls::dispatch_http_call(&call.cluster, headers, None, Vec::new(), timeout).ok()
+}
+
+/// The answer to a call: status and body. `None` when there is none.
+pub fn call_reply(headers: usize, body_size: usize) -> Option<(u16, Bytes)> {
+    if headers == 0 {
+        return None;
+    }
+    let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok().flatten()?;
+    let status = std::str::from_utf8(&status).ok()?.parse().ok()?;
+    let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size).ok()?.unwrap_or_default();
+    Some((status, body))
+}
+
+pub fn set_tick_period(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+/// Makes the following calls act on another context; false when it is gone.
+pub fn enter(context: u32) -> bool {
+    hostcalls::set_effective_context(context).is_ok()
+}
+
+/// The memory that all VMs with our `vm_id` share.
+pub struct SharedData;
+
+impl Shared for SharedData {
+    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
+        match hostcalls::get_shared_data(slot).ok()? {
+            (value, Some(version)) => Some((value.unwrap_or_default(), version)),
+            (value, None) => value.map(|value| (value, 0)),
+        }
+    }
+
+    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
+        hostcalls::set_shared_data(slot, Some(value), version).is_ok()
+    }
+}

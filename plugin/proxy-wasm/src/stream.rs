@@ -1,0 +1,63 @@
+//! One HTTP stream: its id and the way to the gate, nothing else.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use step_up_core::effect::{BodyFault, Input, StreamId};
+use step_up_core::http::RequestHead;
+
+use crate::drive::Driver;
+use crate::host;
+
+pub struct Stream {
+    id: u32,
+    driver: Rc<Driver>,
+}
+
+impl Stream {
+    pub fn new(id: u32, driver: Rc<Driver>) -> Stream {
+        Stream { id, driver }
+    }
+
+    fn stream(&self) -> StreamId {
+        StreamId(self.id)
+    }
+
+    fn tell(&self, input: Input<'_>) -> Action {
+        self.driver.on_stream(self.id, input)
+    }
+}
+
+impl Context for Stream {}
+
+// The response callbacks keep the SDK's defaults: continue, without a host call.
+impl HttpContext for Stream {
+    // Pausing here must stop the headers only (`allow_on_headers_stop_iteration`), or the body never comes.
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let (headers, server) = (host::request_headers(), host::route_server());
+        let head = RequestHead { headers: &headers, server: server.as_deref(), end_of_stream };
+        self.tell(Input::Head { stream: self.stream(), head })
+    }
+
+    // While pausing, `size` is that of everything buffered so far.
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if size > self.driver.body_limit() {
+            return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::TooLarge) });
+        }
+        if !end_of_stream {
+            return Action::Pause;
+        }
+        let body = host::request_body(size);
+        let body = body.as_deref().map_err(|()| BodyFault::Unreadable);
+        self.tell(Input::Body { stream: self.stream(), body })
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.tell(Input::Trailers { stream: self.stream() })
+    }
+
+    fn on_log(&mut self) {
+        self.tell(Input::Gone { stream: self.stream() });
+    }
+}
