@@ -11,18 +11,29 @@ use crate::reason::Reason;
 /// What is known about a request when it is decided.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Facts {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// First 16 hexadecimal digits of the token's SHA-256: to join, never to identify alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     /// `x-request-id`, as the caller or the proxy claims it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_request_id: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use crate::decide;
 use crate::effect::{CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
 use crate::flow::{Flow, Next, World};
 use crate::keys::{FetchOutcome, KeyRing, Shared};
-use crate::metrics::Metric;
+use crate::metrics::{FAULTS, Metric};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::response::{Refusal, Response};
@@ -79,6 +79,8 @@ impl Gate {
             policy,
         };
         gate.info(1);
+        gate.effects.extend(FAULTS.map(|kind| Effect::Count(Metric::Fault { kind, count: 0 })));
+        gate.announce();
         gate.schedule(now);
         gate
     }
@@ -216,6 +218,9 @@ impl Gate {
 
     fn count(&mut self, facts: &Facts, verdict: &'static str, reason: Reason, now: Millis) {
         let server = facts.server.as_deref().unwrap_or("-").into();
+        if FAULTS.contains(&reason.name()) {
+            self.effects.push_back(Effect::Count(Metric::Fault { kind: reason.name(), count: 1 }));
+        }
         let metric = Metric::Decision { server, verdict, reason: reason.name(), mode: self.mode(now) };
         self.effects.push_back(Effect::Count(metric));
     }
@@ -248,7 +253,7 @@ impl Gate {
 
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
         let Some((issuer, outcome)) = self.keys.fetched(call, reply, self.shared.as_ref(), now) else {
-            self.effects.push_back(Effect::Count(Metric::Fault { kind: "unexpected_reply" }));
+            self.effects.push_back(Effect::Count(Metric::Fault { kind: "unexpected_reply", count: 1 }));
             return;
         };
         let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
@@ -280,6 +285,21 @@ impl Gate {
             self.wake = Some(at);
             self.effects.push_back(Effect::Wake { at });
         }
+    }
+
+    /// One line for each policy that comes into force, whichever of the VMs is the first to load it.
+    fn announce(&mut self) {
+        const SLOT: &str = "stepup/1/policy";
+        let digest = self.policy.digest();
+        if self.shared.get(SLOT).is_some_and(|(last, _)| last == digest.as_bytes()) {
+            return;
+        }
+        self.shared.set(SLOT, digest.as_bytes(), None);
+        let servers = self.policy.servers().collect::<Vec<_>>().join(", ");
+        let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
+        self.effects.push_back(Effect::Log(line));
+        let warnings = self.policy.warnings().iter().map(|warning| Effect::Log(format!("policy warning: {warning}")));
+        self.effects.extend(warnings);
     }
 
     fn info(&mut self, value: u64) {

@@ -2,6 +2,19 @@
 
 use std::fmt::Write as _;
 
+/// What can go wrong without being anybody's request: internal errors, replies to calls never made, and a host that
+/// stops bodies together with headers.
+pub const FAULTS: [&str; 3] = ["internal", "unexpected_reply", "host_without_header_stop"];
+
+/// How a metric changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A counter grows.
+    Add(u32),
+    /// A gauge is set.
+    Set(u64),
+}
+
 /// One thing counted, or set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metric {
@@ -32,8 +45,10 @@ pub enum Metric {
     },
     /// Something that should not happen: counter.
     Fault {
-        /// What.
+        /// One of [`FAULTS`].
         kind: &'static str,
+        /// How often: 0 makes the counter visible before its first fault.
+        count: u32,
     },
     /// 1 for the module and policy in force: gauge.
     Info {
@@ -58,17 +73,18 @@ impl Metric {
                 labelled("stepup_jwks_fetches_total", &[("issuer", issuer), ("outcome", outcome)])
             }
             Metric::KeysAge { issuer, .. } => labelled("stepup_keys_age_seconds", &[("issuer", issuer)]),
-            Metric::Fault { kind } => labelled("stepup_faults_total", &[("kind", kind)]),
+            Metric::Fault { kind, .. } => labelled("stepup_faults_total", &[("kind", kind)]),
             Metric::Info { module, policy, .. } => labelled("stepup_info", &[("module", module), ("policy", policy)]),
         }
     }
 
-    /// `Some` for a gauge: the value to set. `None`: count one more.
-    pub fn gauge(&self) -> Option<u64> {
+    /// What to do with it.
+    pub fn change(&self) -> Change {
         match self {
-            Metric::KeysAge { seconds, .. } => Some(*seconds),
-            Metric::Info { value, .. } => Some(*value),
-            _ => None,
+            Metric::KeysAge { seconds, .. } => Change::Set(*seconds),
+            Metric::Info { value, .. } => Change::Set(*value),
+            Metric::Fault { count, .. } => Change::Add(*count),
+            Metric::Decision { .. } | Metric::JwksFetch { .. } => Change::Add(1),
         }
     }
 }

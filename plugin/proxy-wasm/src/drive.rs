@@ -8,7 +8,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, LogLevel, MetricType};
 use step_up_core::effect::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
 use step_up_core::gate::Gate;
-use step_up_core::metrics::Metric;
+use step_up_core::metrics::{Change, Metric};
 
 use crate::host;
 
@@ -89,7 +89,7 @@ impl Driver {
                 }),
                 Effect::Count(metric) => self.count(&metric),
                 Effect::Wake { at } => self.within(self.root, current, || self.wake(at)),
-                Effect::Log(line) => host::log(LogLevel::Warn, &line),
+                Effect::Log(line) => host::log(LogLevel::Warn, &format!("step-up: {line}")),
             }
         }
         action
@@ -135,7 +135,11 @@ impl Driver {
 
     fn count(&self, metric: &Metric) {
         let name = metric.name();
-        let kind = if metric.gauge().is_some() { MetricType::Gauge } else { MetricType::Counter };
+        let change = metric.change();
+        let kind = match change {
+            Change::Add(_) => MetricType::Counter,
+            Change::Set(_) => MetricType::Gauge,
+        };
         let known = self.metrics.borrow().get(&name).copied();
         let id = match known {
             Some(id) => id,
@@ -145,9 +149,9 @@ impl Driver {
                 id
             }
         };
-        let _ = match metric.gauge() {
-            Some(value) => hostcalls::record_metric(id, value),
-            None => hostcalls::increment_metric(id, 1),
+        let _ = match change {
+            Change::Add(count) => hostcalls::increment_metric(id, i64::from(count)),
+            Change::Set(value) => hostcalls::record_metric(id, value),
         };
     }
 }

@@ -1,0 +1,533 @@
+//! The corpus of hostile and good inputs (`host-test/corpus`): one file, one request, one expected reason.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::{hmac, rsa, signature as sig};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use step_up_core::effect::Millis;
+use step_up_core::keys::Jwk;
+use step_up_core::policy::Policy;
+
+use crate::native::{Outcome, Request};
+use crate::yaml;
+
+/// Where the clock of the corpus stands: 2026-11-21T00:00:00Z.
+pub const NOW: Millis = Millis(1_795_219_200_000);
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    root: PathBuf,
+}
+
+/// One file, ready to be sent.
+#[derive(Debug)]
+pub struct Case {
+    /// What is sent.
+    pub request: Request,
+    expected: Expected,
+}
+
+#[derive(Debug)]
+struct Expected {
+    reason: String,
+    status: Option<u16>,
+    rule: Option<String>,
+    removes: Option<Vec<String>>,
+}
+
+impl Corpus {
+    /// The corpus in this folder.
+    pub fn at(root: impl Into<PathBuf>) -> Corpus {
+        Corpus { root: root.into() }
+    }
+
+    /// The policy everything in it is judged by.
+    pub fn policy(&self) -> Result<Policy> {
+        let text = fs::read_to_string(self.root.join("policy.yaml"))?;
+        Policy::from_value(&yaml::read(&text)?, text.as_bytes()).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            anyhow!(lines.join("\n"))
+        })
+    }
+
+    /// The files of one kind (`frames`, `tokens`), in order.
+    pub fn files(&self, kind: &str) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(self.root.join(kind))?.collect::<io::Result<Vec<_>>>()?;
+        let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+        files.sort();
+        Ok(files)
+    }
+
+    /// Reads a file of `frames`.
+    pub fn frame(&self, file: &Path) -> Result<Case> {
+        let frame: Frame = read_case(file)?;
+        let claims = [("scope", frame.scopes.as_deref()), ("aud", frame.audience.as_deref())];
+        let claims = claims.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
+        let token = self.mint(&Token { claims: claims.collect(), ..Token::default() })?;
+        frame.into_case(&token)
+    }
+
+    /// Reads a file of `tokens`.
+    pub fn token(&self, file: &Path) -> Result<Case> {
+        let token: Token = read_case(file)?;
+        let frame = Frame {
+            body: Some(Bytes::Text(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())),
+            expect: token.expect.clone(),
+            status: token.status,
+            ..Frame::default()
+        };
+        frame.into_case(&self.mint(&token)?)
+    }
+}
+
+impl Case {
+    /// What is not as expected, if anything.
+    pub fn complaint(&self, outcome: &Outcome) -> Option<String> {
+        let Expected { reason, status, rule, removes } = &self.expected;
+        let actual_status = outcome.response.as_ref().map(|response| response.status);
+        let actual_rule = outcome.record.get("rule").and_then(Value::as_str);
+        // Only these reasons may belong to a request that went upstream.
+        let forwarded = outcome.response.is_none();
+        if outcome.reason() != reason {
+            Some(format!("expected `{reason}`, got `{}`", outcome.reason()))
+        } else if forwarded != (reason == "permitted") {
+            Some(format!("`{reason}`, and yet it was {}", if forwarded { "forwarded" } else { "answered" }))
+        } else if status.is_some() && *status != actual_status {
+            Some(format!("expected status {status:?}, got {actual_status:?}"))
+        } else if rule.is_some() && rule.as_deref() != actual_rule {
+            Some(format!("expected rule {rule:?}, got {actual_rule:?}"))
+        } else if removes.as_ref().is_some_and(|removes| *removes != outcome.removed) {
+            Some(format!("expected {removes:?} to be removed, got {:?}", outcome.removed))
+        } else {
+            None
+        }
+    }
+}
+
+/// A file of `frames`: overrides of a request that is permitted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Frame {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, Option<Values>>,
+    body: Option<Bytes>,
+    trailers: bool,
+    route: Option<String>,
+    scopes: Option<String>,
+    audience: Option<String>,
+    expect: String,
+    status: Option<u16>,
+    rule: Option<String>,
+    removes: Option<Vec<String>>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Values {
+    One(Bytes),
+    Several(Vec<Bytes>),
+}
+
+impl Default for Frame {
+    fn default() -> Frame {
+        Frame {
+            method: "POST".to_owned(),
+            path: "/mcp".to_owned(),
+            headers: BTreeMap::new(),
+            body: None,
+            trailers: false,
+            route: None,
+            scopes: None,
+            audience: None,
+            expect: String::new(),
+            status: None,
+            rule: None,
+            removes: None,
+        }
+    }
+}
+
+impl Frame {
+    fn into_case(self, token: &str) -> Result<Case> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in [
+            (":method", self.method.as_str()),
+            (":path", &self.path),
+            (":authority", "mcp.example.com"),
+            ("authorization", "Bearer {token}"),
+            ("content-type", "application/json"),
+            ("mcp-protocol-version", "2025-11-25"),
+        ] {
+            headers.insert(name.to_owned(), Some(Values::One(Bytes::Text(value.to_owned()))));
+        }
+        headers.extend(self.headers);
+
+        let mut request = Request { trailers: self.trailers, route: self.route, ..Request::default() };
+        for (name, values) in headers {
+            let values = match values {
+                None => Vec::new(),
+                Some(Values::One(value)) => vec![value],
+                Some(Values::Several(values)) => values,
+            };
+            for value in values {
+                let value = match value {
+                    Bytes::Text(text) => text.replace("{token}", token).into_bytes(),
+                    other => other.to_bytes()?,
+                };
+                request.headers.push((name.clone(), value));
+            }
+        }
+        request.body = self.body.map(|body| body.to_bytes()).transpose()?;
+        let Frame { expect: reason, status, rule, removes, .. } = self;
+        Ok(Case { request, expected: Expected { reason, status, rule, removes } })
+    }
+}
+
+/// Bytes as a file writes them.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    Text(String),
+    Hex(Hex),
+    Nested(Nested),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hex {
+    hex: String,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Nested {
+    before: String,
+    open: String,
+    times: usize,
+    inside: String,
+    close: String,
+    after: String,
+}
+
+impl Bytes {
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        match self {
+            Bytes::Text(text) => Ok(text.clone().into_bytes()),
+            Bytes::Hex(Hex { hex }) => {
+                hex.split_whitespace().map(|byte| Ok(u8::from_str_radix(byte, 16)?)).collect::<Result<_>>()
+            }
+            Bytes::Nested(Nested { before, open, times, inside, close, after }) => {
+                let (open, close) = (open.repeat(*times), close.repeat(*times));
+                Ok([before, &open, inside, &close, after].map(String::as_bytes).concat())
+            }
+        }
+    }
+}
+
+/// A file of `tokens`: overrides of a token that is good.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Token {
+    sign: String,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    raw_header: Option<Bytes>,
+    raw_payload: Option<Bytes>,
+    signature: Option<SignatureEdit>,
+    compact: Vec<Edit>,
+    expect: String,
+    status: Option<u16>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum SignatureEdit {
+    Der,
+    Zeros,
+    FlipFirstBit,
+    FlipLastBit,
+    CutLastByte,
+    AddZeroByte,
+}
+
+/// An edit of the finished token.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Edit {
+    Prepend(String),
+    Append(String),
+    /// Another text for a part.
+    Set {
+        part: Part,
+        text: String,
+    },
+    /// A text after the first character of a part.
+    Insert {
+        part: Part,
+        text: String,
+    },
+    Drop(Part),
+    AddPart(String),
+    /// Other bits where the last character has bits to spare.
+    Noncanonical(Part),
+    /// `+` and `/` for `-` and `_`.
+    StandardAlphabet(Part),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Part {
+    Header,
+    Payload,
+    Signature,
+}
+
+impl Default for Token {
+    fn default() -> Token {
+        Token {
+            sign: "es256".to_owned(),
+            header: Map::new(),
+            claims: Map::new(),
+            raw_header: None,
+            raw_payload: None,
+            signature: None,
+            compact: Vec::new(),
+            expect: String::new(),
+            status: None,
+        }
+    }
+}
+
+impl Corpus {
+    fn mint(&self, token: &Token) -> Result<String> {
+        let signer = self.signer(&token.sign)?;
+        let header = json!({ "typ": "at+jwt", "alg": signer.algorithm(), "kid": signer.key_id() });
+        let claims = json!({
+            "iss": "https://as.example.com",
+            "sub": "user-1",
+            "client_id": "https://agents.example.com/ci.json",
+            "aud": "https://mcp.example.com/mcp",
+            "iat": { "now": -60 },
+            "exp": { "now": 600 },
+            "jti": "token-1",
+            "scope": "mcp:connect",
+        });
+        let header = text(header, &token.header, token.raw_header.as_ref())?;
+        let payload = text(claims, &token.claims, token.raw_payload.as_ref())?;
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = signer.sign(signed.as_bytes(), token.signature == Some(SignatureEdit::Der))?;
+        let signature = token.signature.map_or(signature.clone(), |edit| edit.apply(signature));
+        let compact = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        token.compact.iter().try_fold(compact, |text, edit| edit.apply(&text))
+    }
+
+    fn signer(&self, name: &str) -> Result<Signer> {
+        match name {
+            "none" => Ok(Signer::Fixed(&[])),
+            "garbage" => Ok(Signer::Fixed(&[0xa5; 64])),
+            "hs256-with-public-key" => Ok(Signer::Hmac(self.key("rs256")?.public_pem()?)),
+            name => self.key(name).map(Signer::Key),
+        }
+    }
+
+    fn key(&self, name: &str) -> Result<Key> {
+        let text = fs::read(self.root.join("keys").join(format!("{name}.json")))?;
+        Ok(Key { jwk: serde_json::from_slice(&text)? })
+    }
+}
+
+/// A JSON text of good members and overrides, or the bytes given instead.
+fn text(good: Value, overrides: &Map<String, Value>, raw: Option<&Bytes>) -> Result<Vec<u8>> {
+    if let Some(raw) = raw {
+        return raw.to_bytes();
+    }
+    let Value::Object(mut members) = good else { anyhow::bail!("not an object") };
+    for (name, value) in overrides {
+        members.insert(name.clone(), value.clone());
+    }
+    // Null removes; a claim that is null needs a raw payload.
+    members.retain(|_, value| !value.is_null());
+    for value in members.values_mut() {
+        *value = spelled_out(value)?;
+    }
+    Ok(Value::Object(members).to_string().into_bytes())
+}
+
+/// `{ now: seconds }` and `{ fill: bytes }`; everything else is itself.
+fn spelled_out(value: &Value) -> Result<Value> {
+    let of = |name: &str| value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get(name));
+    if let Some(seconds) = of("now") {
+        return Ok(json!(NOW.seconds() + seconds.as_i64().context("`now` takes whole seconds")?));
+    }
+    if let Some(length) = of("fill") {
+        let length = length.as_u64().context("`fill` takes a number of bytes")?;
+        return Ok(json!("x".repeat(usize::try_from(length)?)));
+    }
+    Ok(value.clone())
+}
+
+impl SignatureEdit {
+    fn apply(self, mut signature: Vec<u8>) -> Vec<u8> {
+        match self {
+            SignatureEdit::Der => {}
+            SignatureEdit::Zeros => signature.fill(0),
+            SignatureEdit::FlipFirstBit => signature.iter_mut().take(1).for_each(|byte| *byte ^= 0x80),
+            SignatureEdit::FlipLastBit => signature.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1),
+            SignatureEdit::CutLastByte => drop(signature.pop()),
+            SignatureEdit::AddZeroByte => signature.insert(0, 0),
+        }
+        signature
+    }
+}
+
+impl Edit {
+    fn apply(&self, token: &str) -> Result<String> {
+        let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+        let mut edit = |part: Part, change: &dyn Fn(&str) -> Option<String>| {
+            let text = parts.get_mut(part as usize)?;
+            *text = change(text)?;
+            Some(parts.join("."))
+        };
+        let edited = match self {
+            Edit::Prepend(text) => Some(format!("{text}{token}")),
+            Edit::Append(text) => Some(format!("{token}{text}")),
+            Edit::AddPart(text) => Some(format!("{token}.{text}")),
+            Edit::Set { part, text } => edit(*part, &|_| Some(text.clone())),
+            Edit::Insert { part, text } => edit(*part, &|old| {
+                let (first, rest) = old.split_at_checked(1)?;
+                Some(format!("{first}{text}{rest}"))
+            }),
+            Edit::StandardAlphabet(part) => edit(*part, &|old| Some(old.replace('-', "+").replace('_', "/"))),
+            Edit::Noncanonical(part) => edit(*part, &noncanonical),
+            Edit::Drop(part) => {
+                let kept = parts.iter().enumerate().filter(|(at, _)| *at != *part as usize);
+                Some(kept.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("."))
+            }
+        };
+        edited.filter(|edited| edited != token).context("an edit that changes nothing")
+    }
+}
+
+/// Another text that a lenient decoder reads as the same bytes.
+fn noncanonical(part: &str) -> Option<String> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    if part.len().is_multiple_of(4) {
+        return None;
+    }
+    let (last, start) = part.as_bytes().split_last()?;
+    let value = ALPHABET.iter().position(|letter| letter == last)?;
+    let twin = ALPHABET.get(value | 1).filter(|_| value & 1 == 0)?;
+    Some(String::from_utf8_lossy(start).into_owned() + &char::from(*twin).to_string())
+}
+
+enum Signer {
+    Key(Key),
+    Fixed(&'static [u8]),
+    Hmac(Vec<u8>),
+}
+
+impl Signer {
+    fn algorithm(&self) -> Option<&str> {
+        match self {
+            Signer::Key(key) => key.member("alg").ok(),
+            Signer::Fixed(_) => Some("ES256"),
+            Signer::Hmac(_) => Some("HS256"),
+        }
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        match self {
+            Signer::Key(key) => key.member("kid").ok(),
+            Signer::Fixed(_) => Some("es256-1"),
+            Signer::Hmac(_) => Some("rs256-1"),
+        }
+    }
+
+    fn sign(&self, bytes: &[u8], der: bool) -> Result<Vec<u8>> {
+        match self {
+            Signer::Key(key) => key.sign(bytes, der),
+            Signer::Fixed(signature) => Ok(signature.to_vec()),
+            Signer::Hmac(secret) => Ok(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes).as_ref().to_vec()),
+        }
+    }
+}
+
+/// A private test key (RFC 7517). ring signs and jwt-simple verifies: two implementations must agree.
+struct Key {
+    jwk: Value,
+}
+
+impl Key {
+    fn sign(&self, bytes: &[u8], der: bool) -> Result<Vec<u8>> {
+        match self.member("alg")? {
+            "ES256" if der => self.ecdsa(&sig::ECDSA_P256_SHA256_ASN1_SIGNING, bytes),
+            "ES256" => self.ecdsa(&sig::ECDSA_P256_SHA256_FIXED_SIGNING, bytes),
+            "ES384" => self.ecdsa(&sig::ECDSA_P384_SHA384_FIXED_SIGNING, bytes),
+            "RS256" => self.rsa(&sig::RSA_PKCS1_SHA256, bytes),
+            "PS256" => self.rsa(&sig::RSA_PSS_SHA256, bytes),
+            "EdDSA" => {
+                let pair = sig::Ed25519KeyPair::from_seed_and_public_key(&self.bytes("d")?, &self.bytes("x")?)?;
+                Ok(pair.sign(bytes).as_ref().to_vec())
+            }
+            other => Err(anyhow!("no key signs {other}")),
+        }
+    }
+
+    fn ecdsa(&self, algorithm: &'static sig::EcdsaSigningAlgorithm, bytes: &[u8]) -> Result<Vec<u8>> {
+        let random = SystemRandom::new();
+        let public = [vec![4], self.bytes("x")?, self.bytes("y")?].concat();
+        let pair = sig::EcdsaKeyPair::from_private_key_and_public_key(algorithm, &self.bytes("d")?, &public, &random)?;
+        Ok(pair.sign(&random, bytes)?.as_ref().to_vec())
+    }
+
+    fn rsa(&self, padding: &'static dyn sig::RsaEncoding, bytes: &[u8]) -> Result<Vec<u8>> {
+        let pair = rsa::KeyPair::from_components(&rsa::KeyPairComponents {
+            public_key: rsa::PublicKeyComponents { n: self.bytes("n")?, e: self.bytes("e")? },
+            d: self.bytes("d")?,
+            p: self.bytes("p")?,
+            q: self.bytes("q")?,
+            dP: self.bytes("dp")?,
+            dQ: self.bytes("dq")?,
+            qInv: self.bytes("qi")?,
+        })?;
+        let mut signature = vec![0; pair.public().modulus_len()];
+        pair.sign(padding, &SystemRandom::new(), bytes, &mut signature)?;
+        Ok(signature)
+    }
+
+    /// The public half as a PEM file has it.
+    fn public_pem(&self) -> Result<Vec<u8>> {
+        let public = ["kty", "n", "e"].map(|name| format!(r#""{name}":"{}""#, self.member(name).unwrap_or_default()));
+        let text = format!("{{{}}}", public.join(","));
+        let value = step_up_core::json::read(text.as_bytes()).map_err(|fault| anyhow!("{fault:?}"))?;
+        let key = Jwk::read(&value).map_err(|fault| anyhow!("{fault:?}"))?;
+        let lines: Vec<String> =
+            STANDARD.encode(key.spki()).as_bytes().chunks(64).map(String::from_utf8_lossy).map(Into::into).collect();
+        Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")).into_bytes())
+    }
+
+    fn member(&self, name: &str) -> Result<&str> {
+        self.jwk.get(name).and_then(Value::as_str).with_context(|| format!("the key has no `{name}`"))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(URL_SAFE_NO_PAD.decode(self.member(name)?)?)
+    }
+}
+
+/// A numbered file: it begins by saying why it exists.
+fn read_case<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let text = fs::read_to_string(file)?;
+    ensure!(text.starts_with("# "), "the file must begin with a comment that says why somebody would send this");
+    Ok(serde_json::from_value(yaml::to_json(&yaml::read(&text)?))?)
+}

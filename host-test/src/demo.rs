@@ -1,0 +1,110 @@
+//! `stepup demo`: the story, told as a timeline on a running stack.
+
+use std::io::Write as _;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::stack::{EnvoyStack, Options, Server, Stack};
+use crate::story::{self, Told};
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Arguments {
+    /// On real Envoy. The default as long as there is no other stack.
+    #[arg(long)]
+    envoy: bool,
+    /// Leave the stack running, and print how to use it.
+    #[arg(long)]
+    keep: bool,
+    /// For machines: one JSON document on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Starts the stack, tells the story, and fails when it does not go as told.
+pub fn run(arguments: Arguments) -> Result<()> {
+    if !arguments.envoy {
+        eprintln!("running on Envoy (`--envoy`); there is no other stack yet");
+    }
+    let begin = Instant::now();
+    eprintln!("starting Envoy, an authorization server and two MCP servers");
+    let stack = EnvoyStack::start(&Options::default())?;
+    eprintln!("ready after {:.1} s", begin.elapsed().as_secs_f64());
+
+    let begin = Instant::now();
+    let mut told = Vec::new();
+    let mut story = story::Story::new(&stack);
+    for step in story::STEPS {
+        let step = story.tell(step)?;
+        if !arguments.json {
+            print(&step, begin.elapsed().as_millis())?;
+        }
+        told.push(step);
+    }
+    let failed = told.iter().filter(|step| step.surprise.is_some()).count();
+    if arguments.json {
+        let document = json!({ "steps": told, "failed": failed, "stack": sights(&stack) });
+        println!("{document:#}");
+    } else if failed == 0 {
+        println!("\nEverything went as told. The audit records are in the access log.");
+    }
+    if arguments.keep {
+        keep(&stack, arguments.json)?;
+    }
+    if failed > 0 {
+        bail!("{failed} steps did not go as told");
+    }
+    Ok(())
+}
+
+fn print(step: &Told, elapsed: u128) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n{:>5} ms  {}", elapsed, step.title)?;
+    writeln!(out, "          -> {}", step.request)?;
+    writeln!(out, "          <- {} {}", step.status, step.answer)?;
+    if let Some(challenge) = &step.challenge {
+        writeln!(out, "             {challenge}")?;
+    }
+    writeln!(out, "             audit: {} ({})", step.verdict, step.reason)?;
+    if let Some(surprise) = &step.surprise {
+        writeln!(out, "          !! {surprise}")?;
+    }
+    Ok(())
+}
+
+fn sights(stack: &EnvoyStack) -> Value {
+    stack
+        .sights()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn keep(stack: &EnvoyStack, quiet: bool) -> Result<()> {
+    let (stop, stopped) = mpsc::channel();
+    ctrlc::set_handler(move || {
+        // Fails when nobody waits any more: then everything is stopping already.
+        let _ = stop.send(());
+    })?;
+    if !quiet {
+        println!("\nStill running:");
+        for (name, value) in stack.sights() {
+            println!("  {name:24} {value}");
+        }
+        let url = stack.url(Server::Notes);
+        println!("\nTokens for {url} (10 minutes):");
+        println!("  export MINIMAL={}", stack.token(Server::Notes, "mcp:connect")?);
+        println!("  export ADMIN={}", stack.token(Server::Notes, "mcp:connect tools:admin")?);
+        println!("\nTry (then with $ADMIN, and with another tool):");
+        println!("  curl -i {url} -H \"Authorization: Bearer $MINIMAL\" -H 'Content-Type: application/json' \\");
+        println!("    -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2026-07-28' \\");
+        println!("    -H 'Mcp-Method: tools/call' -H 'Mcp-Name: get-env' -d '{}'", story::modern_call("get-env"));
+    }
+    eprintln!("\nCtrl-C stops everything.");
+    stopped.recv()?;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! What the `stepup` command and the tests around the filter are made of.
+
+pub mod artifact;
+pub mod corpus;
+pub mod demo;
+pub mod fixtures;
+pub mod native;
+pub mod paths;
+pub mod process;
+pub mod stack;
+pub mod story;
+pub mod yaml;

@@ -1,0 +1,358 @@
+//! The stack of `envoy/`, on free ports: real Envoy, a real authorization server, two real MCP servers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::{Request, Server, Stack, send};
+use crate::fixtures::{self, Fixtures};
+use crate::process::{Process, free_port};
+use crate::{artifact, paths, yaml};
+
+/// What Envoy runs.
+#[derive(Clone, Debug)]
+pub enum Setup {
+    /// The filter with the policy of `envoy/step-up.ecds.yaml`.
+    Sample,
+    /// The filter with this configuration, as a JSON text.
+    Configuration(String),
+    /// No filter at all: every request passes.
+    Open,
+}
+
+/// How to start a stack.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Envoy's worker threads.
+    pub workers: u32,
+    /// What the filter is given.
+    pub setup: Setup,
+    /// The filter stands in the bootstrap itself and not behind discovery.
+    pub without_discovery: bool,
+    /// Start the MCP servers and the authorization server too.
+    pub servers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { workers: 2, setup: Setup::Sample, without_discovery: false, servers: true }
+    }
+}
+
+/// A running stack. Dropping it ends its processes.
+#[derive(Debug)]
+pub struct EnvoyStack {
+    folder: PathBuf,
+    fixtures: Fixtures,
+    module: PathBuf,
+    ports: Ports,
+    envoy: Process,
+    authorization_server: Option<Process>,
+    /// Kept for their end.
+    _servers: Vec<Process>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    mcp: u16,
+    admin: u16,
+    authorization_server: u16,
+    everything: u16,
+    notes: u16,
+}
+
+/// The client whose tokens the stack hands out (see `envoy/fixtures/README.md`).
+const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];
+
+impl EnvoyStack {
+    /// Installs, builds and starts everything, and waits until it answers.
+    pub fn start(options: &Options) -> Result<EnvoyStack> {
+        let mut stack = EnvoyStack::prepare(options)?;
+        stack.wait_until_ready()?;
+        Ok(stack)
+    }
+
+    /// The same without waiting: for configurations that Envoy is meant to refuse.
+    pub fn prepare(options: &Options) -> Result<EnvoyStack> {
+        let (fixtures, module) = (fixtures::install()?, artifact::module()?);
+        let ports = Ports {
+            mcp: free_port()?,
+            admin: free_port()?,
+            authorization_server: free_port()?,
+            everything: free_port()?,
+            notes: free_port()?,
+        };
+        let folder = new_folder()?;
+        let (mut authorization_server, mut servers) = (None, Vec::new());
+        if options.servers {
+            let mut notes = fixtures.python("mcp-server.py");
+            notes.env_clear();
+            let mut everything = fixtures.server_everything();
+            let mut started = [("notes", &mut notes, ports.notes), ("everything", &mut everything, ports.everything)]
+                .into_iter()
+                .map(|(name, command, port)| {
+                    Process::start(name, command.env("PORT", port.to_string()), &folder).map(|process| (process, port))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder)?);
+            for (server, port) in &mut started {
+                server.wait_for_port(*port)?;
+            }
+            servers = started.into_iter().map(|(server, _)| server).collect();
+        }
+        let filter = filter(&options.setup, &ports, &module)?;
+        write(&folder.join(ECDS), &filter)?;
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, options.without_discovery.then_some(&filter))?)?;
+        let mut command = Command::new(fixtures.envoy());
+        command
+            .current_dir(&folder)
+            .args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"])
+            .args(["--concurrency", &options.workers.to_string(), "--file-flush-interval-msec", "20"]);
+        let envoy = Process::start("envoy", &mut command, &folder)?;
+        Ok(EnvoyStack { folder, fixtures, module, ports, envoy, authorization_server, _servers: servers })
+    }
+
+    /// Waits until Envoy says that it is live.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let admin = self.admin_url("/ready");
+        self.envoy.wait_until(|_| send(&Request::get(&admin)).is_ok_and(|answer| answer.body.trim() == "LIVE"))
+    }
+
+    /// The process of Envoy.
+    pub fn envoy(&mut self) -> &mut Process {
+        &mut self.envoy
+    }
+
+    /// What is installed.
+    pub fn fixtures(&self) -> &Fixtures {
+        &self.fixtures
+    }
+
+    /// The port of the listener.
+    pub fn port(&self) -> u16 {
+        self.ports.mcp
+    }
+
+    /// The URL of Envoy's admin interface.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.admin)
+    }
+
+    /// The value of one of Envoy's statistics; 0 when there is none of that name.
+    pub fn stat(&self, name: &str) -> Result<u64> {
+        let answer = send(&Request::get(self.admin_url(&format!("/stats?filter=^{name}$"))))?;
+        Ok(answer.body.rsplit(": ").next().and_then(|value| value.trim().parse().ok()).unwrap_or(0))
+    }
+
+    /// How often the authorization server was asked for its keys, as its own log says.
+    pub fn key_fetches(&self) -> usize {
+        let log = self.authorization_server.as_ref().map(Process::log).unwrap_or_default();
+        log.lines().filter(|line| line.contains("\"/jwks\"")).count()
+    }
+
+    /// The identifier of the authorization server.
+    pub fn issuer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.authorization_server)
+    }
+
+    /// The sample policy as a tree, with this stack's ports: to be changed and given back.
+    pub fn sample_policy(&self) -> Result<Value> {
+        let sample = sample(&self.ports)?;
+        sample.pointer(CONFIGURATION).and_then(|any| any.get("value")).cloned().context("no policy in the sample")
+    }
+
+    /// Replaces the filter's configuration, as an operator's control plane would, and returns at once.
+    pub fn update(&self, setup: &Setup) -> Result<()> {
+        write(&self.folder.join(ECDS), &filter(setup, &self.ports, &self.module)?)
+    }
+
+    /// Ends the authorization server and starts another one in its place, with new keys.
+    pub fn replace_authorization_server(&mut self) -> Result<()> {
+        self.authorization_server = None;
+        self.authorization_server = Some(self.ports.start_authorization_server(&self.fixtures, &self.folder)?);
+        Ok(())
+    }
+
+    /// The access log so far, a JSON object for each request; `stepup` holds the audit record, parsed.
+    pub fn access_log(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                let mut entry: Value = serde_json::from_str(line).with_context(|| format!("access log: {line}"))?;
+                if let Some(record) = entry.get("stepup").and_then(Value::as_str) {
+                    entry["stepup"] =
+                        serde_json::from_str(record).with_context(|| format!("audit record: {record}"))?;
+                }
+                Ok(entry)
+            })
+            .collect()
+    }
+
+    /// The access log entry of the request that got this `request_id` in its answer, or of the last one.
+    pub fn entry(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) {
+            if let Some(entry) = self.access_log()?.into_iter().rev().find(&wanted) {
+                return Ok(entry);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        bail!("no such entry in the access log")
+    }
+}
+
+impl Stack for EnvoyStack {
+    fn url(&self, server: Server) -> String {
+        self.ports.resource(server)
+    }
+
+    fn token(&self, server: Server, scope: &str) -> Result<String> {
+        let resource = self.ports.resource(server);
+        let [id, secret] = CLIENT;
+        let form = [("grant_type", "client_credentials"), id, secret, ("scope", scope), ("resource", &resource)];
+        let request = Request::post(format!("{}/token", self.issuer()), encode(&form))
+            .with("content-type", "application/x-www-form-urlencoded");
+        let answer = send(&request)?;
+        let token = answer.message().and_then(|json| Some(json.get("access_token")?.as_str()?.to_owned()));
+        token.with_context(|| format!("no token from the authorization server: {} {}", answer.status, answer.body))
+    }
+
+    fn last_record(&self) -> Result<Value> {
+        // Entries are written when a stream ends, a moment after the client has its answer.
+        sleep(Duration::from_millis(60));
+        let entry = self.access_log()?.pop().context("the access log is empty")?;
+        entry.get("stepup").cloned().context("the last entry has no audit record")
+    }
+
+    fn sights(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("MCP server, 2025-11-25", self.url(Server::Everything)),
+            ("MCP server, both eras", self.url(Server::Notes)),
+            ("authorization server", self.issuer()),
+            ("Envoy admin", self.admin_url("/")),
+            ("access log", self.folder.join("access.log").display().to_string()),
+            ("policy", self.folder.join(ECDS).display().to_string()),
+        ]
+    }
+}
+
+impl Ports {
+    fn resource(&self, server: Server) -> String {
+        format!("http://127.0.0.1:{}{}", self.mcp, server.path())
+    }
+
+    fn start_authorization_server(&self, fixtures: &Fixtures, folder: &Path) -> Result<Process> {
+        let scopes = json!({ "scopes": "mcp:connect tools:write tools:admin", "elevate": "tools:write tools:admin" });
+        let resources: serde_json::Map<String, Value> = [Server::Everything, Server::Notes]
+            .map(|server| (self.resource(server), scopes.clone()))
+            .into_iter()
+            .collect();
+        let mut command = fixtures.node("authorization-server.mjs");
+        command
+            .env("PORT", self.authorization_server.to_string())
+            .env("RESOURCES", Value::from(resources).to_string())
+            .env("LOG", "1");
+        let mut server = Process::start("authorization-server", &mut command, folder)?;
+        server.wait_until(|log| log.contains("\"ready\":true"))?;
+        Ok(server)
+    }
+
+    /// The files of `envoy/` name fixed ports.
+    fn replace(&self, text: &str) -> String {
+        let ports = [
+            (10000, self.mcp),
+            (9901, self.admin),
+            (8700, self.authorization_server),
+            (8810, self.everything),
+            (8811, self.notes),
+        ];
+        ports.iter().fold(text.to_owned(), |text, (fixed, free)| {
+            text.replace(&format!("port_value: {fixed}"), &format!("port_value: {free}"))
+                .replace(&format!("127.0.0.1:{fixed}"), &format!("127.0.0.1:{free}"))
+        })
+    }
+}
+
+const ECDS: &str = "step-up.ecds.yaml";
+const FILTER: &str = "/resources/0/typed_config";
+const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration";
+
+/// The shipped discovery file, with these ports.
+fn sample(ports: &Ports) -> Result<Value> {
+    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
+    Ok(yaml::to_json(&yaml::read(&ports.replace(&text))?))
+}
+
+/// The discovery file for a setup, as JSON (which is YAML too).
+fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
+    let mut document = sample(ports)?;
+    let place = |document: &mut Value, pointer: &str, value: Value| -> Result<()> {
+        *document.pointer_mut(pointer).with_context(|| format!("{ECDS} has no {pointer}"))? = value;
+        Ok(())
+    };
+    let module = json!(module.display().to_string());
+    place(&mut document, &format!("{FILTER}/config/vm_config/code/local/filename"), module)?;
+    match setup {
+        Setup::Sample => {}
+        Setup::Configuration(text) => {
+            let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
+            place(&mut document, CONFIGURATION, configuration)?;
+        }
+        Setup::Open => {
+            let anybody = json!({ "any": { "permissions": [{ "any": true }], "principals": [{ "any": true }] } });
+            let rbac = json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+                "rules": { "action": "ALLOW", "policies": anybody },
+            });
+            place(&mut document, FILTER, rbac)?;
+        }
+    }
+    Ok(document)
+}
+
+/// The shipped bootstrap, with these ports; with `filter`, that stands in it directly.
+fn bootstrap(ports: &Ports, filter: Option<&Value>) -> Result<String> {
+    let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
+    let Some(filter) = filter else { return Ok(text) };
+    let mut document = yaml::to_json(&yaml::read(&text)?);
+    let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+    let config = filter.pointer(FILTER).context("no filter")?;
+    *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
+        json!({ "name": "step-up", "typed_config": config });
+    Ok(document.to_string())
+}
+
+/// By rename: Envoy watches for the move.
+fn write(path: &Path, document: &Value) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, document.to_string())?;
+    fs::rename(&new, path).map_err(Into::into)
+}
+
+fn new_folder() -> Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let folder = paths::target().join("stacks").join(name);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn encode(form: &[(&str, &str)]) -> String {
+    let escape = |text: &str| {
+        text.bytes().fold(String::new(), |mut out, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            out
+        })
+    };
+    form.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect::<Vec<_>>().join("&")
+}

@@ -1,0 +1,55 @@
+//! The filter in real Envoy, with a real authorization server, real MCP servers and real clients.
+//!
+//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 220 MB). Needs Node.js 20 and
+//! Python 3.11 with venv. Runs one trial after the other; `cargo test -p host-test --test envoy -- NAME` runs some.
+
+#[path = "envoy/clients.rs"]
+mod clients;
+#[path = "envoy/configuration.rs"]
+mod configuration;
+#[path = "envoy/hostile.rs"]
+mod hostile;
+#[path = "envoy/keys.rs"]
+mod keys;
+#[path = "envoy/observed.rs"]
+mod observed;
+#[path = "envoy/report.rs"]
+mod report;
+#[path = "envoy/servers.rs"]
+mod servers;
+#[path = "envoy/shadow.rs"]
+mod shadow;
+#[path = "envoy/support.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The trials measure, and the machine may be small.
+    arguments.test_threads = Some(1);
+    if !arguments.list {
+        if let Err(error) = host_test::fixtures::install().and_then(|_| host_test::artifact::module()) {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let trials = [
+        clients::trials(),
+        configuration::trials(),
+        hostile::trials(),
+        keys::trials(),
+        observed::trials(),
+        report::trials(),
+        servers::trials(),
+        shadow::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
+
+fn trial(name: &str, run: fn() -> Result<()>) -> Trial {
+    Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:?}"))))
+}

@@ -1,0 +1,174 @@
+//! What becomes of good and bad policies, by each way they can reach Envoy.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use host_test::stack::{EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::support::{DISCOVERY, apply, call, expect, stack, wait_for};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("configuration::shipped_files_are_valid", shipped_files_are_valid),
+        trial("configuration::static_faults_stop_envoy_and_are_all_listed", static_faults),
+        trial("configuration::discovered_faults_at_start_close_the_route", discovered_faults_at_start),
+        trial("configuration::a_faulty_update_changes_nothing", a_faulty_update_changes_nothing),
+        trial("configuration::a_good_update_cuts_no_stream", a_good_update_cuts_no_stream),
+    ]
+}
+
+/// Five mistakes, and what the log must say of each: path, problem, help.
+const FAULTS: [[&str; 3]; 5] = [
+    ["version:", "not a version this filter knows", "write `version: 1`"],
+    ["tiers.write.step_up:", "`exchange` is not part of this version", "until then write `challenge`"],
+    [
+        "servers.git.tools.push.scope:",
+        "a space inside a scope",
+        "for several scopes write a list: [repo:read, repo:write]",
+    ],
+    ["servers.git.tools.wipe:", "an empty rule", "write `{ scope: [] }`"],
+    ["servers.git.basline:", "unknown field `basline`", "did you mean `baseline`?"],
+];
+
+fn five_mistakes() -> Setup {
+    let policy = json!({
+        "version": 2,
+        "issuers": { "https://as.example.com": {
+            "jwks": { "cluster": "as-keys", "url": "https://as.example.com/jwks" }, "algorithms": ["ES256"],
+        } },
+        "tiers": { "write": { "step_up": "exchange" } },
+        "servers": { "git": {
+            "resource": "https://mcp.example.com/mcp",
+            "baseline": ["mcp:connect"],
+            "basline": [],
+            "tools": { "push": { "scope": "repo:read repo:write", "tier": "write" }, "wipe": null },
+        } },
+    });
+    Setup::Configuration(policy.to_string())
+}
+
+fn ensure_all_listed(log: &str) -> Result<()> {
+    for parts in FAULTS {
+        let found = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(found, "the log does not say {parts:?}:\n{log}");
+    }
+    Ok(())
+}
+
+/// The files of `envoy/` as they are, not as the stack rewrites them.
+fn shipped_files_are_valid() -> Result<()> {
+    let fixtures = host_test::fixtures::install()?;
+    let module = host_test::artifact::module()?;
+    let folder = host_test::paths::target().join("stacks/shipped");
+    std::fs::create_dir_all(&folder)?;
+    for file in ["envoy.yaml", "step-up.ecds.yaml"] {
+        std::fs::copy(host_test::paths::envoy().join(file), folder.join(file))?;
+    }
+    std::fs::copy(module, folder.join("step_up_filter.wasm"))?;
+    let arguments = ["--mode", "validate", "-c", "envoy.yaml", "--use-dynamic-base-id"];
+    let output = Command::new(fixtures.envoy()).current_dir(&folder).args(arguments).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && text.contains("OK"), "{text}");
+    Ok(())
+}
+
+fn static_faults() -> Result<()> {
+    let options = Options { setup: five_mistakes(), without_discovery: true, servers: false, ..Options::default() };
+    let mut stack = EnvoyStack::prepare(&options)?;
+    let code = stack.envoy().wait_for_end()?;
+    ensure!(code == Some(1), "Envoy ended with {code:?}");
+    ensure_all_listed(&stack.envoy().log())
+}
+
+fn discovered_faults_at_start() -> Result<()> {
+    let mut stack = EnvoyStack::start(&Options { setup: five_mistakes(), ..Options::default() })?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    let harmless = call(&stack, Server::Notes, &token, "echo");
+    let answer = send(&harmless)?;
+    ensure!(answer.status == 403 && answer.body.contains("RBAC"), "{answer:?}");
+    ensure_all_listed(&stack.envoy().log())?;
+    // A good document takes over by itself.
+    stack.update(&Setup::Sample)?;
+    wait_for("the good policy", || Ok(send(&harmless)?.status == 200))
+}
+
+fn a_faulty_update_changes_nothing() -> Result<()> {
+    let mut stack = stack()?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    let (harmless, denied) =
+        (call(&stack, Server::Notes, &token, "echo"), call(&stack, Server::Notes, &token, "delete_record"));
+    let fails = |stack: &EnvoyStack| stack.stat(&format!("{DISCOVERY}config_fail"));
+    ensure!(fails(&stack)? == 0);
+    stack.update(&five_mistakes())?;
+    wait_for("the update to be refused", || Ok(fails(&stack)? > 0))?;
+    ensure_all_listed(&stack.envoy().log())?;
+    expect(&harmless, 200, "")?;
+    expect(&denied, 403, "not_allowed")?;
+    Ok(())
+}
+
+fn a_good_update_cuts_no_stream() -> Result<()> {
+    let stack = stack()?;
+    let token = stack.token(Server::Everything, "mcp:connect")?;
+    let mut events = open_event_stream(&stack, &token)?;
+    let echo = call(&stack, Server::Notes, &stack.token(Server::Notes, "mcp:connect")?, "echo");
+    expect(&echo, 200, "")?;
+
+    let mut policy = stack.sample_policy()?;
+    policy["servers"]["notes"]["tools"]["echo"] = json!("deny");
+    apply(&stack, &policy)?;
+    wait_for("the new policy", || Ok(send(&echo)?.status == 403))?;
+
+    ensure!(stack.stat("listener_manager.listener_modified")? == 0);
+    ensure!(stack.stat("listener_manager.total_listeners_draining")? == 0);
+    // Open means: nothing to read, and no end either.
+    events.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let mut buffer = [0; 1024];
+    loop {
+        match events.read(&mut buffer) {
+            Ok(0) => anyhow::bail!("the event stream was cut"),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                break;
+            }
+            Err(error) => return Err(error).context("the event stream was cut"),
+        }
+    }
+    // And it is the same stream the server knows: a call that notifies arrives on it or on its own, but the session lives.
+    Ok(())
+}
+
+/// The GET leg of a 2025-11-25 session, open after its headers arrived.
+fn open_event_stream(stack: &EnvoyStack, token: &str) -> Result<TcpStream> {
+    let url = stack.url(Server::Everything);
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } },
+    });
+    let answer = expect(&Request::post(&url, initialize).bearer(token), 200, "")?;
+    let session = answer.header("mcp-session-id").context("no session")?.to_owned();
+    let with_session = |body: Value| {
+        let request = Request::post(&url, body).bearer(token);
+        request.with("mcp-session-id", &session).with("mcp-protocol-version", "2025-11-25")
+    };
+    expect(&with_session(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })), 202, "")?;
+
+    let mut stream = TcpStream::connect(("127.0.0.1", stack.port()))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\naccept: text/event-stream\r\nauthorization: Bearer {token}\r\n\
+         mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n\r\n",
+        stack.port()
+    )?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).context("no headers on the event stream")?;
+    ensure!(&head == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&head));
+    Ok(stream)
+}

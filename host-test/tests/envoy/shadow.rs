@@ -1,0 +1,38 @@
+//! Shadow mode (P15): the policy only says what it would do; everything else is enforced.
+
+use anyhow::{Result, ensure};
+use host_test::stack::{Request, Server, Stack as _};
+use libtest_mimic::Trial;
+
+use crate::support::{call, expect, stack_with};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("shadow::verdicts_are_recorded_and_not_enforced", verdicts_are_recorded)]
+}
+
+fn verdicts_are_recorded() -> Result<()> {
+    let stack = stack_with(|policy| {
+        policy["mode"] = "shadow".into();
+        policy["until"] = "2099-01-01".into();
+    })?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    for (tool, verdict, reason, status) in [
+        ("delete_record", "deny", "denied", 403),
+        ("get-env", "challenge", "scope_missing", 403),
+        ("no-such-tool", "deny", "no_rule", 403),
+    ] {
+        expect(&call(&stack, Server::Notes, &token, tool), 200, "")?;
+        let entry = stack.entry(|entry| entry["stepup"]["name"] == tool)?;
+        let record = &entry["stepup"];
+        ensure!(record["verdict"] == "permit" && record["mode"] == "shadow", "{record:#}");
+        let would = serde_json::json!({ "verdict": verdict, "reason": reason, "status": status });
+        ensure!(record["would"] == would, "{record:#}");
+    }
+    // Token and frame are not the policy's business.
+    let foreign = stack.token(Server::Everything, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, &foreign, "echo"), 401, "audience_mismatch")?;
+    let twice = r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#;
+    expect(&Request::post(stack.url(Server::Notes), twice).bearer(&token), 400, "duplicate_key")?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! What several trials need.
+
+use anyhow::{Result, ensure};
+use host_test::stack::{Answer, EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
+use serde_json::{Value, json};
+
+pub fn stack() -> Result<EnvoyStack> {
+    EnvoyStack::start(&Options::default())
+}
+
+/// A stack whose policy is the sample with changes.
+pub fn stack_with(change: impl FnOnce(&mut Value)) -> Result<EnvoyStack> {
+    let stack = stack()?;
+    let mut policy = stack.sample_policy()?;
+    change(&mut policy);
+    apply(&stack, &policy)?;
+    Ok(stack)
+}
+
+/// Gives the stack another policy and waits until Envoy has taken it.
+pub fn apply(stack: &EnvoyStack, policy: &Value) -> Result<()> {
+    let before = reloads(stack)?;
+    stack.update(&Setup::Configuration(policy.to_string()))?;
+    wait_for("the policy to be taken", || Ok(reloads(stack)? > before))
+}
+
+pub fn reloads(stack: &EnvoyStack) -> Result<u64> {
+    stack.stat(&format!("{DISCOVERY}config_reload"))
+}
+
+pub const DISCOVERY: &str = "extension_config_discovery.http_filter.step-up.";
+
+pub fn wait_for(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..1000 {
+        if done()? {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    anyhow::bail!("waited in vain for {what}")
+}
+
+/// A `tools/call` of revision 2026-07-28, complete in itself.
+pub fn call(stack: &EnvoyStack, server: Server, token: &str, tool: &str) -> Request {
+    let mut body = host_test::story::modern_call(tool);
+    if tool == "echo" {
+        body["params"]["arguments"] = json!({ "message": "hi" });
+    }
+    if tool == "get-sum" {
+        body["params"]["arguments"] = json!({ "a": 2, "b": 3 });
+    }
+    Request::post(stack.url(server), body)
+        .bearer(token)
+        .with("mcp-protocol-version", "2026-07-28")
+        .with("mcp-method", "tools/call")
+        .with("mcp-name", tool)
+}
+
+pub fn expect(request: &Request, status: u16, reason: &str) -> Result<Answer> {
+    let answer = send(request)?;
+    let got = answer.reason();
+    ensure!(
+        answer.status == status && got.as_deref().unwrap_or("") == reason,
+        "expected {status} {reason:?}, got {} {got:?}\n{answer:?}",
+        answer.status
+    );
+    Ok(answer)
+}

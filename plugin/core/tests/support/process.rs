@@ -1,0 +1,333 @@
+//! A host: VMs that share memory, each with its gate, driven by the wakes they ask for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::gate::Gate;
+use step_up_core::keys::Shared;
+use step_up_core::metrics::Metric;
+use step_up_core::policy::Policy;
+use step_up_core::response::Response;
+use step_up_core::signatures::JwtSimple;
+
+use super::{NOW, Request};
+
+/// Shared memory as Envoy has it: versions grow, a write may ask for the version it read.
+#[derive(Clone, Default)]
+pub struct Memory(Rc<RefCell<BTreeMap<String, (Vec<u8>, u32)>>>);
+
+impl Shared for Memory {
+    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.borrow().get(slot).cloned()
+    }
+
+    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
+        let mut slots = self.0.borrow_mut();
+        let current = slots.get(slot).map_or(0, |(_, version)| *version);
+        if version.is_some_and(|version| version != current) {
+            return false;
+        }
+        slots.insert(slot.to_owned(), (value.to_vec(), current + 1));
+        true
+    }
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Released upstream, without these headers.
+    Forwarded(Vec<String>),
+    /// Answered by the filter.
+    Answered(Answer),
+}
+
+/// An answer of the filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn new(response: &Response) -> Answer {
+        for (name, value) in &response.headers {
+            assert!(value.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {value}");
+        }
+        Answer { status: response.status, headers: response.headers.clone(), body: response.body.to_vec() }
+    }
+
+    /// The only header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(header, _)| *header == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} is there twice");
+        value
+    }
+
+    pub fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    /// The code of the JSON-RPC error; `None` if the body is none.
+    pub fn code(&self) -> Option<i64> {
+        self.json()["error"]["code"].as_i64()
+    }
+
+    /// The answer without what differs from request to request.
+    pub fn anonymous(&self) -> (u16, Vec<(&'static str, String)>, Json) {
+        let mut json = self.json();
+        let data = json["error"]["data"].as_object_mut().expect("error.data");
+        let id = data.remove("request_id").expect("error.data.request_id");
+        assert_eq!(id.as_str().map(str::len), Some(32), "128 bits in hexadecimal");
+        (self.status, self.headers.clone(), json)
+    }
+}
+
+/// A stream that was settled, and its record. The record is null where none was written.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub outcome: Outcome,
+    pub record: Json,
+}
+
+impl Settled {
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self.outcome, Outcome::Forwarded(_))
+    }
+
+    #[track_caller]
+    pub fn answer(&self) -> &Answer {
+        match &self.outcome {
+            Outcome::Answered(answer) => answer,
+            Outcome::Forwarded(_) => panic!("forwarded: {}", self.record),
+        }
+    }
+
+    #[track_caller]
+    pub fn removed(&self) -> &[String] {
+        match &self.outcome {
+            Outcome::Forwarded(removed) => removed,
+            Outcome::Answered(answer) => panic!("answered {}: {}", answer.status, self.record),
+        }
+    }
+
+    #[track_caller]
+    pub fn assert_forwarded(&self) {
+        self.removed();
+    }
+
+    /// Status and reason at once, which is what most tests are about.
+    #[track_caller]
+    pub fn assert_refused(&self, status: u16, reason: &str) {
+        assert_eq!((self.answer().status, self.reason()), (status, reason), "{}", self.record);
+    }
+
+    pub fn challenge(&self) -> Option<&str> {
+        self.answer().header("www-authenticate")
+    }
+
+    pub fn reason(&self) -> &str {
+        self.record["reason"].as_str().unwrap_or_default()
+    }
+
+    /// The pattern of the rule that decided.
+    pub fn rule(&self) -> Option<&str> {
+        self.record["rule"].as_str()
+    }
+}
+
+/// One VM: a gate, and a host that notes what the gate wants and checks that it keeps to the rules.
+pub struct Vm {
+    gate: Gate,
+    pub now: Millis,
+    streams: u32,
+    outcomes: BTreeMap<StreamId, Outcome>,
+    records: BTreeMap<StreamId, Json>,
+    bodies_wanted: BTreeSet<StreamId>,
+    calls: Vec<(CallId, Call)>,
+    pub metrics: Vec<Metric>,
+    pub logs: Vec<String>,
+    wake: Option<Millis>,
+}
+
+impl Vm {
+    /// A VM alone in its process.
+    pub fn new(policy: &Rc<Policy>) -> Vm {
+        Vm::in_process(policy, &Memory::default(), NOW, 1)
+    }
+
+    pub fn in_process(policy: &Rc<Policy>, memory: &Memory, now: Millis, seed: u8) -> Vm {
+        let gate = Gate::new(Rc::clone(policy), Box::new(JwtSimple), Box::new(memory.clone()), [seed; 16], now);
+        let mut vm = Vm {
+            gate,
+            now,
+            streams: 0,
+            outcomes: BTreeMap::new(),
+            records: BTreeMap::new(),
+            bodies_wanted: BTreeSet::new(),
+            calls: Vec::new(),
+            metrics: Vec::new(),
+            logs: Vec::new(),
+            wake: None,
+        };
+        vm.perform();
+        vm
+    }
+
+    /// The whole request at once.
+    #[track_caller]
+    pub fn send(&mut self, request: &Request) -> Settled {
+        let stream = self.head(request);
+        if !self.is_settled(stream) {
+            self.body(stream, request.body());
+        }
+        self.settled(stream)
+    }
+
+    pub fn head(&mut self, request: &Request) -> StreamId {
+        self.streams += 1;
+        let stream = StreamId(self.streams);
+        self.handle(Input::Head { stream, head: request.head() });
+        stream
+    }
+
+    pub fn body(&mut self, stream: StreamId, body: &[u8]) {
+        self.bodies_wanted.remove(&stream);
+        self.handle(Input::Body { stream, body: Ok(body) });
+    }
+
+    pub fn body_fault(&mut self, stream: StreamId, fault: BodyFault) {
+        self.handle(Input::Body { stream, body: Err(fault) });
+    }
+
+    pub fn trailers(&mut self, stream: StreamId) {
+        self.handle(Input::Trailers { stream });
+    }
+
+    pub fn gone(&mut self, stream: StreamId) {
+        self.handle(Input::Gone { stream });
+    }
+
+    pub fn tick(&mut self) {
+        self.wake = None;
+        self.handle(Input::Tick);
+    }
+
+    /// Lets time pass, ticking when the gate asked for it.
+    pub fn pass(&mut self, millis: u64) {
+        let end = self.now.plus(millis);
+        while let Some(wake) = self.wake.filter(|wake| *wake <= end) {
+            self.wake_up(wake);
+        }
+        self.now = end;
+    }
+
+    fn wake_up(&mut self, at: Millis) {
+        self.now = at.max(self.now);
+        self.tick();
+        assert!(self.wake > Some(self.now), "a gate always looks ahead: {:?}", self.wake);
+    }
+
+    pub fn reply(&mut self, call: CallId, reply: Result<(u16, &[u8]), CallFault>) {
+        let reply = reply.map(|(status, body)| Reply { status, body });
+        self.handle(Input::Reply { call, reply });
+    }
+
+    /// The calls made since the last look.
+    pub fn take_calls(&mut self) -> Vec<(CallId, Call)> {
+        std::mem::take(&mut self.calls)
+    }
+
+    pub fn is_settled(&self, stream: StreamId) -> bool {
+        self.outcomes.contains_key(&stream)
+    }
+
+    pub fn wants_body(&self, stream: StreamId) -> bool {
+        self.bodies_wanted.contains(&stream)
+    }
+
+    #[track_caller]
+    pub fn settled(&self, stream: StreamId) -> Settled {
+        let outcome = self.outcomes.get(&stream).expect("the stream is settled").clone();
+        Settled { outcome, record: self.records.get(&stream).cloned().unwrap_or_default() }
+    }
+
+    /// How many records were written.
+    pub fn records(&self) -> usize {
+        self.records.len()
+    }
+
+    /// How many decisions were counted under this reason.
+    pub fn counted(&self, wanted: &str) -> usize {
+        let is_it = |metric: &&Metric| matches!(metric, Metric::Decision { reason, .. } if *reason == wanted);
+        self.metrics.iter().filter(is_it).count()
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.gate.handle(input, self.now);
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        while let Some(effect) = self.gate.poll() {
+            match effect {
+                Effect::Continue { stream, permit } => {
+                    assert!(permit.tail().is_none(), "nothing watches a response yet");
+                    self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
+                }
+                Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),
+                Effect::ReadBody { stream } => assert!(self.bodies_wanted.insert(stream), "asked for twice"),
+                Effect::Call { id, call } => self.calls.push((id, call)),
+                Effect::Record { stream, record } => {
+                    assert!(record.bytes().all(|b| (b' '..=b'~').contains(&b)), "not one line of ASCII: {record}");
+                    assert!(!self.is_settled(stream), "the record comes after the decision");
+                    let record = serde_json::from_str(&record).expect("a record is JSON");
+                    assert!(self.records.insert(stream, record).is_none(), "two records");
+                }
+                Effect::Log(line) => self.logs.push(line),
+                Effect::Count(metric) => self.metrics.push(metric),
+                Effect::Wake { at } => self.wake = Some(at),
+            }
+        }
+    }
+
+    fn settle(&mut self, stream: StreamId, outcome: Outcome) {
+        assert!(self.outcomes.insert(stream, outcome).is_none(), "{stream:?} is settled twice");
+    }
+}
+
+/// Several VMs of one process.
+pub struct Process {
+    pub memory: Memory,
+    pub vms: Vec<Vm>,
+}
+
+impl Process {
+    pub fn new(policy: &Rc<Policy>, vms: u8) -> Process {
+        let memory = Memory::default();
+        let vms = (1..=vms).map(|seed| Vm::in_process(policy, &memory, NOW, seed)).collect();
+        Process { memory, vms }
+    }
+
+    /// Lets time pass in all VMs at once, in the order of their wakes.
+    pub fn pass(&mut self, millis: u64) {
+        let Some(end) = self.vms.iter().map(|vm| vm.now.plus(millis)).max() else { return };
+        let due = |vm: &&mut Vm| vm.wake.is_some_and(|wake| wake <= end);
+        while let Some(vm) = self.vms.iter_mut().filter(due).min_by_key(|vm| vm.wake) {
+            vm.wake_up(vm.wake.unwrap_or(end));
+        }
+        for vm in &mut self.vms {
+            vm.now = end;
+        }
+    }
+
+    /// The calls of all VMs since the last look, with the VM that made them.
+    pub fn take_calls(&mut self) -> Vec<(usize, CallId, Call)> {
+        let calls = self.vms.iter_mut().map(Vm::take_calls).enumerate();
+        calls.flat_map(|(vm, calls)| calls.into_iter().map(move |(id, call)| (vm, id, call))).collect()
+    }
+}
