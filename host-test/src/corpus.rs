@@ -134,8 +134,8 @@ struct Frame {
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum Values {
-    One(Bytes),
     Several(Vec<Bytes>),
+    One(Bytes),
 }
 
 impl Default for Frame {
@@ -200,6 +200,7 @@ enum Bytes {
     Text(String),
     Hex(Hex),
     Nested(Nested),
+    Joined(Vec<Bytes>),
 }
 
 #[derive(Clone, Deserialize)]
@@ -208,15 +209,13 @@ struct Hex {
     hex: String,
 }
 
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Nested {
-    before: String,
     open: String,
     times: usize,
-    inside: String,
+    #[serde(default)]
     close: String,
-    after: String,
 }
 
 impl Bytes {
@@ -226,10 +225,10 @@ impl Bytes {
             Bytes::Hex(Hex { hex }) => {
                 hex.split_whitespace().map(|byte| Ok(u8::from_str_radix(byte, 16)?)).collect::<Result<_>>()
             }
-            Bytes::Nested(Nested { before, open, times, inside, close, after }) => {
-                let (open, close) = (open.repeat(*times), close.repeat(*times));
-                Ok([before, &open, inside, &close, after].map(String::as_bytes).concat())
+            Bytes::Nested(Nested { open, times, close }) => {
+                Ok((open.repeat(*times) + &close.repeat(*times)).into_bytes())
             }
+            Bytes::Joined(pieces) => Ok(pieces.iter().map(Bytes::to_bytes).collect::<Result<Vec<_>>>()?.concat()),
         }
     }
 }

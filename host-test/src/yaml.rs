@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(problem("a: 1\nb: 2\na: 3"), "3:1: `a` is written twice");
         assert_eq!(problem("a: &x 1\nb: *x"), "1:4: an anchor; write the value out where it is needed");
         assert!(problem("a: *x").contains("unknown anchor") || problem("a: *x").contains("alias"));
-        assert_eq!(problem("a: !!str 1"), "1:10: a tag; write the value without it");
+        assert_eq!(problem("a: !!str 1"), "1:4: a tag; write the value without it");
         assert_eq!(problem("<<: {a: 1}"), "1:1: a merge key; write the fields out");
         assert_eq!(problem("1: a"), "1:1: a key that is not a text; put it in quotes");
         assert_eq!(problem("true: a"), "1:1: a key that is not a text; put it in quotes");

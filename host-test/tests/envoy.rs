@@ -51,5 +51,5 @@ fn main() -> ExitCode {
 }
 
 fn trial(name: &str, run: fn() -> Result<()>) -> Trial {
-    Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:?}"))))
+    Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))))
 }

@@ -60,7 +60,7 @@ const CASES: &[Case] = &[
     Case { what: "invalid UTF-8 in content-type", headers: &[b"content-type: application/json\xff"], by: Filter(400, "header_malformed"), ..DEFAULT },
     Case { what: "invalid UTF-8 in origin", headers: &[b"origin: http://\xff"], by: Filter(400, "header_malformed"), ..DEFAULT },
     Case { what: "invalid UTF-8 in a header name", headers: &[b"x-\xff: a"], by: Envoy(400), ..DEFAULT },
-    Case { what: "invalid UTF-8 in the path", path: b"/notes/mcp\xff", by: Filter(400, "header_malformed"), ..DEFAULT },
+    Case { what: "invalid UTF-8 in the path", path: b"/notes/mcp\xff", by: Envoy(400), ..DEFAULT },
     Case { what: "two authorization headers", headers: &[b"authorization: Bearer a"], keep_usual: true, by: Filter(400, "header_duplicated"), ..DEFAULT },
     Case { what: "two content-type headers", headers: &[b"content-type: text/plain"], keep_usual: true, by: Filter(400, "header_duplicated"), ..DEFAULT },
     Case { what: "two mcp-name headers", headers: &[b"mcp-name: echo", b"mcp-name: get-env"], by: Filter(400, "header_duplicated"), ..DEFAULT },

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::call;
 
 pub fn trials() -> Vec<Trial> {
-    let run = || report().map_err(|error| Failed::from(format!("{error:?}")));
+    let run = || report().map_err(|error| Failed::from(format!("{error:#}")));
     vec![Trial::test("report::module_size_ready_time_and_memory", run).with_ignored_flag(true)]
 }
 

@@ -106,7 +106,7 @@ fn satisfied(requirement: &Requirement, caller: &CallerToken, now: Millis) -> Re
     // P13: of the token that satisfies `held`, so asked only now.
     let without_challenge = |reason| Err(Shortfall { reason, missing: Vec::new(), challenge: None });
     if requirement.max_lifetime.is_some_and(|most| claims.lifetime() > most) {
-        return without_challenge(Reason::TokenTooLongLived);
+        return without_challenge(Reason::TokenTooLongLivedForRule);
     }
     let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time));
     let fresh = |most: u64| age.is_some_and(|age| age <= i64::try_from(most).unwrap_or(i64::MAX));

@@ -72,7 +72,7 @@ pub enum Reason {
     AudienceMismatch,
     /// The token is bound to a key or certificate this version cannot check.
     TokenBound,
-    /// `exp - iat` is more than the issuer or the rule allows.
+    /// `exp - iat` is more than the issuer may grant.
     TokenTooLongLived,
     /// No key of the issuer could be had yet.
     KeysUnavailable,
@@ -132,6 +132,8 @@ pub enum Reason {
     ScopeMissing,
     /// A held scope is missing and the rule says `step_up: none`.
     ScopeNotObtainable,
+    /// `exp - iat` is more than the rule accepts.
+    TokenTooLongLivedForRule,
     /// The login is older than the rule's `max_age`, or its time unknown.
     LoginTooOld,
 
@@ -216,6 +218,7 @@ impl Reason {
             NameConfusable => "name_confusable",
             ScopeMissing => "scope_missing",
             ScopeNotObtainable => "scope_not_obtainable",
+            TokenTooLongLivedForRule => "token_too_long_lived_for_rule",
             LoginTooOld => "login_too_old",
             Internal => "internal",
         }
@@ -294,6 +297,7 @@ impl Reason {
                 (403, Some(40301), "this operation is not allowed")
             }
             ScopeMissing => (403, Some(40300), "this operation needs more scope"),
+            TokenTooLongLivedForRule => (403, Some(40303), "this operation needs a token with a shorter life"),
             LoginTooOld => (403, Some(40102), "this operation needs a fresh login"),
         };
         Wire { status, code, text }
@@ -302,7 +306,16 @@ impl Reason {
     /// True for verdicts of the policy, the ones shadow mode suspends (P15). All other checks stay enforced.
     pub fn is_policy(self) -> bool {
         use Reason::*;
-        matches!(self, NoRule | Denied | NameConfusable | ScopeMissing | ScopeNotObtainable | LoginTooOld)
+        matches!(
+            self,
+            NoRule
+                | Denied
+                | NameConfusable
+                | ScopeMissing
+                | ScopeNotObtainable
+                | TokenTooLongLivedForRule
+                | LoginTooOld
+        )
     }
 
     /// True where RFC 6750 3.1 asks for a challenge with `error="invalid_token"`.

@@ -28,6 +28,11 @@ pub const START: i64 = 1_800_000_000;
 /// The same, as the gate counts.
 pub const NOW: Millis = Millis(1_800_000_000_000);
 
+/// How property tests run: this many cases, and no files left behind.
+pub fn cases(cases: u32) -> proptest::prelude::ProptestConfig {
+    proptest::prelude::ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 /// A policy for [`RESOURCE`] with these tools, the keys inline.
 pub fn document(tools: Json) -> Json {
     json!({
