@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
@@ -180,14 +180,10 @@ impl Frame {
                 Some(Values::Several(values)) => values,
             };
             for value in values {
-                let value = match value {
-                    Bytes::Text(text) => text.replace("{token}", token).into_bytes(),
-                    other => other.to_bytes()?,
-                };
-                request.headers.push((name.clone(), value));
+                request.headers.push((name.clone(), value.to_bytes(("{token}", token))?));
             }
         }
-        request.body = self.body.map(|body| body.to_bytes()).transpose()?;
+        request.body = self.body.map(|body| body.to_bytes(("{token}", token))).transpose()?;
         let Frame { expect: reason, status, rule, removes, .. } = self;
         Ok(Case { request, expected: Expected { reason, status, rule, removes } })
     }
@@ -219,16 +215,19 @@ struct Nested {
 }
 
 impl Bytes {
-    fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// The bytes; in texts, the placeholder is replaced.
+    fn to_bytes(&self, placeholder: (&str, &str)) -> Result<Vec<u8>> {
         match self {
-            Bytes::Text(text) => Ok(text.clone().into_bytes()),
+            Bytes::Text(text) => Ok(text.replace(placeholder.0, placeholder.1).into_bytes()),
             Bytes::Hex(Hex { hex }) => {
                 hex.split_whitespace().map(|byte| Ok(u8::from_str_radix(byte, 16)?)).collect::<Result<_>>()
             }
             Bytes::Nested(Nested { open, times, close }) => {
                 Ok((open.repeat(*times) + &close.repeat(*times)).into_bytes())
             }
-            Bytes::Joined(pieces) => Ok(pieces.iter().map(Bytes::to_bytes).collect::<Result<Vec<_>>>()?.concat()),
+            Bytes::Joined(pieces) => {
+                Ok(pieces.iter().map(|piece| piece.to_bytes(placeholder)).collect::<Result<Vec<_>>>()?.concat())
+            }
         }
     }
 }
@@ -270,8 +269,8 @@ enum Edit {
         part: Part,
         text: String,
     },
-    /// A text after the first character of a part.
-    Insert {
+    /// More text at the end of a part.
+    Add {
         part: Part,
         text: String,
     },
@@ -281,6 +280,8 @@ enum Edit {
     Noncanonical(Part),
     /// `+` and `/` for `-` and `_`.
     StandardAlphabet(Part),
+    /// Other claims under the same signature.
+    Claims(Map<String, Value>),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -345,34 +346,32 @@ impl Corpus {
     }
 }
 
-/// A JSON text of good members and overrides, or the bytes given instead.
+/// A JSON object of good members and overrides, or the bytes given instead, in which `{good}` stands for its members.
 fn text(good: Value, overrides: &Map<String, Value>, raw: Option<&Bytes>) -> Result<Vec<u8>> {
-    if let Some(raw) = raw {
-        return raw.to_bytes();
-    }
-    let Value::Object(mut members) = good else { anyhow::bail!("not an object") };
-    for (name, value) in overrides {
-        members.insert(name.clone(), value.clone());
-    }
-    // Null removes; a claim that is null needs a raw payload.
+    let Value::Object(mut members) = good else { bail!("not an object") };
+    members.extend(overrides.clone());
     members.retain(|_, value| !value.is_null());
-    for value in members.values_mut() {
-        *value = spelled_out(value)?;
-    }
-    Ok(Value::Object(members).to_string().into_bytes())
+    let members: Vec<String> = members
+        .iter()
+        .map(|(name, value)| Ok(format!("{}:{}", json!(name), spelled_out(value)?)))
+        .collect::<Result<_>>()?;
+    let members = members.join(",");
+    raw.map_or_else(|| Ok(format!("{{{members}}}").into_bytes()), |raw| raw.to_bytes(("{good}", &members)))
 }
 
-/// `{ now: seconds }` and `{ fill: bytes }`; everything else is itself.
-fn spelled_out(value: &Value) -> Result<Value> {
-    let of = |name: &str| value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get(name));
-    if let Some(seconds) = of("now") {
-        return Ok(json!(NOW.seconds() + seconds.as_i64().context("`now` takes whole seconds")?));
-    }
-    if let Some(length) = of("fill") {
+/// The JSON text of a member: `{ now: seconds }` is a time, `{ fill: bytes }` a long string, `{ json: text }` that text.
+fn spelled_out(value: &Value) -> Result<String> {
+    let short = |name: &str| value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get(name));
+    if let Some(seconds) = short("now") {
+        Ok((NOW.seconds() + seconds.as_i64().context("`now` takes whole seconds")?).to_string())
+    } else if let Some(length) = short("fill") {
         let length = length.as_u64().context("`fill` takes a number of bytes")?;
-        return Ok(json!("x".repeat(usize::try_from(length)?)));
+        Ok(json!("x".repeat(usize::try_from(length)?)).to_string())
+    } else if let Some(text) = short("json") {
+        Ok(text.as_str().context("`json` takes a text")?.to_owned())
+    } else {
+        Ok(value.to_string())
     }
-    Ok(value.clone())
 }
 
 impl SignatureEdit {
@@ -402,12 +401,15 @@ impl Edit {
             Edit::Append(text) => Some(format!("{token}{text}")),
             Edit::AddPart(text) => Some(format!("{token}.{text}")),
             Edit::Set { part, text } => edit(*part, &|_| Some(text.clone())),
-            Edit::Insert { part, text } => edit(*part, &|old| {
-                let (first, rest) = old.split_at_checked(1)?;
-                Some(format!("{first}{text}{rest}"))
-            }),
+            Edit::Add { part, text } => edit(*part, &|old| Some(format!("{old}{text}"))),
             Edit::StandardAlphabet(part) => edit(*part, &|old| Some(old.replace('-', "+").replace('_', "/"))),
             Edit::Noncanonical(part) => edit(*part, &noncanonical),
+            Edit::Claims(claims) => edit(Part::Payload, &|old| {
+                let mut payload: Map<String, Value> =
+                    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(old).ok()?).ok()?;
+                payload.extend(claims.clone());
+                Some(URL_SAFE_NO_PAD.encode(Value::Object(payload).to_string()))
+            }),
             Edit::Drop(part) => {
                 let kept = parts.iter().enumerate().filter(|(at, _)| *at != *part as usize);
                 Some(kept.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("."))

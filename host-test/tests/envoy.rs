@@ -3,6 +3,8 @@
 //! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 220 MB). Needs Node.js 20 and
 //! Python 3.11 with venv. Runs one trial after the other; `cargo test -p host-test --test envoy -- NAME` runs some.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a trial that panics has failed")]
+
 #[path = "envoy/clients.rs"]
 mod clients;
 #[path = "envoy/configuration.rs"]

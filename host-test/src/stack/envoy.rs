@@ -35,13 +35,21 @@ pub struct Options {
     pub setup: Setup,
     /// The filter stands in the bootstrap itself and not behind discovery.
     pub without_discovery: bool,
-    /// Start the MCP servers and the authorization server too.
+    /// Start the MCP servers too.
     pub servers: bool,
+    /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
+    pub authorization_server: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { workers: 2, setup: Setup::Sample, without_discovery: false, servers: true }
+        Options {
+            workers: 2,
+            setup: Setup::Sample,
+            without_discovery: false,
+            servers: true,
+            authorization_server: true,
+        }
     }
 }
 
@@ -100,11 +108,13 @@ impl EnvoyStack {
                     Process::start(name, command.env("PORT", port.to_string()), &folder).map(|process| (process, port))
                 })
                 .collect::<Result<Vec<_>>>()?;
-            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder)?);
             for (server, port) in &mut started {
                 server.wait_for_port(*port)?;
             }
             servers = started.into_iter().map(|(server, _)| server).collect();
+        }
+        if options.authorization_server {
+            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder)?);
         }
         let filter = filter(&options.setup, &ports, &module)?;
         write(&folder.join(ECDS), &filter)?;
@@ -172,7 +182,14 @@ impl EnvoyStack {
         write(&self.folder.join(ECDS), &filter(setup, &self.ports, &self.module)?)
     }
 
-    /// Ends the authorization server and starts another one in its place, with new keys.
+    /// The same, with changes to the discovery document beyond the policy.
+    pub fn update_document(&self, setup: &Setup, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut document = filter(setup, &self.ports, &self.module)?;
+        change(&mut document);
+        write(&self.folder.join(ECDS), &document)
+    }
+
+    /// Ends the authorization server, if there is one, and starts another one in its place, with new keys.
     pub fn replace_authorization_server(&mut self) -> Result<()> {
         self.authorization_server = None;
         self.authorization_server = Some(self.ports.start_authorization_server(&self.fixtures, &self.folder)?);
@@ -185,9 +202,10 @@ impl EnvoyStack {
         text.lines()
             .map(|line| {
                 let mut entry: Value = serde_json::from_str(line).with_context(|| format!("access log: {line}"))?;
-                if let Some(record) = entry.get("stepup").and_then(Value::as_str) {
-                    entry["stepup"] =
-                        serde_json::from_str(record).with_context(|| format!("audit record: {record}"))?;
+                if let Some(record) = entry.get_mut("stepup")
+                    && let Some(text) = record.as_str()
+                {
+                    *record = serde_json::from_str(text).with_context(|| format!("audit record: {text}"))?;
                 }
                 Ok(entry)
             })

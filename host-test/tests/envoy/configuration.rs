@@ -10,7 +10,7 @@ use host_test::stack::{EnvoyStack, Options, Request, Server, Setup, Stack as _, 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::{DISCOVERY, apply, call, expect, stack, wait_for};
+use crate::support::{DISCOVERY, apply, call, expect, reloads, stack, stack_with, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -20,6 +20,8 @@ pub fn trials() -> Vec<Trial> {
         trial("configuration::discovered_faults_at_start_close_the_route", discovered_faults_at_start),
         trial("configuration::a_faulty_update_changes_nothing", a_faulty_update_changes_nothing),
         trial("configuration::a_good_update_cuts_no_stream", a_good_update_cuts_no_stream),
+        trial("configuration::a_host_that_keeps_bodies_back_is_named", a_host_that_keeps_bodies_back_is_named),
+        trial("configuration::a_body_that_does_not_come_is_not_waited_for", a_body_that_does_not_come),
     ]
 }
 
@@ -79,7 +81,13 @@ fn shipped_files_are_valid() -> Result<()> {
 }
 
 fn static_faults() -> Result<()> {
-    let options = Options { setup: five_mistakes(), without_discovery: true, servers: false, ..Options::default() };
+    let options = Options {
+        setup: five_mistakes(),
+        without_discovery: true,
+        servers: false,
+        authorization_server: false,
+        ..Options::default()
+    };
     let mut stack = EnvoyStack::prepare(&options)?;
     let code = stack.envoy().wait_for_end()?;
     ensure!(code == Some(1), "Envoy ended with {code:?}");
@@ -171,4 +179,43 @@ fn open_event_stream(stack: &EnvoyStack, token: &str) -> Result<TcpStream> {
     stream.read_exact(&mut head).context("no headers on the event stream")?;
     ensure!(&head == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&head));
     Ok(stream)
+}
+
+/// Without `allow_on_headers_stop_iteration` a POST would hang; here it is answered, and the answer names the cause.
+fn a_host_that_keeps_bodies_back_is_named() -> Result<()> {
+    let stack = stack()?;
+    let mut policy = stack.sample_policy()?;
+    policy["limits"] = json!({ "body_wait": "1s" });
+    let before = reloads(&stack)?;
+    stack.update_document(&Setup::Configuration(policy.to_string()), |document| {
+        let config = &mut document["resources"][0]["typed_config"]["config"];
+        config["allow_on_headers_stop_iteration"] = json!(false);
+        // A new VM, that has never seen a body.
+        config["vm_config"]["vm_id"] = json!("without-header-stop");
+    })?;
+    wait_for("the policy to be taken", || Ok(reloads(&stack)? > before))?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, &token, "echo"), 503, "host_without_header_stop")?;
+    Ok(())
+}
+
+fn a_body_that_does_not_come() -> Result<()> {
+    let stack = stack_with(|policy| policy["limits"] = json!({ "body_wait": "1s" }))?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    let harmless = call(&stack, Server::Notes, &token, "echo");
+    // Enough for each of the two workers to see a body.
+    for _ in 0..8 {
+        expect(&harmless, 200, "")?;
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", stack.port()))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "POST /notes/mcp HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+         content-length: 100\r\n\r\n{{"
+    )?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).context("no answer")?;
+    ensure!(&answer == b"HTTP/1.1 408", "{}", String::from_utf8_lossy(&answer));
+    Ok(())
 }

@@ -6,6 +6,8 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host_test::stack::{EnvoyStack, Options, Server, Stack as _, send};
 use libtest_mimic::Trial;
 
@@ -15,6 +17,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("keys::one_fetch_at_start_and_no_503_after_ready", one_fetch_at_start),
+        trial("keys::without_keys_503_and_then_no_request_is_lost", without_keys),
         trial("keys::a_thousand_unknown_kids_cause_one_fetch_at_most", unknown_kids),
         trial("keys::rotation_under_load", rotation_under_load),
     ]
@@ -32,6 +35,28 @@ fn one_fetch_at_start() -> Result<()> {
     }
     ensure!(stack.key_fetches() == 1, "{} fetches", stack.key_fetches());
     Ok(())
+}
+
+/// No authorization server yet: requests wait `keys_wait`, then 503. As soon as it is there, waiting ones go on.
+fn without_keys() -> Result<()> {
+    let mut stack = EnvoyStack::start(&Options { authorization_server: false, ..Options::default() })?;
+    let begin = Instant::now();
+    expect(&call(&stack, Server::Notes, &unsigned(&stack), "echo"), 503, "keys_unavailable")?;
+    ensure!(begin.elapsed() >= Duration::from_secs(2), "answered after {:?}", begin.elapsed());
+    stack.replace_authorization_server()?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, &token, "echo"), 200, "")?;
+    Ok(())
+}
+
+/// Right in everything but the signature.
+fn unsigned(stack: &EnvoyStack) -> String {
+    let header = serde_json::json!({ "alg": "ES256", "typ": "at+jwt", "kid": "none" });
+    let claims = serde_json::json!({
+        "iss": stack.issuer(), "aud": stack.url(Server::Notes), "sub": "a", "client_id": "a", "jti": "1",
+        "iat": 1_700_000_000, "exp": 4_000_000_000_i64, "scope": "mcp:connect",
+    });
+    [header.to_string(), claims.to_string(), "signature".to_owned()].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
 }
 
 fn unknown_kids() -> Result<()> {
@@ -66,8 +91,6 @@ fn unknown_kids() -> Result<()> {
 
 /// The token under another `kid`. Its signature is wrong then, but nobody gets as far as that.
 fn with_kid(token: &str, kid: &str) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let header = serde_json::json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid }).to_string();
     let rest = token.split_once('.').map(|(_, rest)| rest).unwrap_or_default();
     format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header))
