@@ -70,9 +70,10 @@ impl Corpus {
     /// Reads a file of `frames`.
     pub fn frame(&self, file: &Path) -> Result<Case> {
         let frame: Frame = read_case(file)?;
-        let claims = [("scope", frame.scopes.as_deref()), ("aud", frame.audience.as_deref())];
-        let claims = claims.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
-        let token = self.mint(&Token { claims: claims.collect(), ..Token::default() })?;
+        let mut claims = frame.claims.clone();
+        let named = [("scope", &frame.scopes), ("aud", &frame.audience)];
+        claims.extend(named.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?)))));
+        let token = self.mint(&Token { claims, ..Token::default() })?;
         frame.into_case(&token)
     }
 
@@ -90,12 +91,11 @@ impl Corpus {
 }
 
 impl Case {
-    /// What is not as expected, if anything.
+    /// What is not as expected, if anything. Nothing but `permitted` may go upstream, whatever the file says.
     pub fn complaint(&self, outcome: &Outcome) -> Option<String> {
         let Expected { reason, status, rule, removes } = &self.expected;
         let actual_status = outcome.response.as_ref().map(|response| response.status);
         let actual_rule = outcome.record.get("rule").and_then(Value::as_str);
-        // Only these reasons may belong to a request that went upstream.
         let forwarded = outcome.response.is_none();
         if outcome.reason() != reason {
             Some(format!("expected `{reason}`, got `{}`", outcome.reason()))
@@ -125,6 +125,7 @@ struct Frame {
     route: Option<String>,
     scopes: Option<String>,
     audience: Option<String>,
+    claims: Map<String, Value>,
     expect: String,
     status: Option<u16>,
     rule: Option<String>,
@@ -149,6 +150,7 @@ impl Default for Frame {
             route: None,
             scopes: None,
             audience: None,
+            claims: Map::new(),
             expect: String::new(),
             status: None,
             rule: None,
@@ -185,6 +187,7 @@ impl Frame {
         }
         request.body = self.body.map(|body| body.to_bytes(("{token}", token))).transpose()?;
         let Frame { expect: reason, status, rule, removes, .. } = self;
+        ensure!(!reason.is_empty(), "`expect` is missing");
         Ok(Case { request, expected: Expected { reason, status, rule, removes } })
     }
 }
@@ -247,6 +250,7 @@ struct Token {
     status: Option<u16>,
 }
 
+/// Another signature than the one that was made.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum SignatureEdit {
@@ -274,7 +278,9 @@ enum Edit {
         part: Part,
         text: String,
     },
+    /// One part less.
     Drop(Part),
+    /// One part more.
     AddPart(String),
     /// Other bits where the last character has bits to spare.
     Noncanonical(Part),
@@ -325,8 +331,10 @@ impl Corpus {
         let header = text(header, &token.header, token.raw_header.as_ref())?;
         let payload = text(claims, &token.claims, token.raw_payload.as_ref())?;
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let signature = signer.sign(signed.as_bytes(), token.signature == Some(SignatureEdit::Der))?;
-        let signature = token.signature.map_or(signature.clone(), |edit| edit.apply(signature));
+        let mut signature = signer.sign(signed.as_bytes(), token.signature == Some(SignatureEdit::Der))?;
+        if let Some(edit) = token.signature {
+            edit.apply(&mut signature);
+        }
         let compact = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
         token.compact.iter().try_fold(compact, |text, edit| edit.apply(&text))
     }
@@ -375,8 +383,9 @@ fn spelled_out(value: &Value) -> Result<String> {
 }
 
 impl SignatureEdit {
-    fn apply(self, mut signature: Vec<u8>) -> Vec<u8> {
+    fn apply(self, signature: &mut Vec<u8>) {
         match self {
+            // It was signed so.
             SignatureEdit::Der => {}
             SignatureEdit::Zeros => signature.fill(0),
             SignatureEdit::FlipFirstBit => signature.iter_mut().take(1).for_each(|byte| *byte ^= 0x80),
@@ -384,7 +393,6 @@ impl SignatureEdit {
             SignatureEdit::CutLastByte => drop(signature.pop()),
             SignatureEdit::AddZeroByte => signature.insert(0, 0),
         }
-        signature
     }
 }
 
@@ -431,6 +439,7 @@ fn noncanonical(part: &str) -> Option<String> {
     Some(String::from_utf8_lossy(start).into_owned() + &char::from(*twin).to_string())
 }
 
+/// What makes the signature, and what the header says about it by default.
 enum Signer {
     Key(Key),
     Fixed(&'static [u8]),
@@ -508,12 +517,11 @@ impl Key {
 
     /// The public half as a PEM file has it.
     fn public_pem(&self) -> Result<Vec<u8>> {
-        let public = ["kty", "n", "e"].map(|name| format!(r#""{name}":"{}""#, self.member(name).unwrap_or_default()));
-        let text = format!("{{{}}}", public.join(","));
-        let value = step_up_core::json::read(text.as_bytes()).map_err(|fault| anyhow!("{fault:?}"))?;
-        let key = Jwk::read(&value).map_err(|fault| anyhow!("{fault:?}"))?;
-        let lines: Vec<String> =
-            STANDARD.encode(key.spki()).as_bytes().chunks(64).map(String::from_utf8_lossy).map(Into::into).collect();
+        let public = json!({ "kty": "RSA", "n": self.member("n")?, "e": self.member("e")? }).to_string();
+        let public = step_up_core::json::read(public.as_bytes()).map_err(|fault| anyhow!("{fault:?}"))?;
+        let key = Jwk::read(&public).map_err(|fault| anyhow!("{fault:?}"))?;
+        let text = STANDARD.encode(key.spki());
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
         Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")).into_bytes())
     }
 

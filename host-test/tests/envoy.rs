@@ -33,11 +33,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The trials measure, and the machine may be small.
     arguments.test_threads = Some(1);
-    if !arguments.list {
-        if let Err(error) = host_test::fixtures::install().and_then(|_| host_test::artifact::module()) {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
+    if !arguments.list
+        && let Err(error) = host_test::fixtures::install().and_then(|_| host_test::artifact::module())
+    {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
     }
     let trials = [
         clients::trials(),
