@@ -11,7 +11,7 @@ use step_up_core::http::RequestHead;
 use step_up_core::keys::Shared;
 use step_up_core::policy::Policy;
 use step_up_core::response::Response;
-use step_up_core::signatures::JwtSimple;
+use step_up_core::signatures::PureRust;
 
 /// A request as a proxy hands it over.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +84,7 @@ impl Native {
 
     /// A host whose calls are answered by `peer`.
     pub fn with_peer(policy: Policy, now: Millis, peer: Peer) -> Native {
-        let gate = Gate::new(Rc::new(policy), Box::new(JwtSimple), Box::new(Memory::default()), [7; 16], now);
+        let gate = Gate::new(Rc::new(policy), Box::new(PureRust), Box::new(Memory::default()), [7; 16], now);
         Native { gate, peer, now, wake: None, streams: 0 }
     }
 

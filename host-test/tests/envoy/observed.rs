@@ -61,6 +61,7 @@ fn fixed_list() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("stepup_info", &["module", "policy"]),
         ("stepup_jwks_fetches_total", &["issuer", "outcome"]),
         ("stepup_keys_age_seconds", &["issuer"]),
+        ("stepup_shadow", &[]),
     ]
     .into_iter()
     .map(|(name, labels)| (name, labels.iter().copied().collect()))

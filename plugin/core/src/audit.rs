@@ -107,8 +107,8 @@ impl Limiter {
     const PER_SECOND: u64 = 10;
 
     /// `Some` when a record may be written: with the number left out before it.
-    pub fn admit(&mut self, reason: Reason, now: Millis) -> Option<u64> {
-        if !reason.is_before_authentication() {
+    pub fn admit(&mut self, reason: Reason, stranger: bool, now: Millis) -> Option<u64> {
+        if !stranger {
             return Some(0);
         }
         let window = self.windows.entry(reason).or_default();
@@ -182,10 +182,10 @@ mod tests {
     #[test]
     fn records_of_strangers_are_limited_and_counted() {
         let mut limiter = Limiter::default();
-        let admitted = (0..25).filter(|_| limiter.admit(Reason::TokenMissing, Millis(5_000)).is_some()).count();
+        let admitted = (0..25).filter(|_| limiter.admit(Reason::TokenMissing, true, Millis(5_000)).is_some()).count();
         assert_eq!(admitted, 10);
-        assert_eq!(limiter.admit(Reason::TokenExpired, Millis(5_000)), Some(0));
-        assert_eq!(limiter.admit(Reason::TokenMissing, Millis(6_000)), Some(15));
-        assert!((0..50).all(|_| limiter.admit(Reason::Denied, Millis(5_000)) == Some(0)));
+        assert_eq!(limiter.admit(Reason::TokenExpired, true, Millis(5_000)), Some(0));
+        assert_eq!(limiter.admit(Reason::TokenMissing, true, Millis(6_000)), Some(15));
+        assert!((0..50).all(|_| limiter.admit(Reason::Denied, false, Millis(5_000)) == Some(0)));
     }
 }

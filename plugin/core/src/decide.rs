@@ -108,7 +108,8 @@ fn satisfied(requirement: &Requirement, caller: &CallerToken, now: Millis) -> Re
     if requirement.max_lifetime.is_some_and(|most| claims.lifetime() > most) {
         return without_challenge(Reason::TokenTooLongLivedForRule);
     }
-    let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time));
+    // A login in the future is no fresh one; clocks differ by a minute at most.
+    let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time)).filter(|age| *age >= -60);
     let fresh = |most: u64| age.is_some_and(|age| age <= i64::try_from(most).unwrap_or(i64::MAX));
     if requirement.max_age.is_some_and(|most| !fresh(most)) {
         return without_challenge(Reason::LoginTooOld);

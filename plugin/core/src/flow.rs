@@ -14,6 +14,11 @@ use crate::response::{Refusal, Response};
 use crate::signatures::Signatures;
 use crate::token::{Cache, CallerToken, Compact, Rejection, Verifier};
 
+/// More requests do not wait for keys at the same time; they are refused at once.
+const MAX_WAITING: usize = 256;
+/// The same, while there are keys and only the one a token names is missing.
+const MAX_WAITING_FOR_NEW_KEYS: usize = 32;
+
 /// What all flows of a VM share while one of them handles an input.
 pub(crate) struct World<'g> {
     pub policy: &'g Policy,
@@ -22,8 +27,8 @@ pub(crate) struct World<'g> {
     pub signatures: &'g dyn Signatures,
     pub shared: &'g dyn Shared,
     pub now: Millis,
-    /// May one more request wait for keys?
-    pub may_wait: bool,
+    /// How many requests wait for keys.
+    pub waiting: usize,
     /// Has the host ever delivered a body?
     pub body_seen: bool,
 }
@@ -170,8 +175,13 @@ impl Flow {
             Ok(caller) => self.authenticated(caller, leg, body_arrived, server, world),
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Keys { issuer, reason }) => {
-                let coming = world.keys.want(issuer, world.shared, world.now) || reason == Reason::KeysUnavailable;
-                if !coming || !world.may_wait || world.now >= deadline {
+                let coming = world.keys.want(issuer, world.shared, world.now);
+                // At the start everybody waits. Later it is strangers who name unknown keys, as a rule: a few may wait.
+                let (coming, most) = match reason {
+                    Reason::KeysUnavailable => (true, MAX_WAITING),
+                    _ => (coming, MAX_WAITING_FOR_NEW_KEYS),
+                };
+                if !coming || world.waiting >= most || world.now >= deadline {
                     return reason.into();
                 }
                 self.state = State::AwaitKeys { token, leg, reason, body_arrived, deadline };
@@ -234,7 +244,8 @@ impl Flow {
         if !frame.method.is_empty() {
             self.facts.method = Some(field(&frame.method));
         }
-        self.facts.name = frame.param("name").or_else(|_| frame.param("uri")).ok().flatten().map(field);
+        let param = |name| frame.param(name).ok().flatten();
+        self.facts.name = param("name").or_else(|| param("uri")).map(field);
         let operation = match mcp::operation(&frame, mirror) {
             Ok(operation) => operation,
             Err(reason) => {
@@ -311,9 +322,8 @@ fn message_fault(head: &Head<'_>, limit: usize) -> Option<Reason> {
     if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Some(Reason::ContentEncoding);
     }
-    let length = head.content_length.map(str::parse::<usize>);
-    match length {
-        Some(Err(_)) => Some(Reason::BodyTooLarge),
+    match head.content_length() {
+        Some(Err(reason)) => Some(reason),
         Some(Ok(length)) if length > limit => Some(Reason::BodyTooLarge),
         _ => None,
     }

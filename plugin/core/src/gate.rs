@@ -20,8 +20,8 @@ use crate::token::Cache;
 /// The version of this module, for `info` and for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// More requests do not wait for keys at the same time; they are answered 503 at once.
-const MAX_WAITING: usize = 256;
+/// The shared slot with the digest of the policy that came into force last.
+const ANNOUNCED: &str = "stepup/1/policy";
 /// How often a gate that waits for nothing looks around.
 const IDLE: u64 = 1_000;
 /// How often it looks while keys are missing or somebody waits for them.
@@ -94,6 +94,8 @@ impl Gate {
     pub fn handle(&mut self, input: Input<'_>, now: Millis) {
         match input {
             Input::Head { stream, head } => {
+                // A host that uses an id again has forgotten to say that the stream is gone.
+                drop(self.take(stream));
                 let (flow, next) = Flow::begin(&head, &mut self.world(now));
                 self.proceed(stream, flow, next, now);
             }
@@ -118,9 +120,11 @@ impl Gate {
         self.effects.pop_front()
     }
 
-    /// Says that this policy is no longer in force.
+    /// This gate is no longer in use. Says that its policy is not in force, unless a newer gate has the same one.
     pub fn retire(&mut self) {
-        self.info(0);
+        if !self.is_announced() {
+            self.info(0);
+        }
     }
 
     fn world(&mut self, now: Millis) -> World<'_> {
@@ -131,7 +135,7 @@ impl Gate {
             signatures: self.signatures.as_ref(),
             shared: self.shared.as_ref(),
             now,
-            may_wait: self.waiting < MAX_WAITING,
+            waiting: self.waiting,
             body_seen: self.body_seen,
         }
     }
@@ -145,7 +149,7 @@ impl Gate {
 
     fn take(&mut self, stream: StreamId) -> Option<Flow> {
         let flow = self.flows.remove(&stream)?;
-        self.waiting -= usize::from(flow.awaits_keys());
+        self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
         Some(flow)
     }
 
@@ -199,7 +203,9 @@ impl Gate {
 
     fn record(&mut self, stream: StreamId, facts: Facts, settled: &Settled<'_>, now: Millis) {
         self.count(&facts, settled.verdict, settled.reason, now);
-        let Some(suppressed) = self.limiter.admit(settled.reason, now) else { return };
+        // Anybody can cause what happens before authentication.
+        let stranger = facts.issuer.is_none();
+        let Some(suppressed) = self.limiter.admit(settled.reason, stranger, now) else { return };
         let id = settled.id.clone().unwrap_or_else(|| self.next_id());
         let audit = Audit {
             id: &id,
@@ -242,6 +248,8 @@ impl Gate {
             let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
             self.effects.push_back(Effect::Count(Metric::KeysAge { issuer, seconds }));
         }
+        let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
+        self.effects.push_back(Effect::Count(shadow));
         if new {
             self.keys_changed(now);
         }
@@ -289,17 +297,20 @@ impl Gate {
 
     /// One line for each policy that comes into force, whichever of the VMs is the first to load it.
     fn announce(&mut self) {
-        const SLOT: &str = "stepup/1/policy";
-        let digest = self.policy.digest();
-        if self.shared.get(SLOT).is_some_and(|(last, _)| last == digest.as_bytes()) {
+        if self.is_announced() {
             return;
         }
-        self.shared.set(SLOT, digest.as_bytes(), None);
+        let digest = self.policy.digest();
+        self.shared.set(ANNOUNCED, digest.as_bytes(), None);
         let servers = self.policy.servers().collect::<Vec<_>>().join(", ");
         let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
         self.effects.push_back(Effect::Log(line));
         let warnings = self.policy.warnings().iter().map(|warning| Effect::Log(format!("policy warning: {warning}")));
         self.effects.extend(warnings);
+    }
+
+    fn is_announced(&self) -> bool {
+        self.shared.get(ANNOUNCED).is_some_and(|(last, _)| last == self.policy.digest().as_bytes())
     }
 
     fn info(&mut self, value: u64) {

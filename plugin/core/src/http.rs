@@ -85,7 +85,7 @@ impl<'a> Head<'a> {
                 "mcp-name" => &mut head.mcp_name,
                 "x-request-id" => &mut head.request_id,
                 other => {
-                    head.note(other);
+                    head.note(other, value);
                     continue;
                 }
             };
@@ -98,7 +98,7 @@ impl<'a> Head<'a> {
         if joined.into_iter().flatten().any(|value| value.contains(',')) {
             return Err(Reason::HeaderDuplicated);
         }
-        head.session = session.is_some();
+        head.session = session.is_some_and(|id| !id.is_empty());
         head.authority = authority.unwrap_or_default();
         let target = target.unwrap_or_default();
         (head.path, head.query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -112,9 +112,10 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    fn note(&mut self, name: &'a str) {
+    fn note(&mut self, name: &'a str, value: &str) {
         match name {
             "upgrade" | ":protocol" => self.upgrade = true,
+            "connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
             "x-http-method-override" | "x-http-method" | "x-method-override" => self.method_override = true,
             "txn-token" | "x-mcp-authorized" | "x-envoy-original-dst-host" | "x-envoy-max-retries" => {
                 self.unwanted.push(name);
@@ -155,9 +156,16 @@ impl<'a> Head<'a> {
         Ok(token)
     }
 
+    /// The announced size of the body, if it is a number.
+    pub fn content_length(&self) -> Option<Result<usize, Reason>> {
+        let digits = self.content_length?;
+        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+        Some(number.ok_or(Reason::HeaderMalformed))
+    }
+
     /// `application/json`, with no parameter but `charset=utf-8`.
     pub fn is_json(&self) -> bool {
-        let mut parts = self.content_type.unwrap_or_default().split(';').map(str::trim);
+        let mut parts = self.content_type.unwrap_or_default().split(';').map(|part| part.trim_matches([' ', '\t']));
         parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
             && parts.all(|parameter| {
                 parameter.eq_ignore_ascii_case("charset=utf-8") || parameter.eq_ignore_ascii_case("charset=\"utf-8\"")

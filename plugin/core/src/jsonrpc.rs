@@ -181,9 +181,11 @@ fn is_folded(member: &str, name: &str) -> bool {
     member != name && member.chars().map(fold).eq(name.chars().map(fold))
 }
 
-// For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k.
+// For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k. Java compares by
+// upper case too, where the two Turkish letters meet i.
 fn fold(c: char) -> char {
     match c {
+        '\u{130}' | '\u{131}' => 'i',
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         other => other.to_ascii_lowercase(),

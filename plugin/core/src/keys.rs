@@ -120,13 +120,11 @@ impl KeyRing {
     /// A token names a key we do not have, or a signature fails: ask for fresh keys. True when they may be coming.
     pub fn want(&mut self, issuer: usize, shared: &dyn Shared, now: Millis) -> bool {
         let Some(keys) = self.issuers.get_mut(issuer) else { return false };
-        let Some(lease) = keys.fetched().and_then(|fetched| Lease::read(shared, &fetched.lease_slot)) else {
+        let Some((lease, _)) = keys.fetched().and_then(|fetched| Lease::read(shared, &fetched.lease_slot, now)) else {
             return false;
         };
-        let in_flight = now.0 < lease.0.until;
-        let allowed = now.0 >= lease.0.attempted_at.saturating_add(keys.pause());
-        keys.wanted = allowed;
-        in_flight || allowed
+        keys.wanted = lease.allows(keys.pause(), now);
+        keys.wanted || lease.is_held(now)
     }
 
     /// The fetches to begin now: those that are due and whose lease this VM gets.
@@ -145,8 +143,8 @@ impl KeyRing {
             if !due || fetched.call.is_some() {
                 continue;
             }
-            let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot) else { continue };
-            if now.0 < lease.until || now.0 < lease.attempted_at.saturating_add(pause) {
+            let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) else { continue };
+            if lease.is_held(now) || !lease.allows(pause, now) {
                 continue;
             }
             let mine = Lease { attempted_at: now.0, until: now.plus(LEASE).0 };
@@ -185,7 +183,7 @@ impl KeyRing {
             // Redirects are failures like any other: the URL in the policy is the one to ask.
             _ => FetchOutcome::Unreachable,
         };
-        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot) {
+        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) {
             let done = Lease { until: 0, ..lease };
             shared.set(&fetched.lease_slot, &done.bytes(), Some(version));
         }
@@ -268,12 +266,23 @@ impl IssuerKeys {
 }
 
 impl Lease {
-    fn read(shared: &dyn Shared, slot: &str) -> Option<(Lease, u32)> {
+    fn read(shared: &dyn Shared, slot: &str, now: Millis) -> Option<(Lease, u32)> {
         let (bytes, version) = shared.get(slot)?;
         let (attempted_at, rest) = bytes.split_first_chunk::<8>()?;
         let (until, _) = rest.split_first_chunk::<8>()?;
         let lease = Lease { attempted_at: u64::from_be_bytes(*attempted_at), until: u64::from_be_bytes(*until) };
-        Some((lease, version))
+        // A clock that was set back must not stop fetching until it has caught up.
+        let written_later = lease.attempted_at > now.plus(1_000).0;
+        Some((if written_later { Lease::default() } else { lease }, version))
+    }
+
+    fn is_held(self, now: Millis) -> bool {
+        now.0 < self.until
+    }
+
+    /// May another attempt begin, `pause` after the last one?
+    fn allows(self, pause: u64, now: Millis) -> bool {
+        now.0 >= self.attempted_at.saturating_add(pause)
     }
 
     fn bytes(self) -> [u8; 16] {

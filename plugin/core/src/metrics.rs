@@ -50,6 +50,11 @@ pub enum Metric {
         /// How often: 0 makes the counter visible before its first fault.
         count: u32,
     },
+    /// 1 while the policy only says what it would do (P15): gauge.
+    Shadow {
+        /// 1 in shadow mode, 0 enforcing.
+        value: u64,
+    },
     /// 1 for the module and policy in force: gauge.
     Info {
         /// Version of the module.
@@ -74,6 +79,7 @@ impl Metric {
             }
             Metric::KeysAge { issuer, .. } => labelled("stepup_keys_age_seconds", &[("issuer", issuer)]),
             Metric::Fault { kind, .. } => labelled("stepup_faults_total", &[("kind", kind)]),
+            Metric::Shadow { .. } => "stepup_shadow".to_owned(),
             Metric::Info { module, policy, .. } => labelled("stepup_info", &[("module", module), ("policy", policy)]),
         }
     }
@@ -82,7 +88,7 @@ impl Metric {
     pub fn change(&self) -> Change {
         match self {
             Metric::KeysAge { seconds, .. } => Change::Set(*seconds),
-            Metric::Info { value, .. } => Change::Set(*value),
+            Metric::Info { value, .. } | Metric::Shadow { value } => Change::Set(*value),
             Metric::Fault { count, .. } => Change::Add(*count),
             Metric::Decision { .. } | Metric::JwksFetch { .. } => Change::Add(1),
         }

@@ -322,28 +322,4 @@ impl Reason {
     pub fn is_invalid_token(self) -> bool {
         self.wire().code == Some(40101)
     }
-
-    /// True when the caller was not authenticated yet: any stranger can cause it, so records of it are limited.
-    pub fn is_before_authentication(self) -> bool {
-        use Reason::*;
-        self.is_invalid_token()
-            || matches!(
-                self,
-                UnknownServer
-                    | UnknownPath
-                    | MethodNotAllowed
-                    | UpgradeNotAllowed
-                    | MethodOverride
-                    | HeaderDuplicated
-                    | HeaderMalformed
-                    | TokenInQuery
-                    | BodyNotAllowed
-                    | OriginNotAllowed
-                    | TokenMissing
-                    | SchemeNotBearer
-                    | KeysUnavailable
-                    | KeysStale
-                    | Metadata
-            )
-    }
 }

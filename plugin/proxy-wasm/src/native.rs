@@ -3,12 +3,12 @@
 use prost::Message;
 use proxy_wasm::hostcalls;
 use step_up_core::keys::Jwk;
-use step_up_core::signatures::{BadSignature, JwtSimple, Signatures};
+use step_up_core::signatures::{BadSignature, PureRust, Signatures};
 use step_up_core::token::{Algorithm, Unverified};
 
-/// The host's function for what it can do, jwt-simple for PS256, EdDSA and hosts without it.
+/// The host's function for what it can do, Rust for PS256, EdDSA and hosts without it.
 pub fn signatures() -> Box<dyn Signatures> {
-    if host_can_verify() { Box::new(Native) } else { Box::new(JwtSimple) }
+    if host_can_verify() { Box::new(Native) } else { Box::new(PureRust) }
 }
 
 struct Native;
@@ -26,7 +26,7 @@ impl Signatures for Native {
                 ("sha384", signature.to_der().as_bytes().to_vec())
             }
             Some(Algorithm::Rs256) => ("sha256", token.signature().to_vec()),
-            Some(Algorithm::Ps256 | Algorithm::EdDsa) | None => return JwtSimple.check(token, key),
+            Some(Algorithm::Ps256 | Algorithm::EdDsa) | None => return PureRust.check(token, key),
         };
         if verify(hash, key.spki(), signature, token.signed()) { Ok(()) } else { Err(BadSignature) }
     }

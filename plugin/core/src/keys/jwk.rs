@@ -67,6 +67,14 @@ impl Jwk {
         if text("use")?.is_some_and(|purpose| purpose != "sig") {
             return Err(UnusableKey::OtherPurpose);
         }
+        // RFC 7517 4.3: if it is there, it says all the key is for.
+        let verifies = |operations: &Value<'_>| match operations {
+            Value::List(list) => list.iter().any(|operation| operation.text() == Some("verify")),
+            _ => false,
+        };
+        if !jwk.get("key_ops").is_none_or(verifies) {
+            return Err(UnusableKey::OtherPurpose);
+        }
         let algorithm = match text("alg")? {
             None => None,
             Some(name) => Some(Algorithm::from_name(name).ok_or(UnusableKey::OtherPurpose)?),

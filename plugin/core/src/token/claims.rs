@@ -49,7 +49,7 @@ impl Claims {
             token_id: text("jti")?,
             scopes: scopes(payload.get("scope"))?,
             bound: payload.get("cnf").is_some(),
-            foreign: ["nonce", "at_hash", "c_hash", "events", "sid"].iter().any(|name| payload.get(name).is_some()),
+            foreign: ["nonce", "at_hash", "c_hash", "events"].iter().any(|name| payload.get(name).is_some()),
         })
     }
 
@@ -63,7 +63,8 @@ impl Claims {
             TokenType::AccessToken if self.client_id.is_none() || self.token_id.is_none() => {
                 return Err(Reason::ClaimMissing);
             }
-            // Without a `typ` to go by, an ID token can only be told by its claims.
+            // Without a `typ` to go by, an ID token can only be told by its claims. Not by `sid`: Keycloak's access tokens
+            // have one.
             TokenType::Jwt if self.foreign => return Err(Reason::NotAnAccessToken),
             _ => {}
         }

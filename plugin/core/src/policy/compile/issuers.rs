@@ -8,6 +8,8 @@ use crate::policy::words::{self, Url};
 use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
 use crate::token::Algorithm;
 
+/// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
+const MAX_STALE: u64 = 3600;
 /// Seconds. Clocks differ, but not by more than this.
 const MAX_LEEWAY: u64 = 60;
 
@@ -95,6 +97,9 @@ fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
             "`refresh` is not shorter than `stale`",
             "keys must be renewed before they are stale",
         );
+    }
+    if stale.is_some_and(|stale| stale > MAX_STALE) {
+        report.fault(&fields.path, "keys that may be older than an hour", "`stale` is at most 1h");
     }
     fields.finish(report);
     let (text, entry) = url?;
