@@ -119,6 +119,7 @@ impl Flow {
         let leg = match head.method {
             Method::Post => Leg::Message(match message_fault(head, world.policy.limits.request_body) {
                 Some(reason) => Err(reason),
+                None if host.end_of_stream => Err(Reason::JsonSyntax),
                 None => Ok(mirror),
             }),
             // MCP 2026-07-28 has neither.
@@ -138,9 +139,8 @@ impl Flow {
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
         let token = Compact::new(head.bearer()?);
         self.facts.token = Some(crate::hex(token.digest(), 8));
-        let body_arrived = matches!(leg, Leg::Message(_)) && host.end_of_stream;
         let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
-        Ok(self.authenticate(token, leg, body_arrived, deadline, world))
+        Ok(self.authenticate(token, leg, false, deadline, world))
     }
 
     /// The keys may have changed.
@@ -168,8 +168,12 @@ impl Flow {
             return Reason::Internal.into();
         };
         let mut verified = world.verify(&token, server);
-        if matches!(verified, Err(Rejection::Keys { .. })) && world.keys.look(world.shared, world.now) {
-            verified = world.verify(&token, server);
+        if matches!(verified, Err(Rejection::Keys { .. })) {
+            let before = world.keys.changes();
+            world.keys.look(world.shared, world.now);
+            if world.keys.changes() != before {
+                verified = world.verify(&token, server);
+            }
         }
         match verified {
             Ok(caller) => self.authenticated(caller, leg, body_arrived, server, world),
@@ -181,8 +185,12 @@ impl Flow {
                     Reason::KeysUnavailable => (true, MAX_WAITING),
                     _ => (coming, MAX_WAITING_FOR_NEW_KEYS),
                 };
-                if !coming || world.waiting >= most || world.now >= deadline {
+                if !coming || world.now >= deadline {
                     return reason.into();
+                }
+                if world.waiting >= most {
+                    // Fresh keys may be on their way, and would accept it: not a reason to log in again.
+                    return Reason::KeysUnavailable.into();
                 }
                 self.state = State::AwaitKeys { token, leg, reason, body_arrived, deadline };
                 Next::Wait
@@ -203,6 +211,10 @@ impl Flow {
         self.facts.subject = claims.subject.as_deref().map(field);
         self.facts.client = claims.client_id.as_deref().map(field);
         self.facts.token_id = claims.token_id.as_deref().map(field);
+        let most = world.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
+        if most.is_some_and(|most| claims.lifetime() > most) {
+            return Reason::TokenTooLongLived.into();
+        }
         match leg {
             Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world.now),
             Leg::Message(Err(reason)) => reason.into(),
@@ -236,6 +248,10 @@ impl Flow {
         let Some(server) = self.server.and_then(|at| world.policy.server_at(at)) else {
             return Reason::Internal.into();
         };
+        // The body may have taken its time.
+        if !caller.is_valid_at(world.now) {
+            return Reason::TokenExpired.into();
+        }
         let modern = mirror.is_modern();
         let frame = match Frame::read(body) {
             Ok(frame) => frame,
@@ -248,12 +264,9 @@ impl Flow {
         self.facts.name = param("name").or_else(|| param("uri")).map(field);
         let operation = match mcp::operation(&frame, mirror) {
             Ok(operation) => operation,
-            Err(reason) => {
-                let requested = mirror.version.as_deref().map(field);
-                return Next::Refuse(Refusal { id: frame.id.clone(), modern, requested, ..reason.into() });
-            }
+            Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
-        self.decide(caller, &operation, server, frame.id.clone(), modern, world.now)
+        self.decide(caller, &operation, server, frame.request_id(), modern, world.now)
     }
 
     fn decide(
@@ -278,6 +291,7 @@ impl Flow {
                 modern,
                 challenge: shortfall.challenge,
                 missing: shortfall.missing,
+                forwardable: *operation != Operation::Dropped,
                 ..shortfall.reason.into()
             }),
         }
@@ -324,7 +338,7 @@ fn message_fault(head: &Head<'_>, limit: usize) -> Option<Reason> {
     }
     match head.content_length() {
         Some(Err(reason)) => Some(reason),
-        Some(Ok(length)) if length > limit => Some(Reason::BodyTooLarge),
+        Some(Ok(length)) if length > limit as u64 => Some(Reason::BodyTooLarge),
         _ => None,
     }
 }

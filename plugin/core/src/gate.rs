@@ -1,6 +1,6 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,8 @@ pub struct Gate {
     shared: Box<dyn Shared>,
     keys: KeyRing,
     cache: Cache,
-    flows: HashMap<StreamId, Flow>,
+    /// In the order they came, so that those that wait are released in that order.
+    flows: BTreeMap<StreamId, Flow>,
     /// How many of the flows wait for keys.
     waiting: usize,
     effects: VecDeque<Effect>,
@@ -46,6 +47,8 @@ pub struct Gate {
     decisions: u64,
     calls: u32,
     body_seen: bool,
+    /// What of the changes of the keys the waiting flows have been told.
+    keys_told: u64,
     wake: Option<Millis>,
 }
 
@@ -67,7 +70,7 @@ impl Gate {
             shared,
             keys,
             cache,
-            flows: HashMap::new(),
+            flows: BTreeMap::new(),
             waiting: 0,
             effects: VecDeque::new(),
             limiter: Limiter::default(),
@@ -75,6 +78,7 @@ impl Gate {
             decisions: 0,
             calls: 0,
             body_seen: false,
+            keys_told: 0,
             wake: None,
             policy,
         };
@@ -112,6 +116,7 @@ impl Gate {
             Input::Reply { call, reply } => self.reply(call, &reply, now),
             Input::Tick => self.tick(now),
         }
+        self.tell_keys(now);
         self.schedule(now);
     }
 
@@ -181,13 +186,14 @@ impl Gate {
     fn refuse(&mut self, stream: StreamId, flow: Flow, refusal: &Refusal, now: Millis) {
         let id = self.next_id();
         let server = flow.server.and_then(|at| self.policy.server_at(at));
-        let response = Response::refusal(refusal, server, &id);
+        let response = Response::refusal(refusal, server, flow.facts.protocol.as_deref(), &id);
         let challenged = response.headers.iter().any(|(name, _)| *name == "www-authenticate");
         let verdict = if challenged { "challenge" } else { "deny" };
         let mut settled = Settled::plain(verdict, refusal.reason, Some(response.status));
         settled.id = Some(id);
         settled.missing = &refusal.missing;
-        match decide::in_shadow(&self.policy, refusal.reason, flow.unwanted, now) {
+        let shadow = decide::in_shadow(&self.policy, refusal.reason, flow.unwanted, now);
+        match shadow.filter(|_| refusal.forwardable) {
             None => {
                 self.record(stream, flow.facts, &settled, now);
                 self.effects.push_back(Effect::Reply { stream, response });
@@ -237,7 +243,8 @@ impl Gate {
 
     fn tick(&mut self, now: Millis) {
         self.wake = None;
-        let new = self.keys.look(self.shared.as_ref(), now);
+        self.keys.look(self.shared.as_ref(), now);
+        self.tell_keys(now);
         let calls = &mut self.calls;
         let due = self.keys.fetch_due(self.shared.as_ref(), now, || {
             *calls = calls.wrapping_add(1);
@@ -250,9 +257,6 @@ impl Gate {
         }
         let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
         self.effects.push_back(Effect::Count(shadow));
-        if new {
-            self.keys_changed(now);
-        }
         let waiting: Vec<StreamId> = self.flows.keys().copied().collect();
         for stream in waiting {
             self.advance(stream, now, |flow, world| flow.tick(world));
@@ -265,19 +269,26 @@ impl Gate {
             return;
         };
         let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
+        let status = match reply {
+            Ok(reply) => format!("status {}", reply.status),
+            Err(fault) => format!("{fault:?}"),
+        };
         let (name, line) = match outcome {
             FetchOutcome::Fetched => ("fetched", None),
             FetchOutcome::Unreachable => {
-                ("unreachable", Some(format!("keys of {issuer} could not be fetched: {reply:?}")))
+                ("unreachable", Some(format!("keys of {issuer} could not be fetched: {status}")))
             }
             FetchOutcome::Unusable(fault) => ("unusable", Some(format!("keys of {issuer} cannot be used: {fault:?}"))),
         };
         self.effects.extend(line.map(Effect::Log));
         self.effects.push_back(Effect::Count(Metric::JwksFetch { issuer, outcome: name }));
-        self.keys_changed(now);
     }
 
-    fn keys_changed(&mut self, now: Millis) {
+    /// Whoever found new keys, all that wait for them are told.
+    fn tell_keys(&mut self, now: Millis) {
+        if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
+            return;
+        }
         let waiting: Vec<StreamId> =
             self.flows.iter().filter(|(_, flow)| flow.awaits_keys()).map(|(stream, _)| *stream).collect();
         for stream in waiting {

@@ -83,7 +83,11 @@ impl<'a> Head<'a> {
                 "mcp-session-id" => &mut session,
                 "mcp-method" => &mut head.mcp_method,
                 "mcp-name" => &mut head.mcp_name,
-                "x-request-id" => &mut head.request_id,
+                "x-request-id" => {
+                    // Only recorded, as claimed.
+                    head.request_id.get_or_insert(value);
+                    continue;
+                }
                 other => {
                     head.note(other, value);
                     continue;
@@ -157,10 +161,13 @@ impl<'a> Head<'a> {
     }
 
     /// The announced size of the body, if it is a number.
-    pub fn content_length(&self) -> Option<Result<usize, Reason>> {
+    pub fn content_length(&self) -> Option<Result<u64, Reason>> {
         let digits = self.content_length?;
-        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
-        Some(number.ok_or(Reason::HeaderMalformed))
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(Err(Reason::HeaderMalformed));
+        }
+        // More than fits is more than any limit.
+        Some(Ok(digits.parse().unwrap_or(u64::MAX)))
     }
 
     /// `application/json`, with no parameter but `charset=utf-8`.

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 pub(crate) struct Frame<'a> {
     pub kind: Kind,
     /// Requests and responses have one.
-    pub id: Option<Id>,
+    id: Option<Id>,
     /// Empty for a response.
     pub method: Cow<'a, str>,
     params: Option<Value<'a>>,
@@ -77,7 +77,10 @@ impl<'a> Frame<'a> {
             None => None,
             Some(id) => Some(Id::read(id).ok_or(NoFrame { reason: Reason::FrameId, id: None })?),
         };
-        let refuse = |reason| NoFrame { reason, id: id.clone() };
+        // The id of a response is the server's: an error under it would look like the answer to something else.
+        let has = |name: &str| members.iter().any(|(member, _)| member == name);
+        let is_response = value.get("method").is_none() && (has("result") || has("error"));
+        let refuse = |reason| NoFrame { reason, id: id.clone().filter(|_| !is_response) };
         if value.get("jsonrpc").and_then(Value::text) != Some("2.0") {
             return Err(refuse(Reason::FrameShape));
         }
@@ -92,7 +95,6 @@ impl<'a> Frame<'a> {
         if params.is_some_and(has_folded) || meta.is_some_and(|meta| is_folded_member(meta, &[META_VERSION])) {
             return Err(refuse(Reason::FoldedKey));
         }
-        let has = |name: &str| members.iter().any(|(member, _)| member == name);
         let kind = match (value.get("method"), id.is_some(), has("result"), has("error")) {
             (Some(Value::Text(method)), true, false, false) if !method.starts_with(NOTIFICATION) => Kind::Request,
             (Some(Value::Text(method)), false, false, false) if method.starts_with(NOTIFICATION) => Kind::Notification,
@@ -111,6 +113,11 @@ impl<'a> Frame<'a> {
             }
         }
         Ok(Frame { kind, id, method, params })
+    }
+
+    /// The id to answer under: a request's own.
+    pub fn request_id(&self) -> Option<Id> {
+        self.id.clone().filter(|_| self.kind == Kind::Request)
     }
 
     /// A member of `params`, as text. Another type is refused; it is nobody's to guess.

@@ -40,6 +40,7 @@ pub struct KeyRing {
     issuers: Vec<IssuerKeys>,
     /// 80 % to 100 % of `refresh`: spreads the VMs and the processes.
     jitter: f64,
+    changes: u64,
 }
 
 struct IssuerKeys {
@@ -62,7 +63,8 @@ struct Fetched {
     lease_slot: String,
     /// The version of the document slot that `set` was read from.
     version: Option<u32>,
-    call: Option<CallId>,
+    /// The fetch under way in this VM, and how long it may take.
+    call: Option<(CallId, Millis)>,
 }
 
 /// What is written in the lease slot: when the last attempt began, and until when nobody else should.
@@ -87,10 +89,10 @@ impl KeyRing {
     /// `random` spreads the refresh times.
     pub fn new(issuers: &[Issuer], random: u8, shared: &dyn Shared, now: Millis) -> KeyRing {
         let jitter = 0.8 + 0.2 * f64::from(random) / 255.0;
-        let mut ring = KeyRing { issuers: issuers.iter().map(IssuerKeys::new).collect(), jitter };
+        let mut ring = KeyRing { issuers: issuers.iter().map(IssuerKeys::new).collect(), jitter, changes: 0 };
         for fetched in ring.issuers.iter().filter_map(IssuerKeys::fetched) {
             // There is no atomic create. Made here, before any VM ticks, the slot has a version to compare with.
-            if shared.get(&fetched.lease_slot).is_none() {
+            if Lease::read(shared, &fetched.lease_slot, now).is_none() {
                 shared.set(&fetched.lease_slot, &Lease::default().bytes(), None);
             }
         }
@@ -108,13 +110,16 @@ impl KeyRing {
         }
     }
 
-    /// Reads what other VMs left. True when any issuer's keys are new.
-    pub fn look(&mut self, shared: &dyn Shared, now: Millis) -> bool {
-        let mut new = false;
+    /// Reads what other VMs left.
+    pub fn look(&mut self, shared: &dyn Shared, now: Millis) {
         for keys in &mut self.issuers {
-            new |= keys.look(shared, now);
+            self.changes += u64::from(keys.look(shared, now));
         }
-        new
+    }
+
+    /// Grows whenever any issuer's keys are new.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// A token names a key we do not have, or a signature fails: ask for fresh keys. True when they may be coming.
@@ -137,22 +142,30 @@ impl KeyRing {
         let jitter = self.jitter;
         let mut calls = Vec::new();
         for keys in &mut self.issuers {
+            // A clock that was set back must not make old keys look fresh until it has caught up.
+            keys.fetched_at = keys.fetched_at.min(now);
             let due = keys.is_due(jitter, now);
             let pause = keys.pause();
             let Source::Fetched(fetched) = &mut keys.source else { continue };
-            if !due || fetched.call.is_some() {
+            // A call that is older than its lease will not be answered any more.
+            if !due || fetched.call.is_some_and(|(_, until)| now < until) {
                 continue;
             }
             let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) else { continue };
-            if lease.is_held(now) || !lease.allows(pause, now) {
+            if lease.is_held(now) {
                 continue;
             }
-            let mine = Lease { attempted_at: now.0, until: now.plus(LEASE).0 };
+            if !lease.allows(pause, now) {
+                keys.wanted = false;
+                continue;
+            }
+            let until = now.plus(LEASE);
+            let mine = Lease { attempted_at: now.0, until: until.0 };
             if !shared.set(&fetched.lease_slot, &mine.bytes(), Some(version)) {
                 continue;
             }
             let id = next_call();
-            fetched.call = Some(id);
+            fetched.call = Some((id, until));
             keys.wanted = false;
             calls.push((id, fetched.endpoint.get(FETCH_TIMEOUT)));
         }
@@ -167,10 +180,10 @@ impl KeyRing {
         shared: &dyn Shared,
         now: Millis,
     ) -> Option<(usize, FetchOutcome)> {
-        let position = self.issuers.iter().position(|keys| keys.fetched().is_some_and(|f| f.call == Some(call)))?;
+        let position = self.issuers.iter().position(|keys| keys.is_waiting_for(call))?;
         let keys = self.issuers.get_mut(position)?;
         let Source::Fetched(fetched) = &mut keys.source else { return None };
-        fetched.call = None;
+        let until = fetched.call.take().map_or(Millis(0), |(_, until)| until);
         let outcome = match reply {
             Ok(Reply { status: 200, body }) => match KeySet::read(body) {
                 Ok(_) => {
@@ -183,11 +196,14 @@ impl KeyRing {
             // Redirects are failures like any other: the URL in the policy is the one to ask.
             _ => FetchOutcome::Unreachable,
         };
-        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) {
+        // Not the lease of a VM that took over because this answer was late.
+        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
+            && lease.until == until.0
+        {
             let done = Lease { until: 0, ..lease };
             shared.set(&fetched.lease_slot, &done.bytes(), Some(version));
         }
-        keys.look(shared, now);
+        self.look(shared, now);
         Some((position, outcome))
     }
 
@@ -237,6 +253,10 @@ impl IssuerKeys {
         }
     }
 
+    fn is_waiting_for(&self, call: CallId) -> bool {
+        self.fetched().and_then(|fetched| fetched.call).is_some_and(|(id, _)| id == call)
+    }
+
     fn pause(&self) -> u64 {
         if self.set.is_none() { FIRST_RETRY } else { RETRY }
     }
@@ -256,7 +276,6 @@ impl IssuerKeys {
         fetched.version = Some(version);
         let Some((time, body)) = document.split_first_chunk::<8>() else { return false };
         let Ok(set) = KeySet::read(body) else { return false };
-        // A clock set back must not make old keys look fresh for ever.
         self.fetched_at = Millis(u64::from_be_bytes(*time)).min(now);
         self.wanted = false;
         let generation = self.set.as_ref().map_or(0, |old| old.generation());

@@ -29,20 +29,25 @@ pub(crate) struct Refusal {
     /// Scopes for the challenge of a 403.
     pub challenge: Option<String>,
     pub missing: Vec<String>,
-    /// The version asked for, where that is what is wrong.
-    pub requested: Option<String>,
     /// Is the request of the modern era? A legacy client takes 404 for a lost session.
     pub modern: bool,
+    /// False for what goes nowhere even when it is allowed.
+    pub forwardable: bool,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, id: None, challenge: None, missing: Vec::new(), requested: None, modern: true }
+        Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true, forwardable: true }
     }
 }
 
 impl Response {
-    pub(crate) fn refusal(refusal: &Refusal, server: Option<&Server>, request_id: &str) -> Response {
+    pub(crate) fn refusal(
+        refusal: &Refusal,
+        server: Option<&Server>,
+        version: Option<&str>,
+        request_id: &str,
+    ) -> Response {
         let Wire { mut status, code, text } = refusal.reason.wire();
         // MCP 2025-11-25: 404 means that the session is gone and the client must begin a new one.
         if refusal.reason == Reason::UnknownMethod && !refusal.modern {
@@ -61,7 +66,7 @@ impl Response {
         let mut data = json!({ "reason": refusal.reason.public_name(), "request_id": request_id });
         if let (Reason::ProtocolVersion, Some(members)) = (refusal.reason, data.as_object_mut()) {
             members.insert("supported".to_owned(), REVISIONS.into());
-            members.insert("requested".to_owned(), refusal.requested.clone().into());
+            members.insert("requested".to_owned(), version.into());
         }
         let body = match code {
             None => json!({ "error": { "message": text, "data": data } }),

@@ -448,7 +448,7 @@ fn p05_the_smaller_time_holds() {
             tiered(json!({ "max_lifetime": tier }), json!({ "tier": "t", "scope": [], "max_lifetime": rule }));
         let token = |seconds| Token::new(BASELINE).lifetime(seconds).text();
         judge(&lifetime, &token(300), "get").assert_forwarded();
-        judge(&lifetime, &token(301), "get").assert_refused(403, "token_too_long_lived");
+        judge(&lifetime, &token(301), "get").assert_refused(403, "token_too_long_lived_for_rule");
 
         let age = tiered(json!({ "max_age": tier }), json!({ "tier": "t", "scope": [], "max_age": rule }));
         let token = |age| Token::new(BASELINE).claim("auth_time", START - age).text();
@@ -598,7 +598,7 @@ fn p13_the_lifetime_of_the_token_is_bounded_without_leeway() {
     let token = |seconds| Token::new("mcp:connect a").lifetime(seconds).text();
     judge(&document, &token(300), "drop").assert_forwarded();
     let refused = judge(&document, &token(301), "drop");
-    refused.assert_refused(403, "token_too_long_lived");
+    refused.assert_refused(403, "token_too_long_lived_for_rule");
     assert_eq!((refused.challenge(), refused.answer().code()), (None, Some(40303)));
     judge(&document, &token(301), "get").assert_forwarded();
 }
@@ -797,7 +797,7 @@ fn p18_the_one_server_spelling_means_the_same() {
 #[test]
 fn p18_two_servers_have_two_resources() {
     let document = servers(json!({ "a": server(RESOURCE), "b": server(RESOURCE) }));
-    assert_fault(&document, &["servers.b", "the same `resource` as `a`"]);
+    assert_fault(&document, &["servers.b", "the same host and path as `a`"]);
 }
 
 #[test]
@@ -913,6 +913,7 @@ fn issuers_are_checked_when_loaded() {
         ("/jwks/refresh", json!("0s")),
         ("/jwks/refresh", json!("1h")),
         ("/jwks/stale", json!("5m")),
+        ("/jwks/stale", json!("2h")),
         ("/algorithms", json!([])),
         ("/algorithms", json!(["HS256"])),
         ("/algorithms", json!(["none"])),
@@ -1017,6 +1018,16 @@ fn p18_a_struct_means_the_same_as_its_json() {
 }
 
 #[test]
+fn a_tree_read_elsewhere_means_the_same_and_has_the_same_name() {
+    let text = document(json!({ "get": needs("a"), "drop": "deny" })).to_string();
+    let tree = step_up_core::json::read(text.as_bytes()).unwrap();
+    let policy = Policy::from_value(&tree, text.as_bytes()).unwrap();
+    assert_eq!(policy.digest(), Policy::load(text.as_bytes()).unwrap().digest());
+    assert_eq!(policy.servers().collect::<Vec<_>>(), ["default"]);
+    Vm::new(&policy.into()).send(&Request::call("drop").bearer(&token(BASELINE))).assert_refused(403, "denied");
+}
+
+#[test]
 fn p18_a_struct_has_the_same_faults_as_its_json() {
     let document = with(with(document(json!({ "x": {} })), "/version", json!(2)), "/colour", json!("red"));
     let from_struct = faults_of(&proto_struct(&document).encode_to_vec());
@@ -1058,9 +1069,9 @@ fn loading_takes_time_in_proportion_to_the_policy() {
         };
         (0..3).map(load).fold(f64::INFINITY, f64::min)
     };
-    // Every VM of the host loads the policy before it serves anything: four times as long, not sixteen.
-    let ratio = time(1_600) / time(400);
-    assert!(ratio < 9.0, "four times the policy takes {ratio:.1} times as long");
+    // Every VM of the host loads the policy before it serves anything: eight times as long, not sixty-four.
+    let ratio = time(1_600) / time(200);
+    assert!(ratio < 24.0, "eight times the policy takes {ratio:.0} times as long");
 }
 
 // P20: methods.
@@ -1305,4 +1316,61 @@ fn any_json() -> impl Strategy<Value = Json> {
                 .prop_map(|map| map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
         ]
     })
+}
+
+// Properties of all requests.
+
+/// What a lenient reader makes of the body of a forwarded request: the tool it would run.
+fn tool_of(body: &[u8]) -> Option<String> {
+    let frame: Json = serde_json::from_slice(body).expect("what is forwarded is JSON");
+    let members = frame.as_object().expect("and an object");
+    let fold = |name: &str| name.replace('\u{17f}', "s").to_ascii_lowercase();
+    for member in members.keys().filter(|name| random::MEMBERS[..10].contains(&&*fold(name))) {
+        assert_eq!(*member, fold(member), "a folded member went upstream");
+    }
+    (frame["method"] == "tools/call").then(|| frame["params"]["name"].as_str().unwrap_or_default().to_owned())
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn every_request_is_settled_and_none_is_forwarded_that_must_not_be(
+        request in random::request(),
+        body in prop::option::of(random::frame()),
+        trailers in prop::bool::weighted(0.05),
+    ) {
+        let document = document(json!({ "get": open(), "shell": "deny" }));
+        let mut vm = Vm::new(&load(&document));
+        let request = match body {
+            Some(body) if !request.head().end_of_stream => request.with_body(body),
+            _ => request,
+        };
+        let stream = vm.head(&request);
+        if trailers {
+            vm.trailers(stream);
+        }
+        if !vm.is_settled(stream) {
+            vm.body(stream, request.body());
+        }
+        prop_assert!(vm.is_settled(stream), "{:?} is left alone", request);
+        if vm.settled(stream).is_forwarded() {
+            let values = |name: &str| -> Vec<&[u8]> {
+                let headers = request.head().headers;
+                headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value.as_slice()).collect()
+            };
+            let bearer = format!("Bearer {}", token(BASELINE));
+            prop_assert_eq!(values("authorization"), [bearer.as_bytes()]);
+            prop_assert_eq!(values(":path"), [b"/mcp"]);
+            for name in ["upgrade", ":protocol", "x-http-method-override"] {
+                prop_assert!(values(name).is_empty());
+            }
+            if values(":method") == [b"POST"] {
+                let tool = tool_of(request.body());
+                prop_assert!(tool.is_none() || tool.as_deref() == Some("get"), "{:?} was run", tool);
+            } else {
+                prop_assert!(request.head().end_of_stream);
+            }
+        }
+    }
 }

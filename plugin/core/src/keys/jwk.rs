@@ -120,7 +120,12 @@ impl Jwk {
             .chain_update(&spki)
             .finalize()
             .into();
-        Ok(Jwk { id, algorithm, public, spki, fingerprint })
+        let jwk = Jwk { id, algorithm, public, spki, fingerprint };
+        // A key whose `alg` is not for its type can check nothing.
+        if algorithm.is_some_and(|algorithm| !jwk.fits(algorithm)) {
+            return Err(UnusableKey::OtherPurpose);
+        }
+        Ok(jwk)
     }
 
     /// `kid`.

@@ -15,14 +15,11 @@ use crate::policy::{Limits, Mode, Policy, structs, words};
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
 pub(crate) fn configuration(bytes: &[u8]) -> Result<Policy, Vec<Fault>> {
-    let whole = |problem: &str, help: &str| {
-        vec![Fault { path: String::new(), problem: problem.to_owned(), help: help.to_owned() }]
-    };
     if bytes.is_empty() {
         return Err(whole("there is no policy", "give the policy as the filter's `configuration`"));
     }
     if bytes.len() > MAX_DOCUMENT {
-        return Err(whole("the policy is larger than 1 MiB", "split it: one policy for each listener"));
+        return document(&Value::Null, bytes);
     }
     let fault = match json::read(bytes) {
         Ok(value) => return document(&value, bytes),
@@ -44,6 +41,9 @@ pub(crate) fn configuration(bytes: &[u8]) -> Result<Policy, Vec<Fault>> {
 }
 
 pub(crate) fn document(document: &Value<'_>, text: &[u8]) -> Result<Policy, Vec<Fault>> {
+    if text.len() > MAX_DOCUMENT {
+        return Err(whole("the policy is larger than 1 MiB", "split it: one policy for each listener"));
+    }
     let mut report = Report::default();
     let root = Entry { path: String::new(), value: document };
     let policy = root.fields(&mut report).and_then(|fields| policy(fields, text, &mut report));
@@ -51,6 +51,11 @@ pub(crate) fn document(document: &Value<'_>, text: &[u8]) -> Result<Policy, Vec<
         Some(policy) if report.faults.is_empty() => Ok(Policy { warnings: report.warnings, ..policy }),
         _ => Err(report.faults),
     }
+}
+
+/// A fault of the document as a whole.
+fn whole(problem: &str, help: &str) -> Vec<Fault> {
+    vec![Fault { path: String::new(), problem: problem.to_owned(), help: help.to_owned() }]
 }
 
 fn policy(mut fields: Fields<'_>, text: &[u8], report: &mut Report) -> Option<Policy> {

@@ -39,9 +39,18 @@ impl Policy {
 }
 
 impl Server {
+    /// Where it answers: host and path.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (String, String)> {
+        self.all_paths().map(|path| (self.url.host().to_owned(), path.to_owned()))
+    }
+
     fn serves(&self, path: &str) -> bool {
+        self.all_paths().any(|own| own == path)
+    }
+
+    fn all_paths(&self) -> impl Iterator<Item = &str> {
         let own = if self.url.path.is_empty() { "/" } else { &self.url.path };
-        own == path || self.paths.iter().any(|other| other == path)
+        std::iter::once(own).chain(self.paths.iter().map(String::as_str))
     }
 
     fn is_at(&self, authority: &str) -> bool {

@@ -17,7 +17,7 @@ pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Strin
     };
     let mut scopes = Vec::new();
     for item in items {
-        let text = item.text(report)?;
+        let Some(text) = item.text(report) else { continue };
         if text.contains(' ') {
             let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
             item.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
@@ -44,10 +44,12 @@ pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
 /// Bytes, from `64KiB` or `1MiB`.
 pub(crate) fn size(entry: &Entry<'_>, report: &mut Report) -> Option<usize> {
     let parsed = entry.value.text().and_then(|text| quantity(text, &[("KiB", 1024), ("MiB", 1024 * 1024)]));
-    if parsed.is_none() {
-        entry.fault(report, "not a size", "write a whole number and a unit: 64KiB or 1MiB");
+    // The same on every machine, also on those of 32 bits.
+    let size = parsed.and_then(|size| u32::try_from(size).ok()).and_then(|size| usize::try_from(size).ok());
+    if size.is_none() {
+        entry.fault(report, "not a size", "write a whole number and a unit, below 4096MiB: 64KiB or 1MiB");
     }
-    usize::try_from(parsed?).ok()
+    size
 }
 
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -62,11 +64,11 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
     let format = time::macros::format_description!("[year]-[month]-[day]");
     let day = entry.value.text().and_then(|text| time::Date::parse(text, format).ok());
-    if day.is_none() {
+    let seconds = day.and_then(|day| u64::try_from(day.midnight().assume_utc().unix_timestamp()).ok());
+    if seconds.is_none() {
         entry.fault(report, "not a date", "write it as YYYY-MM-DD");
     }
-    let seconds = day?.midnight().assume_utc().unix_timestamp();
-    u64::try_from(seconds).ok().map(|seconds| Millis(0).plus_seconds(seconds))
+    seconds.map(|seconds| Millis(0).plus_seconds(seconds))
 }
 
 /// An absolute `http` or `https` URL, split where a decision needs it split.

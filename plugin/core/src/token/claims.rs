@@ -69,7 +69,7 @@ impl Claims {
             _ => {}
         }
         let leeway = i64::try_from(issuer.leeway).unwrap_or(0);
-        if now.saturating_sub(leeway) >= self.expires_at {
+        if now >= self.valid_until(issuer) {
             return Err(Reason::TokenExpired);
         }
         let latest = now.saturating_add(leeway);
@@ -88,6 +88,11 @@ impl Claims {
             return Err(Reason::TokenBound);
         }
         Ok(())
+    }
+
+    /// `exp` and the issuer's leeway.
+    pub(crate) fn valid_until(&self, issuer: &Issuer) -> i64 {
+        self.expires_at.saturating_add(i64::try_from(issuer.leeway).unwrap_or(0))
     }
 
     /// `exp - iat`, in seconds.

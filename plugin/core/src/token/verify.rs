@@ -16,11 +16,17 @@ use crate::token::{Claims, Compact, Unverified};
 #[derive(Clone, Debug)]
 pub(crate) struct CallerToken {
     claims: Rc<Claims>,
+    /// Seconds since the epoch, leeway included.
+    valid_until: i64,
 }
 
 impl CallerToken {
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    pub fn is_valid_at(&self, now: Millis) -> bool {
+        now.seconds() < self.valid_until
     }
 }
 
@@ -59,10 +65,7 @@ impl Verifier<'_> {
                 (issuer, claims)
             }
         };
-        if issuer.max_lifetime.is_some_and(|most| claims.lifetime() > most) {
-            return Err(Rejection::Final(Reason::TokenTooLongLived));
-        }
-        Ok(CallerToken { claims })
+        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims })
     }
 
     fn first_sight(&self, token: &Compact, server: &Server) -> Result<(&Issuer, Entry), Rejection> {

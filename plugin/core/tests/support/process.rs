@@ -1,23 +1,27 @@
 //! A host: VMs that share memory, each with its gate, driven by the wakes they ask for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
 use step_up_core::gate::Gate;
-use step_up_core::keys::Shared;
+use step_up_core::keys::{Jwk, Shared};
 use step_up_core::metrics::Metric;
 use step_up_core::policy::Policy;
 use step_up_core::response::Response;
-use step_up_core::signatures::JwtSimple;
+use step_up_core::signatures::{BadSignature, PureRust, Signatures};
+use step_up_core::token::Unverified;
 
 use super::{NOW, Request};
 
 /// Shared memory as Envoy has it: versions grow, a write may ask for the version it read.
 #[derive(Clone, Default)]
-pub struct Memory(Rc<RefCell<BTreeMap<String, (Vec<u8>, u32)>>>);
+pub struct Memory(Rc<RefCell<BTreeMap<String, Slot>>>);
+
+/// A value and its version.
+type Slot = (Vec<u8>, u32);
 
 impl Shared for Memory {
     fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
@@ -32,6 +36,16 @@ impl Shared for Memory {
         }
         slots.insert(slot.to_owned(), (value.to_vec(), current + 1));
         true
+    }
+}
+
+/// Checks signatures, and counts.
+struct Counting(Rc<Cell<u32>>);
+
+impl Signatures for Counting {
+    fn check(&self, token: &Unverified<'_>, key: &Jwk) -> Result<(), BadSignature> {
+        self.0.set(self.0.get() + 1);
+        PureRust.check(token, key)
     }
 }
 
@@ -161,7 +175,24 @@ impl Vm {
     }
 
     pub fn in_process(policy: &Rc<Policy>, memory: &Memory, now: Millis, seed: u8) -> Vm {
-        let gate = Gate::new(Rc::clone(policy), Box::new(JwtSimple), Box::new(memory.clone()), [seed; 16], now);
+        Vm::with_signatures(policy, memory, now, seed, Box::new(PureRust))
+    }
+
+    /// A VM that says how many signatures it checked.
+    pub fn counting(policy: &Rc<Policy>) -> (Vm, Rc<Cell<u32>>) {
+        let count = Rc::new(Cell::new(0));
+        let signatures = Box::new(Counting(Rc::clone(&count)));
+        (Vm::with_signatures(policy, &Memory::default(), NOW, 1, signatures), count)
+    }
+
+    fn with_signatures(
+        policy: &Rc<Policy>,
+        memory: &Memory,
+        now: Millis,
+        seed: u8,
+        signatures: Box<dyn Signatures>,
+    ) -> Vm {
+        let gate = Gate::new(Rc::clone(policy), signatures, Box::new(memory.clone()), [seed; 16], now);
         let mut vm = Vm {
             gate,
             now,
@@ -191,8 +222,13 @@ impl Vm {
     pub fn head(&mut self, request: &Request) -> StreamId {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        self.handle(Input::Head { stream, head: request.head() });
+        self.head_again(stream, request);
         stream
+    }
+
+    /// Another head on a stream.
+    pub fn head_again(&mut self, stream: StreamId, request: &Request) {
+        self.handle(Input::Head { stream, head: request.head() });
     }
 
     pub fn body(&mut self, stream: StreamId, body: &[u8]) {
@@ -267,6 +303,12 @@ impl Vm {
         self.metrics.iter().filter(is_it).count()
     }
 
+    /// The policy of this VM was replaced.
+    pub fn retire(&mut self) {
+        self.gate.retire();
+        self.perform();
+    }
+
     fn handle(&mut self, input: Input<'_>) {
         self.gate.handle(input, self.now);
         self.perform();
@@ -329,5 +371,26 @@ impl Process {
     pub fn take_calls(&mut self) -> Vec<(usize, CallId, Call)> {
         let calls = self.vms.iter_mut().map(Vm::take_calls).enumerate();
         calls.flat_map(|(vm, calls)| calls.into_iter().map(move |(id, call)| (vm, id, call))).collect()
+    }
+
+    /// The only call since the last look.
+    #[track_caller]
+    pub fn only_call(&mut self) -> (usize, CallId, Call) {
+        let calls = self.take_calls();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls.into_iter().next().expect("there is one")
+    }
+
+    /// Answers the only call since the last look.
+    #[track_caller]
+    pub fn answer(&mut self, reply: Result<(u16, &[u8]), CallFault>) {
+        let (vm, id, _) = self.only_call();
+        self.vms[vm].reply(id, reply);
+    }
+
+    /// Answers it with this document.
+    #[track_caller]
+    pub fn publish(&mut self, document: &[u8]) {
+        self.answer(Ok((200, document)));
     }
 }

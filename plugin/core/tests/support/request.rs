@@ -19,12 +19,12 @@ impl Request {
 
     /// Any request of 2025-11-25, with id 7.
     pub fn method(method: &str, params: Json) -> Request {
-        Request::post(&json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params }).to_string())
+        Request::post(json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params }).to_string())
     }
 
     /// A notification of 2025-11-25.
     pub fn notification(method: &str) -> Request {
-        Request::post(&json!({ "jsonrpc": "2.0", "method": method }).to_string())
+        Request::post(json!({ "jsonrpc": "2.0", "method": method }).to_string())
     }
 
     /// A POST with any body under 2025-11-25.
@@ -80,6 +80,11 @@ impl Request {
 
     pub fn bearer(self, token: &str) -> Request {
         self.header("authorization", format!("Bearer {token}"))
+    }
+
+    pub fn with_body(mut self, body: Vec<u8>) -> Request {
+        self.body = Some(body);
+        self
     }
 
     /// The route names this server.

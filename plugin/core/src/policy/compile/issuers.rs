@@ -40,7 +40,7 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
     let leeway = match fields.take("leeway") {
         None => 30,
         Some(entry) => {
-            let leeway = words::duration(&entry, report)?;
+            let leeway = words::duration(&entry, report).unwrap_or_default();
             if leeway > MAX_LEEWAY {
                 entry.fault(report, "more than a minute of leeway", "synchronize the clocks; 60s is the most");
             }
@@ -150,5 +150,6 @@ fn algorithms(fields: &mut Fields<'_>, report: &mut Report) -> Option<Vec<Algori
         entry.fault(report, "no algorithm", "list what the issuer signs with, e.g. [ES256]");
     }
     let words = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
-    items.iter().map(|item| super::word(item, &words, report)).collect()
+    // Each of them is looked at, also after a fault.
+    Some(items.iter().filter_map(|item| super::word(item, &words, report)).collect())
 }

@@ -15,6 +15,8 @@ pub(super) struct Hierarchy {
     targets: Vec<(String, String)>,
     /// Scopes that the policy names as something to have: here, in a baseline, a tier or a rule.
     named: BTreeSet<String>,
+    /// The other scopes that imply a scope.
+    covered_by: BTreeMap<String, Vec<String>>,
     made: BTreeMap<String, Scope>,
 }
 
@@ -35,9 +37,13 @@ impl Hierarchy {
             hierarchy.implies.insert(name.to_owned(), implied);
         }
         for scope in hierarchy.implies.keys() {
-            if hierarchy.implied(scope).contains(scope.as_str()) {
+            let implied: BTreeSet<String> = hierarchy.implied(scope).into_iter().map(str::to_owned).collect();
+            if implied.contains(scope) {
                 let path = crate::policy::document::join("scopes", scope);
                 report.fault(&path, "a scope that implies itself", "remove one of the steps of the cycle");
+            }
+            for implied in implied {
+                hierarchy.covered_by.entry(implied).or_default().push(scope.clone());
             }
         }
         hierarchy
@@ -46,14 +52,12 @@ impl Hierarchy {
     /// A scope that something requires.
     pub fn scope(&mut self, name: &str) -> Scope {
         self.named.insert(name.to_owned());
-        if let Some(made) = self.made.get(name) {
-            return made.clone();
-        }
-        let mut covered_by = vec![name.to_owned()];
-        covered_by.extend(self.implies.keys().filter(|other| self.implied(other).contains(name)).cloned());
-        let scope = Scope { name: Rc::from(name), covered_by: covered_by.into() };
-        self.made.insert(name.to_owned(), scope.clone());
-        scope
+        let others = self.covered_by.get(name).into_iter().flatten();
+        let make = || Scope {
+            name: Rc::from(name),
+            covered_by: std::iter::once(name.to_owned()).chain(others.cloned()).collect(),
+        };
+        self.made.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     /// Reports implied scopes that nothing else in the policy names: a typing error would silently imply nothing.

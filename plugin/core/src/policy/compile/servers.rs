@@ -1,5 +1,6 @@
 //! `servers`, or the one-server spelling of it.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::scopes::Hierarchy;
@@ -38,6 +39,7 @@ impl Context<'_> {
             several.fault(report, "no server", "name at least one MCP server");
         }
         let mut servers: Vec<Server> = Vec::new();
+        let mut taken: HashMap<(String, String), String> = HashMap::new();
         for (name, entry) in named {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
@@ -46,9 +48,11 @@ impl Context<'_> {
             let server = self.server(name, &mut fields, report);
             fields.finish(report);
             let Some(server) = server else { continue };
-            if let Some(twin) = servers.iter().find(|other| other.resource == server.resource) {
-                let problem = format!("the same `resource` as `{}`", twin.name);
-                entry.fault(report, problem, "a token for one would be a token for the other; give each its own");
+            for place in server.places() {
+                if let Some(twin) = taken.insert(place, name.to_owned()).filter(|twin| twin != name) {
+                    let problem = format!("the same host and path as `{twin}`");
+                    entry.fault(report, problem, "a token for one would pass for the other; give each its own");
+                }
             }
             servers.push(server);
         }
@@ -132,7 +136,7 @@ fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)>
 fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut paths = Vec::new();
     for item in entry.list(report)? {
-        let text = item.text(report)?;
+        let Some(text) = item.text(report) else { continue };
         match Url::parse(&format!("https://host{text}")) {
             Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
             _ => {
@@ -146,7 +150,7 @@ fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
 fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut origins = Vec::new();
     for item in entry.list(report)? {
-        let text = item.text(report)?;
+        let Some(text) = item.text(report) else { continue };
         match Url::parse(text) {
             Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),
             _ => item.fault(report, "not an origin", "write scheme and host only, e.g. https://app.example.com"),

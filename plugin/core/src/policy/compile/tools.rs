@@ -123,7 +123,7 @@ impl Maker<'_> {
         self.audience(&mut fields, report);
         let allow_weaker = match fields.take("allow_weaker") {
             None => false,
-            Some(entry) => super::word(&entry.as_word(), &[("true", true)], report)?,
+            Some(entry) => super::word(&entry.as_word(), &[("true", true)], report).is_some(),
         };
         let path = fields.path.clone();
         fields.finish(report);
@@ -183,7 +183,7 @@ impl Maker<'_> {
 
 impl Terms {
     fn read(fields: &mut Fields<'_>, report: &mut Report) -> Terms {
-        let scope = fields.take("scope").and_then(|entry| words::scopes(&entry, report));
+        let scope = fields.take("scope").map(|entry| words::scopes(&entry, report).unwrap_or_default());
         let step_up = fields.take("step_up").and_then(|entry| {
             if entry.value.text() == Some("exchange") {
                 let help = "it comes with the next version; until then write `challenge`";
