@@ -39,6 +39,8 @@ pub struct Options {
     pub servers: bool,
     /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
     pub authorization_server: bool,
+    /// What the authorization server signs with.
+    pub algorithm: &'static str,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             without_discovery: false,
             servers: true,
             authorization_server: true,
+            algorithm: "ES256",
         }
     }
 }
@@ -60,6 +63,7 @@ pub struct EnvoyStack {
     fixtures: Fixtures,
     module: PathBuf,
     ports: Ports,
+    algorithm: &'static str,
     envoy: Process,
     authorization_server: Option<Process>,
     /// Kept for their end.
@@ -114,7 +118,7 @@ impl EnvoyStack {
             servers = started.into_iter().map(|(server, _)| server).collect();
         }
         if options.authorization_server {
-            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder)?);
+            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder, options.algorithm)?);
         }
         let filter = filter(&options.setup, &ports, &module)?;
         write(&folder.join(ECDS), &filter)?;
@@ -125,7 +129,16 @@ impl EnvoyStack {
             .args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"])
             .args(["--concurrency", &options.workers.to_string(), "--file-flush-interval-msec", "20"]);
         let envoy = Process::start("envoy", &mut command, &folder)?;
-        Ok(EnvoyStack { folder, fixtures, module, ports, envoy, authorization_server, _servers: servers })
+        Ok(EnvoyStack {
+            folder,
+            fixtures,
+            module,
+            ports,
+            algorithm: options.algorithm,
+            envoy,
+            authorization_server,
+            _servers: servers,
+        })
     }
 
     /// Waits until Envoy says that it is live.
@@ -192,7 +205,8 @@ impl EnvoyStack {
     /// Ends the authorization server, if there is one, and starts another one in its place, with new keys.
     pub fn replace_authorization_server(&mut self) -> Result<()> {
         self.authorization_server = None;
-        self.authorization_server = Some(self.ports.start_authorization_server(&self.fixtures, &self.folder)?);
+        self.authorization_server =
+            Some(self.ports.start_authorization_server(&self.fixtures, &self.folder, self.algorithm)?);
         Ok(())
     }
 
@@ -265,7 +279,7 @@ impl Ports {
         format!("http://127.0.0.1:{}{}", self.mcp, server.path())
     }
 
-    fn start_authorization_server(&self, fixtures: &Fixtures, folder: &Path) -> Result<Process> {
+    fn start_authorization_server(&self, fixtures: &Fixtures, folder: &Path, algorithm: &str) -> Result<Process> {
         let scopes = json!({ "scopes": "mcp:connect tools:write tools:admin", "elevate": "tools:write tools:admin" });
         let resources: serde_json::Map<String, Value> = [Server::Everything, Server::Notes]
             .map(|server| (self.resource(server), scopes.clone()))
@@ -275,6 +289,7 @@ impl Ports {
         command
             .env("PORT", self.authorization_server.to_string())
             .env("RESOURCES", Value::from(resources).to_string())
+            .env("SIGNING_ALG", algorithm)
             .env("LOG", "1");
         let mut server = Process::start("authorization-server", &mut command, folder)?;
         server.wait_until(|log| log.contains("\"ready\":true"))?;

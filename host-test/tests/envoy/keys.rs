@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use host_test::stack::{EnvoyStack, Options, Server, Stack as _, send};
+use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _, send};
 use libtest_mimic::Trial;
 
-use crate::support::{call, expect, stack};
+use crate::support::{call, expect, stack, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("keys::without_keys_503_and_then_no_request_is_lost", without_keys),
         trial("keys::a_thousand_unknown_kids_cause_one_fetch_at_most", unknown_kids),
         trial("keys::rotation_under_load", rotation_under_load),
+        trial("keys::every_algorithm_is_verified", every_algorithm),
     ]
 }
 
@@ -151,5 +152,28 @@ fn rotation_under_load() -> Result<()> {
         "{accepted} accepted, the last refusal came {late:?} after the refetch"
     );
     ensure!(old_refused.is_some_and(|after| after <= Duration::from_secs(2)), "old key: {old_refused:?}");
+    Ok(())
+}
+
+/// ES256, ES384 and RS256 by Envoy's own function, PS256 and EdDSA in the module. Each accepts the good signature and
+/// refuses one with a bit flipped.
+fn every_algorithm() -> Result<()> {
+    for algorithm in ["ES256", "ES384", "RS256", "PS256", "EdDSA"] {
+        let mut stack = EnvoyStack::prepare(&Options { algorithm, ..Options::default() })?;
+        let mut policy = stack.sample_policy()?;
+        policy["issuers"][stack.issuer()]["algorithms"] = serde_json::json!([algorithm]);
+        stack.update(&Setup::Configuration(policy.to_string()))?;
+        stack.wait_until_ready()?;
+        let token = stack.token(Server::Notes, "mcp:connect")?;
+        wait_for("the algorithm", || Ok(send(&call(&stack, Server::Notes, &token, "echo"))?.status == 200))
+            .with_context(|| algorithm.to_owned())?;
+        let (signed, signature) = token.rsplit_once('.').context("no signature")?;
+        let mut bytes = URL_SAFE_NO_PAD.decode(signature)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bytes));
+        expect(&call(&stack, Server::Notes, &forged, "echo"), 401, "signature_invalid")
+            .with_context(|| algorithm.to_owned())?;
+    }
     Ok(())
 }
