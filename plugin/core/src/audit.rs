@@ -124,7 +124,7 @@ impl Limiter {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+// The reference is serde's wish.
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -44,13 +44,23 @@ pub(crate) struct Flow {
 
 #[derive(Debug)]
 enum State {
-    /// Until the issuer's keys are there.
-    AwaitKeys { token: Compact, leg: Leg, reason: Reason, body_arrived: bool, deadline: Millis },
+    /// Until the issuer's keys are there; `reason` says what is missing.
+    AwaitKeys { claimed: Claimed, reason: Reason },
     /// Until the body is complete.
     AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     // AwaitElevation { .. }: comes with the token service.
+}
+
+/// A request whose token has not been verified.
+#[derive(Debug)]
+struct Claimed {
+    token: Compact,
+    leg: Leg,
+    body_arrived: bool,
+    /// Keys are waited for until then.
+    deadline: Millis,
 }
 
 /// What the head has already settled about the rest of the request.
@@ -140,15 +150,13 @@ impl Flow {
         let token = Compact::new(head.bearer()?);
         self.facts.token = Some(crate::hex(token.digest(), 8));
         let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
-        Ok(self.authenticate(token, leg, false, deadline, world))
+        Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, world))
     }
 
     /// The keys may have changed.
     pub fn keys_changed(&mut self, world: &mut World<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::Faulted) {
-            State::AwaitKeys { token, leg, body_arrived, deadline, .. } => {
-                self.authenticate(token, leg, body_arrived, deadline, world)
-            }
+            State::AwaitKeys { claimed, .. } => self.authenticate(claimed, world),
             other => {
                 self.state = other;
                 Next::Wait
@@ -156,27 +164,20 @@ impl Flow {
         }
     }
 
-    fn authenticate(
-        &mut self,
-        token: Compact,
-        leg: Leg,
-        body_arrived: bool,
-        deadline: Millis,
-        world: &mut World<'_>,
-    ) -> Next {
+    fn authenticate(&mut self, claimed: Claimed, world: &mut World<'_>) -> Next {
         let Some(server) = self.server.and_then(|at| world.policy.server_at(at)) else {
             return Reason::Internal.into();
         };
-        let mut verified = world.verify(&token, server);
+        let mut verified = world.verify(&claimed.token, server);
         if matches!(verified, Err(Rejection::Keys { .. })) {
             let before = world.keys.changes();
             world.keys.look(world.shared, world.now);
             if world.keys.changes() != before {
-                verified = world.verify(&token, server);
+                verified = world.verify(&claimed.token, server);
             }
         }
         match verified {
-            Ok(caller) => self.authenticated(caller, leg, body_arrived, server, world),
+            Ok(caller) => self.authenticated(caller, claimed, server, world),
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Keys { issuer, reason }) => {
                 let coming = world.keys.want(issuer, world.shared, world.now);
@@ -185,27 +186,20 @@ impl Flow {
                     Reason::KeysUnavailable => (true, MAX_WAITING),
                     _ => (coming, MAX_WAITING_FOR_NEW_KEYS),
                 };
-                if !coming || world.now >= deadline {
+                if !coming || world.now >= claimed.deadline {
                     return reason.into();
                 }
                 if world.waiting >= most {
                     // Fresh keys may be on their way, and would accept it: not a reason to log in again.
                     return Reason::KeysUnavailable.into();
                 }
-                self.state = State::AwaitKeys { token, leg, reason, body_arrived, deadline };
+                self.state = State::AwaitKeys { claimed, reason };
                 Next::Wait
             }
         }
     }
 
-    fn authenticated(
-        &mut self,
-        caller: CallerToken,
-        leg: Leg,
-        body_arrived: bool,
-        server: &Server,
-        world: &World<'_>,
-    ) -> Next {
+    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, world: &World<'_>) -> Next {
         let claims = caller.claims();
         self.facts.issuer = Some(field(&claims.issuer));
         self.facts.subject = claims.subject.as_deref().map(field);
@@ -215,13 +209,13 @@ impl Flow {
         if most.is_some_and(|most| claims.lifetime() > most) {
             return Reason::TokenTooLongLived.into();
         }
-        match leg {
+        match claimed.leg {
             Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world.now),
             Leg::Message(Err(reason)) => reason.into(),
             Leg::Message(Ok(mirror)) => {
                 let deadline = world.now.plus_seconds(world.policy.limits.body_wait);
                 self.state = State::AwaitBody { caller, mirror, deadline };
-                if body_arrived { Next::ReadBody } else { Next::Wait }
+                if claimed.body_arrived { Next::ReadBody } else { Next::Wait }
             }
         }
     }
@@ -236,8 +230,8 @@ impl Flow {
         };
         match std::mem::replace(&mut self.state, State::Faulted) {
             State::AwaitBody { caller, mirror, .. } => self.judge(&caller, &mirror, body, world),
-            State::AwaitKeys { token, leg, reason, deadline, body_arrived: false } => {
-                self.state = State::AwaitKeys { token, leg, reason, deadline, body_arrived: true };
+            State::AwaitKeys { claimed, reason } if !claimed.body_arrived => {
+                self.state = State::AwaitKeys { claimed: Claimed { body_arrived: true, ..claimed }, reason };
                 Next::Wait
             }
             State::AwaitKeys { .. } | State::Faulted => Reason::Internal.into(),
@@ -306,7 +300,7 @@ impl Flow {
     /// Time has passed: what should have arrived by now is not waited for any longer.
     pub fn tick(&mut self, world: &World<'_>) -> Next {
         match &self.state {
-            State::AwaitKeys { reason, deadline, .. } if world.now >= *deadline => (*reason).into(),
+            State::AwaitKeys { claimed, reason } if world.now >= claimed.deadline => (*reason).into(),
             State::AwaitBody { deadline, .. } if world.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if world.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
