@@ -53,10 +53,12 @@ impl Corpus {
     /// The policy everything in it is judged by.
     pub fn policy(&self) -> Result<Policy> {
         let text = fs::read_to_string(self.root.join("policy.yaml"))?;
-        Policy::from_value(&yaml::read(&text)?, text.as_bytes()).map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            anyhow!(lines.join("\n"))
-        })
+        Policy::from_value(&yaml::read(&text)?, text.as_bytes(), &step_up_core::policy::NoEnvironment).map_err(
+            |faults| {
+                let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                anyhow!(lines.join("\n"))
+            },
+        )
     }
 
     /// The files of one kind (`frames`, `tokens`), in order.

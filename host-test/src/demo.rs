@@ -31,13 +31,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let begin = Instant::now();
     eprintln!("starting Envoy, an authorization server and two MCP servers");
-    let stack = EnvoyStack::start(&Options::default())?;
+    let mut stack = EnvoyStack::start(&Options::default())?;
     eprintln!("ready after {:.1} s", begin.elapsed().as_secs_f64());
 
     let begin = Instant::now();
     let mut told = Vec::new();
-    let mut story = story::Story::new(&stack);
-    for step in story::STEPS {
+    let mut story = story::Story::new(&mut stack);
+    for step in story::STEPS.iter().filter(|step| !arguments.keep || !step.is_destructive()) {
         let step = story.tell(step)?;
         if !arguments.json {
             print(&step, begin.elapsed().as_millis())?;
@@ -67,6 +67,9 @@ fn print(step: &Told, elapsed: u128) -> Result<()> {
     writeln!(out, "          <- {} {}", step.status, step.answer)?;
     if let Some(challenge) = &step.challenge {
         writeln!(out, "             {challenge}")?;
+    }
+    for line in &step.proof {
+        writeln!(out, "             {line}")?;
     }
     writeln!(out, "             audit: {} ({})", step.verdict, step.reason)?;
     if let Some(surprise) = &step.surprise {

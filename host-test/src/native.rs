@@ -95,7 +95,8 @@ impl Native {
         let mut exchange = Exchange { stream, request, decision: None, record: Value::Null };
 
         let end_of_stream = request.body.is_none() && !request.trailers;
-        let head = RequestHead { headers: &request.headers, server: request.route.as_deref(), end_of_stream };
+        let head =
+            RequestHead { headers: &request.headers, server: request.route.as_deref(), source: None, end_of_stream };
         self.handle(Input::Head { stream, head }, &mut exchange)?;
         if exchange.decision.is_none() && request.trailers {
             self.handle(Input::Trailers { stream }, &mut exchange)?;

@@ -42,6 +42,12 @@ pub trait Stack {
     fn url(&self, server: Server) -> String;
     /// A token for that server with these scopes, from the authorization server (client credentials).
     fn token(&self, server: Server, scope: &str) -> Result<String>;
+    /// Is that token alive, as its issuer says (RFC 7662)?
+    fn is_active(&self, token: &str) -> Result<bool>;
+    /// Ends the token service.
+    fn stop_token_service(&mut self) -> Result<()>;
+    /// How many requests an MCP server has got from the proxy.
+    fn upstream_requests(&self, server: Server) -> Result<u64>;
     /// The audit record of the request that was answered last.
     fn last_record(&self) -> Result<Value>;
     /// What somebody who keeps the stack running may want to know: name and value.

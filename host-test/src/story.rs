@@ -1,6 +1,10 @@
 //! The story of the demo: one list of steps, each with what must come of it.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -31,6 +35,19 @@ enum Act {
     ForeignToken(&'static str),
     /// Calls with this text as `params`.
     Params(&'static str),
+    /// Calls, with the minimal token, a tool that the filter elevates for, and shows what became of it.
+    Exchange(&'static str),
+    /// Presents the token that the server has just shown.
+    Echo(&'static str),
+    /// The same call while the token service is down.
+    ServiceDown(&'static str),
+}
+
+impl Step {
+    /// Nothing works after it: left out where the stack is kept.
+    pub fn is_destructive(&self) -> bool {
+        matches!(self.act, Act::ServiceDown(_))
+    }
 }
 
 const fn step(title: &'static str, act: Act, status: u16, verdict: &'static str, reason: &'static str) -> Step {
@@ -66,6 +83,27 @@ pub const STEPS: &[Step] = &[
         "duplicate_key",
     ),
     step("a tool the policy denies", Act::Call("gzip-file-as-resource"), 403, "deny", "denied"),
+    step(
+        "a dangerous tool: the filter obtains a token for this one call, and takes it back",
+        Act::Exchange("show-token"),
+        200,
+        "permit",
+        "elevated",
+    ),
+    step(
+        "the server shows the token it got; presented at the front door, it is worth nothing",
+        Act::Echo("echo"),
+        401,
+        "challenge",
+        "own_token_presented",
+    ),
+    step(
+        "the token service is down: nothing goes upstream",
+        Act::ServiceDown("show-token"),
+        503,
+        "deny",
+        "elevation_unavailable",
+    ),
 ];
 
 /// What came of a step.
@@ -86,6 +124,9 @@ pub struct Told {
     pub verdict: String,
     /// From the audit record.
     pub reason: String,
+    /// What the step proves, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof: Vec<String>,
     /// What should have come instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub surprise: Option<String>,
@@ -93,10 +134,11 @@ pub struct Told {
 
 /// An agent in the middle of the story.
 pub struct Story<'s> {
-    stack: &'s dyn Stack,
+    stack: &'s mut dyn Stack,
     token: String,
     session: Option<String>,
     challenged: Option<String>,
+    shown: Option<String>,
     next_id: u32,
 }
 
@@ -106,21 +148,24 @@ const REVISION: &str = "2025-11-25";
 
 impl<'s> Story<'s> {
     /// At the beginning.
-    pub fn new(stack: &'s dyn Stack) -> Story<'s> {
-        Story { stack, token: String::new(), session: None, challenged: None, next_id: 0 }
+    pub fn new(stack: &'s mut dyn Stack) -> Story<'s> {
+        Story { stack, token: String::new(), session: None, challenged: None, shown: None, next_id: 0 }
     }
 
     /// Tells one step.
     pub fn tell(&mut self, step: &Step) -> Result<Told> {
-        let (said, answer) = self.act(step.act)?;
+        let mut proof = Vec::new();
+        let (said, answer) = self.act(step.act, &mut proof)?;
         if let Some(scope) = answer.challenge("scope") {
             self.challenged = Some(scope.to_owned());
         }
         let record = self.stack.last_record()?;
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (verdict, reason) = (text("verdict"), text("reason"));
+        let unproven = proof.iter().find(|line| line.starts_with(UNPROVEN)).cloned();
         let as_told = answer.status == step.status && verdict == step.verdict && reason == step.reason;
-        let surprise = (!as_told).then(|| format!("expected {} {} ({})", step.status, step.verdict, step.reason));
+        let surprise =
+            (!as_told).then(|| format!("expected {} {} ({})", step.status, step.verdict, step.reason)).or(unproven);
         let challenge = answer.header("www-authenticate").map(str::to_owned);
         Ok(Told {
             title: step.title,
@@ -130,12 +175,20 @@ impl<'s> Story<'s> {
             challenge,
             verdict,
             reason,
+            proof,
             surprise,
         })
     }
 
-    fn act(&mut self, act: Act) -> Result<(String, Answer)> {
+    fn act(&mut self, act: Act, proof: &mut Vec<String>) -> Result<(String, Answer)> {
         match act {
+            Act::Exchange(tool) => self.exchange(tool, proof),
+            Act::Echo(tool) => {
+                let token = self.shown.take().context("no token was shown")?;
+                let request = modern_request(&self.stack.url(Server::Notes), tool).bearer(&token);
+                Ok((format!("POST {} tools/call ({tool}, with that token)", Server::Notes.path()), send(&request)?))
+            }
+            Act::ServiceDown(tool) => self.service_down(tool, proof),
             Act::Stranger => self.post("initialize", initialize(), "no token"),
             Act::Connect => {
                 let scope = self.challenged.clone().context("nothing was challenged before")?;
@@ -160,6 +213,50 @@ impl<'s> Story<'s> {
         }
     }
 
+    /// What the client held, what the upstream received, and what is left of it.
+    fn exchange(&mut self, tool: &str, proof: &mut Vec<String>) -> Result<(String, Answer)> {
+        let own = self.stack.token(Server::Notes, "mcp:connect")?;
+        let request = modern_request(&self.stack.url(Server::Notes), tool).bearer(&own);
+        let mut answer = send(&request)?;
+        let answered = Instant::now();
+        let text = answer.message().and_then(|json| Some(json.pointer("/result/content/0/text")?.as_str()?.to_owned()));
+        let said = format!("POST {} tools/call ({tool}, minimal token)", Server::Notes.path());
+        let Some(received) = text.filter(|text| text.split('.').count() == 3) else { return Ok((said, answer)) };
+        answer.body = answer.body.replace(&received, "(the token it received)");
+        proof.push(format!("the client holds      {}", described(&own)));
+        proof.push(format!("the server received   {}", described(&received)));
+        let revoked = loop {
+            if !self.stack.is_active(&received)? {
+                break Some(answered.elapsed());
+            }
+            if answered.elapsed() > Duration::from_secs(5) {
+                break None;
+            }
+        };
+        proof.push(match revoked {
+            Some(after) => format!("revoked               {} ms after the answer", after.as_millis()),
+            None => format!("{UNPROVEN}the token is still alive"),
+        });
+        if received == own || self.stack.is_active(&own).is_ok_and(|active| !active) {
+            proof.push(format!("{UNPROVEN}the caller's own token was used, or revoked"));
+        }
+        self.shown = Some(received);
+        Ok((said, answer))
+    }
+
+    fn service_down(&mut self, tool: &str, proof: &mut Vec<String>) -> Result<(String, Answer)> {
+        let token = self.stack.token(Server::Notes, "mcp:connect")?;
+        self.stack.stop_token_service()?;
+        let before = self.stack.upstream_requests(Server::Notes)?;
+        let answer = send(&modern_request(&self.stack.url(Server::Notes), tool).bearer(&token))?;
+        let reached = self.stack.upstream_requests(Server::Notes)? - before;
+        proof.push(match reached {
+            0 => "the server got no request".to_owned(),
+            _ => format!("{UNPROVEN}the server got {reached} requests"),
+        });
+        Ok((format!("POST {} tools/call ({tool}, minimal token)", Server::Notes.path()), answer))
+    }
+
     fn call(&mut self, tool: &str, said: &str) -> Result<(String, Answer)> {
         let arguments = if tool == "echo" { json!({ "message": "hi" }) } else { json!({}) };
         self.post("tools/call", json!({ "name": tool, "arguments": arguments }).to_string(), &format!("{tool}, {said}"))
@@ -180,6 +277,38 @@ impl<'s> Story<'s> {
         let answer = send(&request)?;
         Ok((format!("POST {} {method} ({said})", SERVER.path()), answer))
     }
+}
+
+/// A line of proof that proves the opposite.
+const UNPROVEN: &str = "NOT PROVEN: ";
+
+/// The claims that matter here, in one line.
+fn described(token: &str) -> String {
+    let claims: Value = token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
+    let actor = claims.pointer("/act/sub").and_then(Value::as_str).map(|actor| format!(" act={actor}"));
+    let (scope, subject, seconds) = (text("scope"), text("sub"), time("exp") - time("iat"));
+    format!("sub={subject} scope=\"{scope}\" aud={} {seconds} s{}", text("aud"), actor.unwrap_or_default())
+}
+
+/// A call of revision 2026-07-28.
+pub fn modern_request(url: &str, tool: &str) -> Request {
+    let mut body = modern_call(tool);
+    if tool == "echo"
+        && let Some(params) = body.get_mut("params").and_then(Value::as_object_mut)
+    {
+        params.insert("arguments".to_owned(), json!({ "message": "hi" }));
+    }
+    Request::post(url, body)
+        .with("mcp-protocol-version", "2026-07-28")
+        .with("mcp-method", "tools/call")
+        .with("mcp-name", tool)
 }
 
 /// A request of revision 2026-07-28: complete in itself.

@@ -9,7 +9,8 @@ use step_up_core::policy::Policy;
 #[cfg(test)]
 fn load(text: &str) -> Policy {
     let document = yaml::read(text).unwrap_or_else(|fault| panic!("{fault}\n{text}"));
-    Policy::from_value(&document, text.as_bytes()).unwrap_or_else(|faults| panic!("{faults:#?}\n{text}"))
+    Policy::from_value(&document, text.as_bytes(), &step_up_core::policy::NoEnvironment)
+        .unwrap_or_else(|faults| panic!("{faults:#?}\n{text}"))
 }
 
 #[test]

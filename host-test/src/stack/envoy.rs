@@ -79,6 +79,9 @@ struct Ports {
     notes: u16,
 }
 
+/// The filter's own credential (see `envoy/token-service.sds.yaml`).
+const FILTER_CREDENTIAL: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
+
 /// The client whose tokens the stack hands out (see `envoy/fixtures/README.md`).
 const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];
 
@@ -123,6 +126,7 @@ impl EnvoyStack {
         let filter = filter(&options.setup, &ports, &module)?;
         write(&folder.join(ECDS), &filter)?;
         fs::write(folder.join("envoy.yaml"), bootstrap(&ports, options.without_discovery.then_some(&filter))?)?;
+        fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let mut command = Command::new(fixtures.envoy());
         command
             .current_dir(&folder)
@@ -255,6 +259,24 @@ impl Stack for EnvoyStack {
         token.with_context(|| format!("no token from the authorization server: {} {}", answer.status, answer.body))
     }
 
+    fn is_active(&self, token: &str) -> Result<bool> {
+        let request = Request::post(format!("{}/token/introspection", self.issuer()), encode(&[("token", token)]))
+            .with("content-type", "application/x-www-form-urlencoded")
+            .with("authorization", FILTER_CREDENTIAL);
+        let answer = send(&request)?;
+        let active = answer.message().and_then(|json| json.get("active")?.as_bool());
+        active.with_context(|| format!("no introspection: {} {}", answer.status, answer.body))
+    }
+
+    fn stop_token_service(&mut self) -> Result<()> {
+        self.authorization_server = None;
+        Ok(())
+    }
+
+    fn upstream_requests(&self, server: Server) -> Result<u64> {
+        self.stat(&format!("cluster.{}.upstream_rq_total", server.name()))
+    }
+
     fn last_record(&self) -> Result<Value> {
         // Entries are written when a stream ends, a moment after the client has its answer.
         sleep(Duration::from_millis(60));
@@ -313,6 +335,7 @@ impl Ports {
 }
 
 const ECDS: &str = "step-up.ecds.yaml";
+const SECRET: &str = "token-service.sds.yaml";
 const FILTER: &str = "/resources/0/typed_config";
 const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration";
 

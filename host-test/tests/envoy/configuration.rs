@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
 /// Five mistakes, and what the log must say of each: path, problem, help.
 const FAULTS: [[&str; 3]; 5] = [
     ["version:", "not a version this filter knows", "write `version: 1`"],
-    ["tiers.write.step_up:", "`exchange` is not part of this version", "until then write `challenge`"],
+    ["servers.git.tools.push:", "`exchange` needs `token_service`", "say at the top who exchanges tokens"],
     [
         "servers.git.tools.push.scope:",
         "a space inside a scope",
@@ -69,7 +69,7 @@ fn shipped_files_are_valid() -> Result<()> {
     let module = host_test::artifact::module()?;
     let folder = host_test::paths::target().join("stacks/shipped");
     std::fs::create_dir_all(&folder)?;
-    for file in ["envoy.yaml", "step-up.ecds.yaml"] {
+    for file in ["envoy.yaml", "step-up.ecds.yaml", "token-service.sds.yaml"] {
         std::fs::copy(host_test::paths::envoy().join(file), folder.join(file))?;
     }
     std::fs::copy(module, folder.join("step_up_filter.wasm"))?;

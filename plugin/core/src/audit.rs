@@ -32,9 +32,26 @@ pub(crate) struct Facts {
     pub token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elevated: Option<Elevated>,
     /// `x-request-id`, as the caller or the proxy claims it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_request_id: Option<String>,
+}
+
+/// The token obtained for one call, as the record names it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Elevated {
+    pub audience: String,
+    pub scopes: Vec<String>,
+    /// First 16 hexadecimal digits of its SHA-256.
+    pub token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// Seconds it lives.
+    pub expires_in: i64,
+    /// Milliseconds it took to obtain.
+    pub took: u64,
 }
 
 /// The record.
@@ -65,7 +82,9 @@ pub(crate) struct Audit<'a> {
 pub(crate) struct Would<'a> {
     pub verdict: &'a str,
     pub reason: &'a str,
-    pub status: u16,
+    /// Unknown where the token service would have had a say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
 }
 
 impl Audit<'_> {

@@ -3,6 +3,7 @@
 use crate::decide::Permit;
 use crate::http::RequestHead;
 use crate::metrics::Metric;
+use crate::policy::Secret;
 use crate::response::Response;
 
 /// Milliseconds since the Unix epoch.
@@ -55,6 +56,26 @@ pub enum Input<'a> {
     Trailers {
         /// The stream they belong to.
         stream: StreamId,
+    },
+    /// Response headers of a stream whose permit is watched.
+    ResponseHead {
+        /// The stream.
+        stream: StreamId,
+        /// HTTP status.
+        status: u16,
+        /// `Content-Type`, if it is text.
+        content_type: Option<&'a str>,
+        /// True when no body follows.
+        end_of_stream: bool,
+    },
+    /// A piece of the body of such a response.
+    ResponseChunk {
+        /// The stream.
+        stream: StreamId,
+        /// The bytes.
+        bytes: &'a [u8],
+        /// True when it is the last piece.
+        end_of_stream: bool,
     },
     /// The stream is gone; nothing can be done on it any more.
     Gone {
@@ -157,6 +178,10 @@ pub struct Call {
     pub authority: String,
     /// Path and query of the URL.
     pub path: String,
+    /// Further headers.
+    pub headers: Vec<(&'static str, Secret)>,
+    /// The body; empty for none.
+    pub body: Secret,
     /// Milliseconds until the host gives up.
     pub timeout: u64,
 }

@@ -1,8 +1,178 @@
-//! A token for one operation, obtained by exchange and revoked at its end.
-//!
-//! This version cannot elevate, and the loader refuses a policy that asks for it; so there is no such value. Every
-//! place that will have to deal with one already has its arm.
+//! A token for one operation (RFC 8693): what is asked, what came back, and whether it is what was asked for.
 
-/// A need that only a token exchange can satisfy.
+use std::rc::Rc;
+
+use crate::effect::{Call, CallFault, Millis, Reply, StreamId};
+use crate::json::{self, Value};
+use crate::keys::KeyRing;
+use crate::policy::{ClientAuthentication, Endpoint, Exchange, Policy, Secret, TokenService};
+use crate::reason::Reason;
+use crate::signatures::Signatures;
+use crate::token::{Claims, Compact, ElevatedToken, Wanted};
+
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// Longer answers are nonsense.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// A need that only an exchange can satisfy: made by the decision, after everything else was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Elevation {
+    pub exchange: Exchange,
+    /// The caller's token, to be sent as `subject_token`.
+    pub subject: Secret,
+    pub subject_digest: [u8; 32],
+    pub claims: Rc<Claims>,
+    /// The caller's trace, to be continued.
+    pub trace: Vec<(&'static str, Secret)>,
+}
+
+/// An exchange under way.
 #[derive(Debug)]
-pub(crate) enum Elevation {}
+pub(crate) struct Pending {
+    pub elevation: Elevation,
+    pub stream: StreamId,
+    pub server: Option<String>,
+    pub decision: String,
+    pub begun: Millis,
+}
+
+/// What the token service said.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A token that is exactly what was asked for.
+    Elevated(ElevatedToken),
+    /// Something else; what it minted is to be revoked.
+    Refused { reason: Reason, minted: Vec<(Secret, &'static str)> },
+}
+
+impl Elevation {
+    /// RFC 8693 2.1. Asks for the rule's scopes only, never the baseline (P10).
+    pub fn call(&self, service: &TokenService) -> Call {
+        let scopes = self.exchange.granted.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
+        // RFC 8707 2: a resource is an absolute URI without fragment; anything else is a logical name.
+        let audience = &self.exchange.audience;
+        let is_uri = audience.contains(':') && !audience.contains('#') && !audience.starts_with("urn:");
+        let mut form = vec![
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", self.subject.reveal()),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("requested_token_type", ACCESS_TOKEN),
+            (if is_uri { "resource" } else { "audience" }, audience),
+        ];
+        if !scopes.is_empty() {
+            form.push(("scope", &scopes));
+        }
+        let timeout = service.timeout.saturating_add(service.late).saturating_mul(1000);
+        post(service, &service.token, form, &self.trace, timeout)
+    }
+
+    /// Reads the answer and checks the token in it like a stranger's.
+    pub fn answer(
+        &self,
+        reply: &Result<Reply<'_>, CallFault>,
+        policy: &Policy,
+        keys: &KeyRing,
+        signatures: &dyn Signatures,
+        now: Millis,
+    ) -> Answer {
+        let refuse = |reason| Answer::Refused { reason, minted: Vec::new() };
+        let Ok(reply) = reply else { return refuse(Reason::ElevationUnavailable) };
+        if reply.body.len() > MAX_ANSWER {
+            return refuse(Reason::ElevationUnavailable);
+        }
+        let body = json::read(reply.body).ok();
+        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::text);
+        if reply.status != 200 {
+            return refuse(refusal(reply.status, text("error")));
+        }
+        let Some(token) = text("access_token").filter(|token| !token.is_empty()) else {
+            return refuse(Reason::ElevationUnavailable);
+        };
+        let compact = Compact::new(token);
+        let is_callers = *compact.digest() == self.subject_digest;
+        let mut minted = Vec::new();
+        // The caller's own token is never revoked: that would log the user out.
+        if !is_callers {
+            minted.push((Secret::new(token), "access_token"));
+        }
+        let refresh = text("refresh_token").filter(|token| !token.is_empty());
+        minted.extend(refresh.map(|token| (Secret::new(token), "refresh_token")));
+        let is_bearer = text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        let checked = if is_callers {
+            Err(Reason::ElevatedTokenNotOurs)
+        } else if refresh.is_some() {
+            Err(Reason::ElevatedWithRefreshToken)
+        } else if !is_bearer || !matches!(text("issued_token_type"), Some(ACCESS_TOKEN | JWT)) {
+            Err(Reason::ElevatedTokenType)
+        } else {
+            let wanted = Wanted { exchange: &self.exchange, caller: &self.claims, scope: text("scope") };
+            ElevatedToken::verify(&compact, &wanted, policy, keys, signatures, now)
+        };
+        match checked {
+            Ok(token) => Answer::Elevated(token),
+            Err(reason) => Answer::Refused { reason, minted },
+        }
+    }
+}
+
+/// RFC 7009 2.1.
+pub(crate) fn revocation(
+    service: &TokenService,
+    token: &Secret,
+    hint: &'static str,
+    trace: &[(&'static str, Secret)],
+) -> Call {
+    let form = vec![("token", token.reveal()), ("token_type_hint", hint)];
+    post(service, &service.revoke, form, trace, service.timeout.saturating_mul(1000))
+}
+
+fn post<'f>(
+    service: &'f TokenService,
+    endpoint: &Endpoint,
+    mut form: Vec<(&'static str, &'f str)>,
+    trace: &[(&'static str, Secret)],
+    timeout: u64,
+) -> Call {
+    let mut headers = vec![("content-type", Secret::new("application/x-www-form-urlencoded"))];
+    headers.extend(trace.iter().cloned());
+    match &service.client.authentication {
+        ClientAuthentication::Cluster => form.push(("client_id", &service.client.id)),
+        ClientAuthentication::Secret(secret) => {
+            // RFC 6749 2.3.1: both parts form-encoded first.
+            let pair = format!("{}:{}", encoded(&service.client.id), encoded(secret.reveal()));
+            let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+            headers.push(("authorization", Secret::new(format!("Basic {basic}"))));
+        }
+    }
+    let body = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&");
+    endpoint.post(headers, Secret::new(body), timeout)
+}
+
+/// The table of design.md 5: who has to act decides what the client is told.
+fn refusal(status: u16, error: Option<&str>) -> Reason {
+    match (status, error) {
+        (_, Some("interaction_required" | "consent_required" | "insufficient_user_authentication")) => {
+            Reason::ElevationNeedsUser
+        }
+        (_, Some("invalid_grant")) => Reason::SubjectTokenRejected,
+        (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type")) => Reason::FilterNotAccepted,
+        (401 | 404 | 300..=399, _) => Reason::FilterNotAccepted,
+        (429, _) => Reason::ElevationUnavailable,
+        (400..=499, _) => Reason::ElevationRefused,
+        _ => Reason::ElevationUnavailable,
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&crate::hex(&[byte], 1).to_ascii_uppercase());
+        }
+        out
+    })
+}

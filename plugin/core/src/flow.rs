@@ -2,13 +2,14 @@
 //! handled, and what is left behind refuses.
 
 use crate::audit::{Facts, field};
-use crate::decide::{self, Permit, Verdict};
-use crate::effect::{BodyFault, Millis};
+use crate::decide::{self, Asker, Permit, Verdict};
+use crate::effect::{BodyFault, CallId, Millis};
+use crate::elevation::Elevation;
 use crate::http::{Head, Method, RequestHead};
-use crate::jsonrpc::{Frame, NoFrame};
+use crate::jsonrpc::{Frame, Id, NoFrame};
 use crate::keys::{KeyRing, Shared};
 use crate::mcp::{self, Mirror, Operation};
-use crate::policy::{Policy, Server};
+use crate::policy::{Policy, Secret, Server};
 use crate::reason::Reason;
 use crate::response::{Refusal, Response};
 use crate::signatures::Signatures;
@@ -39,6 +40,9 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub server: Option<usize>,
     pub unwanted: Vec<String>,
+    /// The caller's trace, for the calls that are made on its behalf.
+    trace: Vec<(&'static str, Secret)>,
+    source: Option<String>,
     state: State,
 }
 
@@ -50,7 +54,8 @@ enum State {
     AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
-    // AwaitElevation { .. }: comes with the token service.
+    /// Until the token service has answered.
+    AwaitElevation { call: CallId, request: Request, deadline: Millis },
 }
 
 /// A request whose token has not been verified.
@@ -61,6 +66,15 @@ struct Claimed {
     body_arrived: bool,
     /// Keys are waited for until then.
     deadline: Millis,
+}
+
+/// What an answer to an elevated request needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub id: Option<Id>,
+    pub modern: bool,
+    /// Scopes to challenge for, where the rule falls back to that.
+    pub fallback: Option<String>,
 }
 
 /// What the head has already settled about the rest of the request.
@@ -79,6 +93,10 @@ pub(crate) enum Next {
     /// The body arrived while the request waited for something else.
     ReadBody,
     Permit(Permit),
+    /// Shadow mode: an exchange would have been needed.
+    Shadow(Permit),
+    /// An exchange is needed; the flow waits for it once it knows the call.
+    Elevate(Box<Elevation>, Request),
     Refuse(Refusal),
     Answer(Response, Reason),
 }
@@ -92,7 +110,14 @@ impl From<Reason> for Next {
 impl Flow {
     /// Everything that the head alone can settle, strangers above all: no body is read for them.
     pub fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Flow, Next) {
-        let mut flow = Flow { facts: Facts::default(), server: None, unwanted: Vec::new(), state: State::Faulted };
+        let mut flow = Flow {
+            facts: Facts::default(),
+            server: None,
+            unwanted: Vec::new(),
+            trace: Vec::new(),
+            source: None,
+            state: State::Faulted,
+        };
         let next = match Head::read(head.headers) {
             Ok(read) => flow.admit(&read, head, world).unwrap_or_else(Next::from),
             Err(reason) => reason.into(),
@@ -146,6 +171,9 @@ impl Flow {
         if head.origin.is_some_and(|origin| !server.origins.iter().any(|allowed| allowed == origin)) {
             return Err(Reason::OriginNotAllowed);
         }
+        self.source = host.source.map(str::to_owned);
+        let trace = [("traceparent", head.traceparent), ("x-request-id", head.request_id)];
+        self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
         let token = Compact::new(head.bearer()?);
         self.facts.token = Some(crate::hex(token.digest(), 8));
@@ -209,8 +237,13 @@ impl Flow {
         if most.is_some_and(|most| claims.lifetime() > most) {
             return Reason::TokenTooLongLived.into();
         }
+        // One of our own, come back through the front door: from a server, its logs, or a tool that echoes.
+        let service = world.policy.token_service.as_ref();
+        if service.is_some_and(|service| claims.names_client(&service.client.id)) {
+            return Reason::OwnTokenPresented.into();
+        }
         match claimed.leg {
-            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world.now),
+            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world),
             Leg::Message(Err(reason)) => reason.into(),
             Leg::Message(Ok(mirror)) => {
                 let deadline = world.now.plus_seconds(world.policy.limits.body_wait);
@@ -234,7 +267,7 @@ impl Flow {
                 self.state = State::AwaitKeys { claimed: Claimed { body_arrived: true, ..claimed }, reason };
                 Next::Wait
             }
-            State::AwaitKeys { .. } | State::Faulted => Reason::Internal.into(),
+            State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::Faulted => Reason::Internal.into(),
         }
     }
 
@@ -260,7 +293,7 @@ impl Flow {
             Ok(operation) => operation,
             Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
-        self.decide(caller, &operation, server, frame.request_id(), modern, world.now)
+        self.decide(caller, &operation, server, frame.request_id(), modern, world)
     }
 
     fn decide(
@@ -268,18 +301,32 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        id: Option<crate::jsonrpc::Id>,
+        id: Option<Id>,
         modern: bool,
-        now: Millis,
+        world: &World<'_>,
     ) -> Next {
-        let decision = decide::decide(server, caller, operation, &self.unwanted, now);
+        let asker = Asker { caller, source: self.source.as_deref(), trace: &self.trace, unwanted: &self.unwanted };
+        let decision = decide::decide(world.policy, server, &asker, operation, world.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
         match decision.verdict {
             Verdict::Permit(_) if *operation == Operation::Dropped => {
                 Next::Answer(Response::accepted(), Reason::Dropped)
             }
             Verdict::Permit(permit) => Next::Permit(permit),
-            Verdict::Elevate(never) => match never {},
+            Verdict::Elevate(elevation) if world.policy.is_shadow(world.now) => {
+                match decide::not_elevated(&elevation.exchange, server, &self.unwanted) {
+                    Some(permit) => Next::Shadow(permit),
+                    None => Next::Refuse(Refusal { id, modern, ..Reason::ShadowCannotExchange.into() }),
+                }
+            }
+            Verdict::Elevate(elevation) => {
+                let scopes = server.baseline.held.iter().chain(&elevation.exchange.granted).map(|scope| &*scope.name);
+                let mut scopes: Vec<&str> = scopes.collect();
+                scopes.sort_unstable();
+                scopes.dedup();
+                let fallback = elevation.exchange.fallback.then(|| scopes.join(" "));
+                Next::Elevate(Box::new(elevation), Request { id, modern, fallback })
+            }
             Verdict::Refuse(shortfall) => Next::Refuse(Refusal {
                 id,
                 modern,
@@ -306,7 +353,26 @@ impl Flow {
                 let reason = if world.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
                 reason.into()
             }
+            State::AwaitElevation { request, deadline, .. } if world.now >= *deadline => {
+                Next::Refuse(Refusal::of(Reason::ElevationUnavailable, request))
+            }
             _ => Next::Wait,
+        }
+    }
+
+    /// The exchange has begun.
+    pub fn await_elevation(&mut self, call: CallId, request: Request, deadline: Millis) {
+        self.state = State::AwaitElevation { call, request, deadline };
+    }
+
+    /// The exchange has ended: is this the flow that waits for it?
+    pub fn elevation_ended(&mut self, ended: CallId) -> Option<Request> {
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitElevation { call, request, .. } if call == ended => Some(request),
+            other => {
+                self.state = other;
+                None
+            }
         }
     }
 

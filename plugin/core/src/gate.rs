@@ -1,5 +1,7 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
+mod elevations;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -15,7 +17,10 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::response::{Refusal, Response};
 use crate::signatures::Signatures;
+use crate::tail::End;
 use crate::token::Cache;
+
+use elevations::Elevations;
 
 /// The version of this module, for `info` and for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,6 +48,7 @@ pub struct Gate {
     waiting: usize,
     effects: VecDeque<Effect>,
     limiter: Limiter,
+    elevations: Elevations,
     seed: [u8; 16],
     decisions: u64,
     calls: u32,
@@ -74,6 +80,7 @@ impl Gate {
             waiting: 0,
             effects: VecDeque::new(),
             limiter: Limiter::default(),
+            elevations: Elevations::default(),
             seed,
             decisions: 0,
             calls: 0,
@@ -108,7 +115,14 @@ impl Gate {
                 self.advance(stream, now, |flow, world| flow.body(body, world));
             }
             Input::Trailers { stream } => self.advance(stream, now, |flow, _| flow.trailers()),
+            Input::ResponseHead { stream, status, content_type, end_of_stream } => {
+                self.response_head(stream, status, content_type, end_of_stream, now);
+            }
+            Input::ResponseChunk { stream, bytes, end_of_stream } => {
+                self.response_chunk(stream, bytes, end_of_stream, now);
+            }
             Input::Gone { stream } => {
+                self.finish(stream, End::Incomplete, now);
                 if let Some(flow) = self.take(stream) {
                     self.count(&flow.facts, "abandoned", Reason::ClientGone, now);
                 }
@@ -117,6 +131,7 @@ impl Gate {
             Input::Tick => self.tick(now),
         }
         self.tell_keys(now);
+        self.revoke(now);
         self.schedule(now);
     }
 
@@ -170,6 +185,13 @@ impl Gate {
                 self.keep(stream, flow);
                 self.effects.push_back(Effect::ReadBody { stream });
             }
+            Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
+            Next::Shadow(permit) => {
+                let mut settled = Settled::plain("permit", Reason::Permitted, None);
+                settled.would = Some(Would { verdict: "elevate", reason: Reason::Elevated.name(), status: None });
+                self.record(stream, flow.facts, &settled, now);
+                self.effects.push_back(Effect::Continue { stream, permit });
+            }
             Next::Permit(permit) => {
                 self.record(stream, flow.facts, &Settled::plain("permit", Reason::Permitted, None), now);
                 self.effects.push_back(Effect::Continue { stream, permit });
@@ -192,14 +214,14 @@ impl Gate {
         let mut settled = Settled::plain(verdict, refusal.reason, Some(response.status));
         settled.id = Some(id);
         settled.missing = &refusal.missing;
-        let shadow = decide::in_shadow(&self.policy, refusal.reason, flow.unwanted, now);
+        let shadow = decide::in_shadow(&self.policy, refusal.reason, &flow.unwanted, now);
         match shadow.filter(|_| refusal.forwardable) {
             None => {
                 self.record(stream, flow.facts, &settled, now);
                 self.effects.push_back(Effect::Reply { stream, response });
             }
             Some(permit) => {
-                settled.would = Some(Would { verdict, reason: refusal.reason.name(), status: response.status });
+                settled.would = Some(Would { verdict, reason: refusal.reason.name(), status: Some(response.status) });
                 (settled.verdict, settled.status) = ("permit", None);
                 self.record(stream, flow.facts, &settled, now);
                 self.effects.push_back(Effect::Continue { stream, permit });
@@ -245,6 +267,7 @@ impl Gate {
         self.wake = None;
         self.keys.look(self.shared.as_ref(), now);
         self.tell_keys(now);
+        self.age_elevations(now);
         let calls = &mut self.calls;
         let due = self.keys.fetch_due(self.shared.as_ref(), now, || {
             *calls = calls.wrapping_add(1);
@@ -264,6 +287,9 @@ impl Gate {
     }
 
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
+        if self.elevation_reply(call, reply, now) || self.revocation_reply(call, reply, now) {
+            return;
+        }
         let Some((issuer, outcome)) = self.keys.fetched(call, reply, self.shared.as_ref(), now) else {
             self.effects.push_back(Effect::Count(Metric::Fault { kind: "unexpected_reply", count: 1 }));
             return;
@@ -300,6 +326,8 @@ impl Gate {
     fn schedule(&mut self, now: Millis) {
         let busy = self.waiting > 0 || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
+        // A call that is due now was refused by the host a moment ago.
+        let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
         if self.wake.is_none_or(|wake| at < wake) {
             self.wake = Some(at);
             self.effects.push_back(Effect::Wake { at });
@@ -318,6 +346,16 @@ impl Gate {
         self.effects.push_back(Effect::Log(line));
         let warnings = self.policy.warnings().iter().map(|warning| Effect::Log(format!("policy warning: {warning}")));
         self.effects.extend(warnings);
+    }
+
+    /// Is there nothing left that must not be lost: no exchange under way, no token to be revoked?
+    pub fn is_idle(&self) -> bool {
+        self.elevations.is_empty()
+    }
+
+    fn next_call(&mut self) -> CallId {
+        self.calls = self.calls.wrapping_add(1);
+        CallId(self.calls)
     }
 
     fn is_announced(&self) -> bool {

@@ -9,6 +9,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a [(String, Vec<u8>)],
     /// The server named by the route: metadata `stepup.server`, set by the operator, out of the client's reach.
     pub server: Option<&'a str>,
+    /// The identity in the peer's verified certificate, if the host has one and the policy asks for it.
+    pub source: Option<&'a str>,
     /// True when no body follows.
     pub end_of_stream: bool,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Head<'a> {
     pub mcp_name: Option<&'a str>,
     pub session: bool,
     pub request_id: Option<&'a str>,
+    pub traceparent: Option<&'a str>,
     pub upgrade: bool,
     pub method_override: bool,
     /// Headers that must not reach the upstream from a caller (design: answers on the wire).
@@ -63,6 +66,7 @@ impl<'a> Head<'a> {
             mcp_name: None,
             session: false,
             request_id: None,
+            traceparent: None,
             upgrade: false,
             method_override: false,
             unwanted: Vec::new(),
@@ -86,6 +90,10 @@ impl<'a> Head<'a> {
                 "x-request-id" => {
                     // Only recorded, as claimed.
                     head.request_id.get_or_insert(value);
+                    continue;
+                }
+                "traceparent" => {
+                    head.traceparent.get_or_insert(value);
                     continue;
                 }
                 other => {

@@ -19,7 +19,6 @@ pub mod policy;
 pub mod reason;
 pub mod response;
 pub mod signatures;
-pub mod tail;
 pub mod token;
 
 mod audit;
@@ -27,6 +26,8 @@ mod elevation;
 mod flow;
 mod jsonrpc;
 mod mcp;
+mod revocation;
+mod tail;
 
 use std::fmt::Write as _;
 

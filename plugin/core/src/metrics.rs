@@ -13,6 +13,8 @@ pub enum Change {
     Add(u32),
     /// A gauge is set.
     Set(u64),
+    /// A histogram gets a value.
+    Observe(u64),
 }
 
 /// One thing counted, or set.
@@ -28,6 +30,25 @@ pub enum Metric {
         reason: &'static str,
         /// `enforce` or `shadow`.
         mode: &'static str,
+    },
+    /// An exchange ended: counter.
+    Exchange {
+        /// The server's name in the policy.
+        server: String,
+        /// `granted`, `late`, or the reason.
+        outcome: &'static str,
+    },
+    /// How long an exchange took, in milliseconds: histogram.
+    ExchangeTime {
+        /// The server's name in the policy.
+        server: String,
+        /// Milliseconds.
+        millis: u64,
+    },
+    /// A token was taken back, or not: counter.
+    Revocation {
+        /// `revoked`, `unsupported`, `refused` or `expired`.
+        outcome: &'static str,
     },
     /// An issuer's keys were fetched: counter.
     JwksFetch {
@@ -74,6 +95,11 @@ impl Metric {
                 "stepup_decisions_total",
                 &[("server", server), ("verdict", verdict), ("reason", reason), ("mode", mode)],
             ),
+            Metric::Exchange { server, outcome } => {
+                labelled("stepup_exchanges_total", &[("server", server), ("outcome", outcome)])
+            }
+            Metric::ExchangeTime { server, .. } => labelled("stepup_exchange_ms", &[("server", server)]),
+            Metric::Revocation { outcome } => labelled("stepup_revocations_total", &[("outcome", outcome)]),
             Metric::JwksFetch { issuer, outcome } => {
                 labelled("stepup_jwks_fetches_total", &[("issuer", issuer), ("outcome", outcome)])
             }
@@ -90,7 +116,11 @@ impl Metric {
             Metric::KeysAge { seconds, .. } => Change::Set(*seconds),
             Metric::Info { value, .. } | Metric::Shadow { value } => Change::Set(*value),
             Metric::Fault { count, .. } => Change::Add(*count),
-            Metric::Decision { .. } | Metric::JwksFetch { .. } => Change::Add(1),
+            Metric::ExchangeTime { millis, .. } => Change::Observe(*millis),
+            Metric::Decision { .. }
+            | Metric::Exchange { .. }
+            | Metric::JwksFetch { .. }
+            | Metric::Revocation { .. } => Change::Add(1),
         }
     }
 }

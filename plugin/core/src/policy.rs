@@ -1,6 +1,7 @@
 //! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
 
 mod compile;
+mod conditions;
 mod document;
 mod rules;
 mod select;
@@ -10,7 +11,8 @@ mod words;
 pub use document::Fault;
 pub use words::is_scope_token;
 
-pub(crate) use rules::{Requirement, Rule, Rules, Unmatched};
+pub(crate) use conditions::Subject;
+pub(crate) use rules::{Exchange, Requirement, Rule, Rules, Unmatched};
 pub(crate) use words::Url;
 
 use std::rc::Rc;
@@ -25,6 +27,7 @@ use crate::token::Algorithm;
 pub struct Policy {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) servers: Vec<Server>,
+    pub(crate) token_service: Option<TokenService>,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) digest: String,
@@ -35,13 +38,19 @@ impl Policy {
     /// Reads a configuration as Envoy delivers it: JSON text (`StringValue`, `BytesValue`) or a serialized `Struct`.
     ///
     /// All faults are reported at once, each with path, problem and help (P18).
-    pub fn load(configuration: &[u8]) -> Result<Policy, Vec<Fault>> {
-        compile::configuration(configuration)
+    pub fn load(configuration: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
+        compile::configuration(configuration, environment)
     }
 
     /// The same, from a tree that a reader of another notation made. `text` is what was read; it names the policy.
-    pub fn from_value(document: &Value<'_>, text: &[u8]) -> Result<Policy, Vec<Fault>> {
-        compile::document(document, text)
+    pub fn from_value(document: &Value<'_>, text: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
+        compile::document(document, text, environment)
+    }
+
+    /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
+    pub fn asks_source(&self) -> bool {
+        let rules = self.servers.iter().flat_map(|server| server.rules.iter());
+        rules.filter_map(|rule| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
     }
 
     /// What `check` would warn of.
@@ -83,6 +92,77 @@ impl Policy {
     }
 }
 
+/// Where secrets come from: a policy only names them (P18).
+pub trait Environment {
+    /// The value of an environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+}
+
+/// No variables at all: for policies without secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEnvironment;
+
+impl Environment for NoEnvironment {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself: for the wire, and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The service that exchanges tokens (RFC 8693) and revokes them (RFC 7009).
+#[derive(Debug)]
+pub struct TokenService {
+    /// Whose keys verify what it returns: a position in `issuers`.
+    pub(crate) issuer: usize,
+    /// Whose tokens may be sent to it.
+    pub(crate) subject_issuers: Vec<usize>,
+    pub(crate) token: Endpoint,
+    pub(crate) revoke: Endpoint,
+    pub(crate) client: Client,
+    /// Seconds until the client is told that it did not answer.
+    pub(crate) timeout: u64,
+    /// Seconds its answer is still waited for after that, so that a late token is revoked.
+    pub(crate) late: u64,
+    /// Seconds a token lives on when a legacy stream ended without a result.
+    pub(crate) linger: u64,
+}
+
+/// Who we are to the token service.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub id: String,
+    pub authentication: ClientAuthentication,
+}
+
+/// How we prove it.
+#[derive(Debug)]
+pub(crate) enum ClientAuthentication {
+    /// The cluster does: by mTLS, or by credentials the proxy injects.
+    Cluster,
+    /// HTTP Basic (RFC 6749 2.3.1).
+    Secret(Secret),
+}
+
 /// An issuer of callers' tokens.
 #[derive(Debug)]
 pub struct Issuer {
@@ -118,14 +198,19 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// A GET, given up after `timeout` milliseconds.
     pub(crate) fn get(&self, timeout: u64) -> Call {
-        Call {
-            cluster: self.cluster.clone(),
-            method: "GET",
-            authority: self.authority.clone(),
-            path: self.target.clone(),
-            timeout,
-        }
+        self.call("GET", Vec::new(), Secret::new(""), timeout)
+    }
+
+    /// A POST of a form.
+    pub(crate) fn post(&self, headers: Vec<(&'static str, Secret)>, form: Secret, timeout: u64) -> Call {
+        self.call("POST", headers, form, timeout)
+    }
+
+    fn call(&self, method: &'static str, headers: Vec<(&'static str, Secret)>, body: Secret, timeout: u64) -> Call {
+        let (cluster, authority, path) = (self.cluster.clone(), self.authority.clone(), self.target.clone());
+        Call { cluster, method, authority, path, headers, body, timeout }
     }
 }
 
@@ -179,10 +264,30 @@ pub struct Limits {
     pub keys_wait: u64,
     /// Seconds after which a token seen before is verified again.
     pub verified_cache: u64,
+    /// Seconds a request waits for its elevation.
+    pub elevation_wait: u64,
+    /// Exchanges under way at the same time, in one VM.
+    pub exchanges: usize,
+    /// The same, for one caller's token.
+    pub exchanges_per_caller: usize,
+    /// Exchanges begun in a minute for one caller's token, in one VM.
+    pub exchange_rate: usize,
+    /// Seconds of life that a rule may ask for at most.
+    pub max_ttl: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { request_body: 1024 * 1024, body_wait: 10, keys_wait: 2, verified_cache: 300 }
+        Limits {
+            request_body: 1024 * 1024,
+            body_wait: 10,
+            keys_wait: 2,
+            verified_cache: 300,
+            elevation_wait: 5,
+            exchanges: 64,
+            exchanges_per_caller: 4,
+            exchange_rate: 60,
+            max_ttl: 300,
+        }
     }
 }

@@ -137,6 +137,56 @@ pub enum Reason {
     /// The login is older than the rule's `max_age`, or its time unknown.
     LoginTooOld,
 
+    // The elevation.
+    /// The call was permitted with a token obtained for it.
+    Elevated,
+    /// The token is one that was issued to this filter.
+    OwnTokenPresented,
+    /// The caller's issuer is not one whose tokens go to the token service.
+    IssuerNotExchangeable,
+    /// `may_elevate`, or the token's `may_act`, says no, or cannot be known.
+    NotEligible,
+    /// The caller's own token already has a scope that is to be obtained for one call only.
+    StandingPrivilege,
+    /// Too many exchanges: in this VM, or for this caller.
+    ElevationRate,
+    /// The token service said no.
+    ElevationRefused,
+    /// The token service wants the user.
+    ElevationNeedsUser,
+    /// The token service says that the caller's token is dead.
+    SubjectTokenRejected,
+    /// The token service does not accept this filter.
+    FilterNotAccepted,
+    /// The token service did not answer, or not with sense.
+    ElevationUnavailable,
+    /// What it returned is no JWT.
+    ElevatedTokenMalformed,
+    /// It returned another type of token.
+    ElevatedTokenType,
+    /// Its signature does not verify.
+    ElevatedSignature,
+    /// It was issued by somebody else.
+    ElevatedIssuer,
+    /// It is for another audience, or for several.
+    ElevatedAudience,
+    /// It lives longer than the rule's `ttl`: shorten it at the token service.
+    ElevatedLifetime,
+    /// It is about another subject.
+    ElevatedSubject,
+    /// It was issued to another client, or is the caller's own.
+    ElevatedTokenNotOurs,
+    /// A refresh token came with it.
+    ElevatedWithRefreshToken,
+    /// It carries scopes nobody asked for.
+    GrantedTooWide,
+    /// It lacks a scope that was asked for.
+    GrantedTooNarrow,
+    /// The upstream answered 401 to the elevated token.
+    UpstreamRefusedToken,
+    /// Shadow mode cannot forward the caller's token to the audience of this rule.
+    ShadowCannotExchange,
+
     // Ourselves.
     /// An input that fits no state: a bug here or in the host.
     Internal,
@@ -220,6 +270,30 @@ impl Reason {
             ScopeNotObtainable => "scope_not_obtainable",
             TokenTooLongLivedForRule => "token_too_long_lived_for_rule",
             LoginTooOld => "login_too_old",
+            Elevated => "elevated",
+            OwnTokenPresented => "own_token_presented",
+            IssuerNotExchangeable => "issuer_not_exchangeable",
+            NotEligible => "not_eligible",
+            StandingPrivilege => "standing_privilege",
+            ElevationRate => "elevation_rate",
+            ElevationRefused => "elevation_refused",
+            ElevationNeedsUser => "elevation_needs_user",
+            SubjectTokenRejected => "subject_token_rejected",
+            FilterNotAccepted => "filter_not_accepted",
+            ElevationUnavailable => "elevation_unavailable",
+            ElevatedTokenMalformed => "elevated_token_malformed",
+            ElevatedTokenType => "elevated_token_type",
+            ElevatedSignature => "elevated_signature",
+            ElevatedIssuer => "elevated_issuer",
+            ElevatedAudience => "elevated_audience",
+            ElevatedLifetime => "elevated_lifetime",
+            ElevatedSubject => "elevated_subject",
+            ElevatedTokenNotOurs => "elevated_token_not_ours",
+            ElevatedWithRefreshToken => "elevated_with_refresh_token",
+            GrantedTooWide => "granted_too_wide",
+            GrantedTooNarrow => "granted_too_narrow",
+            UpstreamRefusedToken => "upstream_refused_token",
+            ShadowCannotExchange => "shadow_cannot_exchange",
             Internal => "internal",
         }
     }
@@ -228,7 +302,15 @@ impl Reason {
     /// tell a stranger which tools exist. The audit record has the true name.
     pub fn public_name(self) -> &'static str {
         match self {
-            Reason::NoRule | Reason::Denied | Reason::NameConfusable | Reason::ScopeNotObtainable => "not_allowed",
+            Reason::NoRule
+            | Reason::Denied
+            | Reason::NameConfusable
+            | Reason::ScopeNotObtainable
+            | Reason::IssuerNotExchangeable
+            | Reason::NotEligible
+            | Reason::ShadowCannotExchange => "not_allowed",
+            // What exactly is wrong with the token service's answer is the operator's business.
+            reason if reason.wire().code == Some(50300) && reason.is_elevation() => "elevation_unavailable",
             other => other.name(),
         }
     }
@@ -238,7 +320,7 @@ impl Reason {
         use Reason::*;
         let (status, code, text) = match self {
             // Never refused for these; if one of them reaches a refusal, that is our fault and looks like it.
-            Permitted | Metadata | Dropped | ClientGone | Internal => (500, Some(50001), "internal error"),
+            Permitted | Metadata | Dropped | ClientGone | Elevated | Internal => (500, Some(50001), "internal error"),
 
             UnknownServer | UnknownPath => (404, None, "nothing is served at this path"),
             MethodNotAllowed => (405, None, "this HTTP method is not served here"),
@@ -293,9 +375,33 @@ impl Reason {
             UnknownMethod => (404, Some(-32601), "method not found"),
             ParamsInvalid => (400, Some(-32602), "a required parameter is missing or malformed"),
 
-            NoRule | Denied | NameConfusable | ScopeNotObtainable => {
-                (403, Some(40301), "this operation is not allowed")
-            }
+            NoRule
+            | Denied
+            | NameConfusable
+            | ScopeNotObtainable
+            | IssuerNotExchangeable
+            | NotEligible
+            | ShadowCannotExchange => (403, Some(40301), "this operation is not allowed"),
+            OwnTokenPresented => (401, Some(40101), "the access token is not a caller token"),
+            SubjectTokenRejected => (401, Some(40101), "the access token is no longer accepted by its issuer"),
+            StandingPrivilege => (403, Some(40303), "this operation needs a token without that standing privilege"),
+            ElevationRefused => (403, Some(40302), "the token service refused this operation"),
+            ElevationNeedsUser => (403, Some(40302), "the token service wants the user for this operation"),
+            FilterNotAccepted => (503, Some(50301), "the token service does not accept this proxy"),
+            ElevationRate
+            | ElevationUnavailable
+            | ElevatedTokenMalformed
+            | ElevatedTokenType
+            | ElevatedSignature
+            | ElevatedIssuer
+            | ElevatedAudience
+            | ElevatedLifetime
+            | ElevatedSubject
+            | ElevatedTokenNotOurs
+            | ElevatedWithRefreshToken
+            | GrantedTooWide
+            | GrantedTooNarrow => (503, Some(50300), "no token could be obtained for this operation"),
+            UpstreamRefusedToken => (502, Some(50200), "the server did not accept the token for this operation"),
             ScopeMissing => (403, Some(40300), "this operation needs more scope"),
             TokenTooLongLivedForRule => (403, Some(40303), "this operation needs a token with a shorter life"),
             LoginTooOld => (403, Some(40102), "this operation needs a fresh login"),
@@ -316,6 +422,11 @@ impl Reason {
                 | TokenTooLongLivedForRule
                 | LoginTooOld
         )
+    }
+
+    /// True for what went wrong between the token service and us.
+    pub fn is_elevation(self) -> bool {
+        self.name().starts_with("elevat") || self.name().starts_with("granted_")
     }
 
     /// True where RFC 6750 3.1 asks for a challenge with `error="invalid_token"`.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use crate::flow::Request;
 use crate::jsonrpc::Id;
 use crate::mcp::REVISIONS;
 use crate::policy::Server;
@@ -35,6 +36,14 @@ pub(crate) struct Refusal {
     pub forwardable: bool,
 }
 
+impl Refusal {
+    /// Of an elevated request.
+    pub fn of(reason: Reason, request: &Request) -> Refusal {
+        let challenge = request.fallback.clone().filter(|_| reason == Reason::ElevationNeedsUser);
+        Refusal { id: request.id.clone(), modern: request.modern, challenge, ..reason.into() }
+    }
+}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
         Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true, forwardable: true }
@@ -57,7 +66,7 @@ impl Response {
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
         match refusal.reason {
             Reason::MethodNotAllowed => headers.push(("allow", "POST, GET, DELETE".to_owned())),
-            Reason::KeysUnavailable | Reason::KeysStale => headers.push(("retry-after", "5".to_owned())),
+            _ if status == 503 => headers.push(("retry-after", "5".to_owned())),
             _ => {}
         }
         if let Some(challenge) = server.and_then(|server| challenge(refusal, server)) {
@@ -103,7 +112,7 @@ fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
         // RFC 6750 3.1: no error when no credentials were given.
         Reason::TokenMissing | Reason::SchemeNotBearer => (None, baseline(), None),
         reason if reason.is_invalid_token() => (Some("invalid_token"), baseline(), Some(reason.wire().text)),
-        Reason::ScopeMissing => {
+        Reason::ScopeMissing | Reason::ElevationNeedsUser => {
             (Some("insufficient_scope"), refusal.challenge.clone()?, Some(refusal.reason.wire().text))
         }
         _ => return None,

@@ -1,7 +1,9 @@
-//! Access tokens: from text to evidence. [`verify`] is the only door to a [`CallerToken`].
+//! Access tokens: from text to evidence. Two kinds, two doors: [`verify`] makes a [`CallerToken`], [`elevated`] an
+//! [`ElevatedToken`]; neither becomes the other.
 
 mod cache;
 mod claims;
+mod elevated;
 mod jws;
 mod verify;
 
@@ -9,5 +11,6 @@ pub use claims::Claims;
 pub use jws::{Algorithm, Unverified};
 
 pub(crate) use cache::Cache;
+pub(crate) use elevated::{ElevatedToken, Wanted};
 pub(crate) use jws::Compact;
 pub(crate) use verify::{CallerToken, Rejection, Verifier};

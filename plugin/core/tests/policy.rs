@@ -494,7 +494,9 @@ fn p05_the_order_of_writing_never_matters() {
     let mut answers = Vec::new();
     for start in 0..parts.len() {
         let order: Vec<&str> = (0..parts.len()).map(|at| parts[(start + at) % parts.len()].as_str()).collect();
-        let policy = Policy::load(format!("{{ {} }}", order.join(", ")).as_bytes()).unwrap();
+        let policy =
+            Policy::load(format!("{{ {} }}", order.join(", ")).as_bytes(), &step_up_core::policy::NoEnvironment)
+                .unwrap();
         let mut vm = Vm::new(&policy.into());
         let mut outcome = |scope: &str, tool: &str| {
             let settled = vm.send(&Request::call(tool).bearer(&token(scope)));
@@ -533,13 +535,120 @@ fn p06_none_lets_pass_who_holds_the_scope() {
 }
 
 #[test]
-fn p06_exchange_is_refused_by_name() {
+fn p06_exchange_needs_a_token_service_and_something_to_obtain() {
     let rule = json!({ "scope": "a", "step_up": "exchange" });
-    assert_fault(&document(json!({ "get": rule })), &["tools.get.step_up", "`exchange` is not part of this version"]);
+    assert_fault(&document(json!({ "get": rule })), &["tools.get", "`exchange` needs `token_service`"]);
     let tier = tiered(json!({ "step_up": "exchange" }), json!({ "tier": "t", "scope": "a" }));
-    assert!(faults(&tier).iter().any(|fault| fault.problem.contains("`exchange` is not part of this version")));
+    assert_fault(&tier, &["tools.get", "`exchange` needs `token_service`"]);
+    load(&exchanging(json!({ "scope": "a" })));
+    load(&exchanging(json!({ "scope": [], "audience": "urn:other" })));
+    assert_fault(&exchanging(json!({ "scope": [] })), &["tools.get", "an exchange for nothing"]);
+    assert_fault(&exchanging(json!({ "scope": [], "audience": RESOURCE })), &["tools.get", "an exchange for nothing"]);
     for step_up in [json!("approval"), json!("Challenge"), json!(true), json!(null)] {
         assert_faulty(&document(json!({ "get": { "scope": "a", "step_up": step_up } })), &["tools.get.step_up"]);
+    }
+}
+
+/// A document whose one tool is elevated for.
+fn exchanging(rule: Json) -> Json {
+    let mut rule = rule;
+    rule["step_up"] = json!("exchange");
+    with(document(json!({ "get": rule })), "/token_service", service())
+}
+
+fn service() -> Json {
+    json!({
+        "issuer": ISSUER,
+        "cluster": "as-token",
+        "token": "https://as.example.com/token",
+        "revoke": "https://as.example.com/revoke",
+        "client": { "id": "step-up-filter", "auth": "cluster" },
+    })
+}
+
+#[test]
+fn p08_a_rule_without_may_elevate_is_warned_of() {
+    let warned = |rule| load(&exchanging(rule)).warnings().iter().any(|warning| warning.problem.contains("(P8)"));
+    assert!(warned(json!({ "scope": "a" })));
+    assert!(!warned(json!({ "scope": "a", "may_elevate": { "client": "c" } })));
+}
+
+#[test]
+fn p08_conditions_are_one_of_a_few_forms() {
+    let rule = |condition: Json| exchanging(json!({ "scope": "a", "may_elevate": condition }));
+    for good in [
+        json!({ "client": ["https://agents.example.com/ci.json", "b"] }),
+        json!({ "claim": "groups", "in": ["ops", 7] }),
+        json!({ "claim": "/a~1b/c", "present": true }),
+        json!({ "all": [{ "client": "c" }, { "not": { "claim": "level", "below": 2 } }] }),
+        json!({ "source": "spiffe://td.example/ns/a/sa/b" }),
+    ] {
+        load(&rule(good));
+    }
+    for bad in [
+        json!({}),
+        json!("c"),
+        json!({ "client": 7 }),
+        json!({ "client": "a", "source": "b" }),
+        json!({ "claim": "a" }),
+        json!({ "claim": "a", "in": ["b"], "equals": "c" }),
+        json!({ "claim": "a", "like": "b" }),
+        json!({ "any": [] }),
+        json!({ "client": "https://user@evil.example/x" }),
+    ] {
+        assert!(!faults(&rule(bad.clone())).is_empty(), "{bad}");
+    }
+}
+
+#[test]
+fn p09_standing_needs_scopes_and_bears_no_fallback() {
+    let refuse = json!({ "scope": [], "audience": "urn:x", "standing": "refuse" });
+    assert_fault(&exchanging(refuse), &["tools.get", "`standing` without scopes"]);
+    let both = json!({ "scope": "a", "standing": "refuse", "fallback": "challenge" });
+    assert_fault(&exchanging(both), &["tools.get", "`standing: refuse` beside `fallback: challenge`"]);
+}
+
+#[test]
+fn p11_ttl_has_bounds() {
+    let rule = |ttl: &str| exchanging(json!({ "scope": "a", "ttl": ttl }));
+    for good in ["1s", "60s", "5m"] {
+        load(&rule(good));
+    }
+    for bad in ["0s", "301s", "6m", "60"] {
+        assert_fault(&rule(bad), &["tools.get.ttl"]);
+    }
+    load(&with(rule("10m"), "/limits", json!({ "max_ttl": "10m" })));
+}
+
+#[test]
+fn words_of_an_exchange_need_an_exchange() {
+    for (word, value) in [
+        ("ttl", json!("60s")),
+        ("standing", json!("refuse")),
+        ("fallback", json!("challenge")),
+        ("may_elevate", json!({ "client": "c" })),
+        ("audience", json!("urn:x")),
+    ] {
+        let rule = with(document(json!({ "get": needs("a") })), &format!("/tools/get/{word}"), value);
+        assert_fault(&rule, &[&format!("tools.get.{word}: `{word}` needs `step_up: exchange`")]);
+    }
+}
+
+#[test]
+fn the_token_service_is_checked_when_loaded() {
+    let with_service =
+        |place: &str, value| with(exchanging(json!({ "scope": "a" })), &format!("/token_service{place}"), value);
+    for (place, value, at) in [
+        ("/issuer", json!("https://other.example.com"), "token_service.issuer"),
+        ("/subject_issuers", json!(["https://other.example.com"]), "token_service.subject_issuers[0]"),
+        ("/token", json!("http://as.example.com/token"), "token_service.token"),
+        ("/revoke", json!("revoke"), "token_service.revoke"),
+        ("/client", json!({ "id": "x" }), "token_service.client"),
+        ("/client", json!({ "id": "x", "secret_env": "STEP_UP_SECRET" }), "token_service.client.secret_env"),
+        ("/client", json!({ "id": "x", "secret": "s" }), "token_service.client.secret"),
+        ("/timeout", json!("soon"), "token_service.timeout"),
+    ] {
+        assert_fault(&with_service(place, value), &[at]);
     }
 }
 
@@ -559,19 +668,15 @@ fn p10_any_other_audience_than_the_resource_needs_an_exchange() {
 #[test]
 fn words_of_later_versions_are_refused_by_name() {
     let rule = [
-        "acr",         // P5
-        "binding",     // P5
-        "raise",       // P7, P17
-        "may_elevate", // P8
-        "standing",    // P9
-        "fallback",    // P9
-        "ttl",         // P11
-        "clients",     // P14
-        "mode",        // P15, of a single rule
-        "approval",    // P18
+        "acr",      // P5
+        "binding",  // P5
+        "raise",    // P7, P17
+        "clients",  // P14
+        "mode",     // P15, of a single rule
+        "approval", // P18
     ];
     let server = ["clients", "resources", "prompts", "methods", "lists", "session", "seal", "require"];
-    let top = ["token_service", "clients", "resources", "prompts", "methods", "environment", "approval"];
+    let top = ["clients", "resources", "prompts", "methods", "environment", "approval"];
     let places = rule.iter().map(|word| ("/tools/get", "tools.get.", word));
     let places = places.chain(rule.iter().map(|word| ("/tiers/t", "tiers.t.", word)));
     let places = places.chain(top.iter().chain(&server).map(|word| ("", "", word)));
@@ -730,7 +835,7 @@ fn p18_what_is_no_json_is_refused_with_a_reason() {
 fn p18_one_mebibyte_and_not_a_byte_more() {
     let mut text = document(json!({ "get": open() })).to_string();
     text.push_str(&" ".repeat(1024 * 1024 - text.len()));
-    Policy::load(text.as_bytes()).unwrap();
+    Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
     text.push(' ');
     assert!(faults_of(text.as_bytes())[0].problem.contains("1 MiB"));
 }
@@ -812,7 +917,7 @@ fn two_servers_that_answer_to_the_same_place_are_a_load_error() {
     let accepted: Vec<String> = pairs
         .into_iter()
         .map(|(a, b)| servers(json!({ "a": a, "b": b })))
-        .filter(|document| Policy::load(document.to_string().as_bytes()).is_ok())
+        .filter(|document| Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment).is_ok())
         .map(|document| document["servers"].to_string())
         .collect();
     assert!(accepted.is_empty(), "{accepted:#?}");
@@ -1004,7 +1109,8 @@ fn proto_struct(value: &Json) -> prost_types::Struct {
 fn p18_a_struct_means_the_same_as_its_json() {
     let tools = json!({ "*": "deny", "get_*": needs("a"), "put": { "tier": "t" }, "open": open() });
     let document = with(document(tools), "/tiers", json!({ "t": { "scope": ["b"], "max_lifetime": "5m" } }));
-    let policy = Policy::load(&proto_struct(&document).encode_to_vec()).expect("the Struct is accepted");
+    let policy = Policy::load(&proto_struct(&document).encode_to_vec(), &step_up_core::policy::NoEnvironment)
+        .expect("the Struct is accepted");
     let mut from_struct = Vm::new(&policy.into());
     let mut from_json = Vm::new(&load(&document));
     for scope in ["", BASELINE, "mcp:connect a", "mcp:connect b"] {
@@ -1021,8 +1127,8 @@ fn p18_a_struct_means_the_same_as_its_json() {
 fn a_tree_read_elsewhere_means_the_same_and_has_the_same_name() {
     let text = document(json!({ "get": needs("a"), "drop": "deny" })).to_string();
     let tree = step_up_core::json::read(text.as_bytes()).unwrap();
-    let policy = Policy::from_value(&tree, text.as_bytes()).unwrap();
-    assert_eq!(policy.digest(), Policy::load(text.as_bytes()).unwrap().digest());
+    let policy = Policy::from_value(&tree, text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
+    assert_eq!(policy.digest(), Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap().digest());
     assert_eq!(policy.servers().collect::<Vec<_>>(), ["default"]);
     Vm::new(&policy.into()).send(&Request::call("drop").bearer(&token(BASELINE))).assert_refused(403, "denied");
 }
@@ -1064,7 +1170,7 @@ fn loading_takes_time_in_proportion_to_the_policy() {
         let text = generated(size).to_string();
         let load = |_| {
             let start = std::time::Instant::now();
-            Policy::load(text.as_bytes()).unwrap();
+            Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
             start.elapsed().as_secs_f64()
         };
         (0..3).map(load).fold(f64::INFINITY, f64::min)
@@ -1216,7 +1322,7 @@ proptest! {
 
     #[test]
     fn loading_never_panics_on_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(faults) = Policy::load(&bytes) {
+        if let Err(faults) = Policy::load(&bytes, &step_up_core::policy::NoEnvironment) {
             prop_assert!(!faults.is_empty());
         }
     }
@@ -1232,7 +1338,7 @@ proptest! {
             let end = (at + length).min(bytes.len());
             bytes.splice(at..end, [byte]);
         }
-        if let Err(faults) = Policy::load(&bytes) {
+        if let Err(faults) = Policy::load(&bytes, &step_up_core::policy::NoEnvironment) {
             prop_assert!(!faults.is_empty(), "refused without saying why");
         }
     }
@@ -1242,7 +1348,7 @@ proptest! {
         let tools = json!({ "get": { "tier": "t", "scope": ["a"] } });
         let document = with(document(tools), "/tiers", json!({ "t": { "max_age": "5m" } }));
         let document = with(with(with(document, "/limits", json!({})), "/mode", json!("shadow")), "/until", json!("2027-03-01"));
-        if let Err(faults) = Policy::load(with(document, place, value).to_string().as_bytes()) {
+        if let Err(faults) = Policy::load(with(document, place, value).to_string().as_bytes(), &step_up_core::policy::NoEnvironment) {
             prop_assert!(!faults.is_empty(), "refused without saying why");
         }
     }

@@ -226,7 +226,9 @@ fn small_order_points_are_no_ed25519_keys() {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": base64(x) });
         let place = "/issuers/https:~1~1as.example.com/keys";
         let document = with(document(json!({ "get": { "scope": [] } })), place, json!({ "keys": [jwk] }));
-        if step_up_core::policy::Policy::load(document.to_string().as_bytes()).is_err() {
+        if step_up_core::policy::Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment)
+            .is_err()
+        {
             continue;
         }
         let (signed, _) = parts(&Token::new(BASELINE).text());

@@ -1,12 +1,13 @@
 //! The one way from a callback to its consequences: tell the gate, then perform what it asks for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, LogLevel, MetricType};
-use step_up_core::effect::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::decide::Permit;
+use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
 use step_up_core::gate::Gate;
 use step_up_core::metrics::{Change, Metric};
 
@@ -21,10 +22,18 @@ pub struct Driver {
     metrics: RefCell<HashMap<String, u32>>,
     period: Cell<Duration>,
     body_limit: usize,
+    asks_source: bool,
+    /// Streams whose responses the gate wants to see.
+    watched: RefCell<HashSet<u32>>,
+    /// Calls that wait for a callback of the root: what a stream calls dies with the stream.
+    waiting: RefCell<VecDeque<(CallId, Call)>>,
+    queue: Option<u32>,
+    retired: Cell<bool>,
 }
 
 impl Driver {
-    pub fn new(gate: Gate, root: u32) -> Driver {
+    pub fn new(gate: Gate, root: u32, queue: Option<u32>) -> Driver {
+        let asks_source = gate.policy().asks_source();
         let body_limit = gate.policy().limits().request_body;
         Driver {
             gate: RefCell::new(gate),
@@ -33,6 +42,11 @@ impl Driver {
             metrics: RefCell::default(),
             period: Cell::new(Duration::ZERO),
             body_limit,
+            asks_source,
+            watched: RefCell::default(),
+            waiting: RefCell::default(),
+            queue,
+            retired: Cell::new(false),
         }
     }
 
@@ -61,42 +75,91 @@ impl Driver {
         self.on_root(Input::Reply { call, reply });
     }
 
-    /// This configuration is no longer in force.
-    pub fn retire(&self) {
+    /// This configuration is no longer in force. False while something of it must not be lost.
+    pub fn retire(&self) -> bool {
         self.gate.borrow_mut().retire();
+        self.perform(self.root);
+        let idle = self.gate.borrow().is_idle();
+        self.retired.set(!idle);
+        idle
+    }
+
+    /// Does any rule ask for the identity of the peer?
+    pub fn asks_source(&self) -> bool {
+        self.asks_source
+    }
+
+    pub fn is_watched(&self, stream: u32) -> bool {
+        self.watched.borrow().contains(&stream)
+    }
+
+    pub fn forget(&self, stream: u32) {
+        self.watched.borrow_mut().remove(&stream);
+    }
+
+    /// Makes the calls that streams have asked for. Called in the root's own callbacks only.
+    pub fn make_calls(&self) {
+        if let Some(queue) = self.queue {
+            host::drain(queue);
+        }
         self.perform(self.root);
     }
 
     /// Performs all effects. No borrow is held while the host is called: a call may lead to the next callback.
     pub fn perform(&self, current: u32) -> Action {
         let mut action = Action::Pause;
-        while let Some(effect) = self.next() {
+        while let Some(effect) = self.next(current) {
             match effect {
                 Effect::Continue { stream: StreamId(stream), permit } if stream == current => {
-                    host::edit_request(&permit);
+                    self.release(stream, &permit);
                     action = Action::Continue;
                 }
                 Effect::Continue { stream, permit } => self.within(stream.0, current, || {
-                    host::edit_request(&permit);
+                    self.release(stream.0, &permit);
                     host::resume_request();
                 }),
                 Effect::Reply { stream, response } => self.within(stream.0, current, || host::respond(&response)),
                 Effect::ReadBody { stream } => self.read_body(stream, current),
                 Effect::Record { stream, record } => self.within(stream.0, current, || host::record(&record)),
-                Effect::Call { id, call } => self.within(self.root, current, || match host::dispatch(&call) {
+                Effect::Call { id, call } if current == self.root => match host::dispatch(&call) {
                     Some(token) => drop(self.calls.borrow_mut().insert(token, id)),
                     None => self.feed(Input::Reply { call: id, reply: Err(CallFault::Refused) }),
-                }),
+                },
+                Effect::Call { id, call } => self.leave_to_root(id, call, current),
                 Effect::Count(metric) => self.count(&metric),
                 Effect::Wake { at } => self.within(self.root, current, || self.wake(at)),
                 Effect::Log(line) => host::log(LogLevel::Warn, &format!("step-up: {line}")),
             }
         }
+        if current == self.root && self.retired.get() && self.gate.borrow().is_idle() {
+            self.retired.set(false);
+            host::done();
+        }
         action
     }
 
-    fn next(&self) -> Option<Effect> {
-        self.gate.borrow_mut().poll()
+    /// Calls left to the root come first, in its callbacks.
+    fn next(&self, current: u32) -> Option<Effect> {
+        let waiting = if current == self.root { self.waiting.borrow_mut().pop_front() } else { None };
+        match waiting {
+            Some((id, call)) => Some(Effect::Call { id, call }),
+            None => self.gate.borrow_mut().poll(),
+        }
+    }
+
+    fn release(&self, stream: u32, permit: &Permit) {
+        host::edit_request(permit);
+        if permit.is_watched() {
+            self.watched.borrow_mut().insert(stream);
+        }
+    }
+
+    fn leave_to_root(&self, id: CallId, call: Call, current: u32) {
+        self.waiting.borrow_mut().push_back((id, call));
+        // Without a queue the next tick makes the call.
+        if !self.queue.is_some_and(host::wake_root) {
+            self.within(self.root, current, || self.wake(host::now()));
+        }
     }
 
     fn feed(&self, input: Input<'_>) {
@@ -139,6 +202,7 @@ impl Driver {
         let kind = match change {
             Change::Add(_) => MetricType::Counter,
             Change::Set(_) => MetricType::Gauge,
+            Change::Observe(_) => MetricType::Histogram,
         };
         let known = self.metrics.borrow().get(&name).copied();
         let id = match known {
@@ -151,7 +215,7 @@ impl Driver {
         };
         let _ = match change {
             Change::Add(count) => hostcalls::increment_metric(id, i64::from(count)),
-            Change::Set(value) => hostcalls::record_metric(id, value),
+            Change::Set(value) | Change::Observe(value) => hostcalls::record_metric(id, value),
         };
     }
 }

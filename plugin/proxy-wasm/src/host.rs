@@ -11,6 +11,7 @@ use proxy_wasm::types::{BufferType, Bytes, LogLevel, MapType};
 use step_up_core::decide::Permit;
 use step_up_core::effect::{Call, Millis};
 use step_up_core::keys::Shared;
+use step_up_core::policy::Environment;
 use step_up_core::response::Response;
 
 pub fn now() -> Millis {
@@ -52,8 +53,60 @@ pub fn request_body(size: usize) -> Result<Bytes, ()> {
     if size == usize::MAX || body.len() == size { Ok(body) } else { Err(()) }
 }
 
+/// The identity in the peer's certificate. Envoy gives it also where the chain was not validated: the listener has to.
+pub fn peer_identity() -> Option<String> {
+    let value = hostcalls::get_property(vec!["connection", "uri_san_peer_certificate"]).ok().flatten()?;
+    String::from_utf8(value).ok().filter(|identity| !identity.is_empty())
+}
+
+/// Status and content type of a response.
+pub fn response_head() -> (u16, Option<String>) {
+    let value = |name| hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
+    let text = |name| String::from_utf8(value(name)?).ok();
+    let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, text("content-type"))
+}
+
+/// What there is of the response body.
+pub fn response_chunk(size: usize) -> Bytes {
+    hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// A queue of our own, whose only content is that something is in it. The last VM to register a name gets all its
+/// wake-ups, so the name is nobody else's.
+pub fn own_queue(seed: &[u8; 16]) -> Option<u32> {
+    hostcalls::register_shared_queue(&format!("stepup/1/{seed:02x?}")).ok()
+}
+
+/// Wakes the root; false when the host would not.
+pub fn wake_root(queue: u32) -> bool {
+    hostcalls::enqueue_shared_queue(queue, Some(b"1")).is_ok()
+}
+
+/// Empties the queue.
+pub fn drain(queue: u32) {
+    while let Ok(Some(_)) = hostcalls::dequeue_shared_queue(queue) {}
+}
+
+/// Says that a root that was asked to end may do so now.
+pub fn done() {
+    let _ = hostcalls::done();
+}
+
+/// `vm_config.environment_variables`.
+pub struct VmEnvironment;
+
+impl Environment for VmEnvironment {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
 /// Header edits of a permit. Called only before the request is released.
 pub fn edit_request(permit: &Permit) {
+    for (name, value) in permit.set() {
+        let _ = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value.reveal()));
+    }
     for name in permit.remove() {
         let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
     }
@@ -75,14 +128,16 @@ pub fn record(record: &str) {
 
 /// Makes a call; `None` when the host refuses (unknown cluster, circuit breaker).
 pub fn dispatch(call: &Call) -> Option<u32> {
-    let headers = vec![
+    let mut headers = vec![
         (":method", call.method),
         (":path", call.path.as_str()),
         (":authority", call.authority.as_str()),
         ("accept", "application/json"),
     ];
+    headers.extend(call.headers.iter().map(|(name, value)| (*name, value.reveal())));
+    let body = Some(call.body.reveal().as_bytes()).filter(|body| !body.is_empty());
     let timeout = Duration::from_millis(call.timeout);
-    hostcalls::dispatch_http_call(&call.cluster, headers, None, Vec::new(), timeout).ok()
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout).ok()
 }
 
 /// The answer to a call: status and body. `None` when there is none.

@@ -23,7 +23,7 @@ impl Root {
     }
 
     fn configure(&self) -> Result<Driver, ()> {
-        let policy = Policy::load(&host::configuration()).map_err(|faults| {
+        let policy = Policy::load(&host::configuration(), &host::VmEnvironment).map_err(|faults| {
             host::log(LogLevel::Critical, &format!("step-up: the policy has {} faults and is refused", faults.len()));
             for fault in faults {
                 host::log(LogLevel::Critical, &format!("step-up: {fault}"));
@@ -34,7 +34,7 @@ impl Root {
             return Err(());
         };
         let gate = Gate::new(Rc::new(policy), native::signatures(), Box::new(host::SharedData), seed, host::now());
-        Ok(Driver::new(gate, self.id))
+        Ok(Driver::new(gate, self.id, host::own_queue(&seed)))
     }
 }
 
@@ -45,11 +45,9 @@ impl Context for Root {
         }
     }
 
+    // False: there is something that must not be lost yet. `done` follows when it is settled.
     fn on_done(&mut self) -> bool {
-        if let Some(driver) = &self.driver {
-            driver.retire();
-        }
-        true
+        self.driver.as_ref().is_none_or(|driver| driver.retire())
     }
 }
 
@@ -59,6 +57,12 @@ impl RootContext for Root {
         driver.perform(self.id);
         self.driver = Some(Rc::new(driver));
         true
+    }
+
+    fn on_queue_ready(&mut self, _: u32) {
+        if let Some(driver) = &self.driver {
+            driver.make_calls();
+        }
     }
 
     fn on_tick(&mut self) {

@@ -31,12 +31,14 @@ impl Stream {
 
 impl Context for Stream {}
 
-// The response callbacks keep the SDK's defaults: continue, without a host call.
+// A response that nobody watches passes without a host call.
 impl HttpContext for Stream {
     // Pausing here must stop the headers only (`allow_on_headers_stop_iteration`), or the body never comes.
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let (headers, server) = (host::request_headers(), host::route_server());
-        let head = RequestHead { headers: &headers, server: server.as_deref(), end_of_stream };
+        let source = if self.driver.asks_source() { host::peer_identity() } else { None };
+        let (server, source) = (server.as_deref(), source.as_deref());
+        let head = RequestHead { headers: &headers, server, source, end_of_stream };
         self.tell(Input::Head { stream: self.stream(), head })
     }
 
@@ -57,7 +59,26 @@ impl HttpContext for Stream {
         self.tell(Input::Trailers { stream: self.stream() })
     }
 
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if self.driver.is_watched(self.id) {
+            let (status, content_type) = host::response_head();
+            let content_type = content_type.as_deref();
+            self.tell(Input::ResponseHead { stream: self.stream(), status, content_type, end_of_stream });
+        }
+        // Never paused: the headers of an event stream leave at once.
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if self.driver.is_watched(self.id) {
+            let bytes = host::response_chunk(size);
+            self.tell(Input::ResponseChunk { stream: self.stream(), bytes: &bytes, end_of_stream });
+        }
+        Action::Continue
+    }
+
     fn on_log(&mut self) {
+        self.driver.forget(self.id);
         self.tell(Input::Gone { stream: self.stream() });
     }
 }

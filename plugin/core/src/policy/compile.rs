@@ -3,31 +3,32 @@
 mod issuers;
 mod scopes;
 mod servers;
+mod service;
 mod tools;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::json::{self, Value};
 use crate::policy::document::{Entry, Fault, Fields, Report, kind};
-use crate::policy::{Limits, Mode, Policy, structs, words};
+use crate::policy::{Environment, Limits, Mode, Policy, structs, words};
 
 /// P18: longer documents are refused.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
-pub(crate) fn configuration(bytes: &[u8]) -> Result<Policy, Vec<Fault>> {
+pub(crate) fn configuration(bytes: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
     if bytes.is_empty() {
         return Err(whole("there is no policy", "give the policy as the filter's `configuration`"));
     }
     if bytes.len() > MAX_DOCUMENT {
-        return document(&Value::Null, bytes);
+        return document(&Value::Null, bytes, environment);
     }
     let fault = match json::read(bytes) {
-        Ok(value) => return document(&value, bytes),
+        Ok(value) => return document(&value, bytes, environment),
         Err(fault) => fault,
     };
     // A serialized Struct begins with 0x0a, a JSON text never has a control character after its white space.
     if let Some(value) = structs::read(bytes) {
-        return document(&value, bytes);
+        return document(&value, bytes, environment);
     }
     Err(match fault {
         json::Fault::DuplicateKey => whole("a field is written twice in one map", "keep one of them"),
@@ -40,13 +41,13 @@ pub(crate) fn configuration(bytes: &[u8]) -> Result<Policy, Vec<Fault>> {
     })
 }
 
-pub(crate) fn document(document: &Value<'_>, text: &[u8]) -> Result<Policy, Vec<Fault>> {
+pub(crate) fn document(document: &Value<'_>, text: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
     if text.len() > MAX_DOCUMENT {
         return Err(whole("the policy is larger than 1 MiB", "split it: one policy for each listener"));
     }
     let mut report = Report::default();
     let root = Entry { path: String::new(), value: document };
-    let policy = root.fields(&mut report).and_then(|fields| policy(fields, text, &mut report));
+    let policy = root.fields(&mut report).and_then(|fields| policy(fields, text, environment, &mut report));
     match policy {
         Some(policy) if report.faults.is_empty() => Ok(Policy { warnings: report.warnings, ..policy }),
         _ => Err(report.faults),
@@ -58,24 +59,27 @@ fn whole(problem: &str, help: &str) -> Vec<Fault> {
     vec![Fault { path: String::new(), problem: problem.to_owned(), help: help.to_owned() }]
 }
 
-fn policy(mut fields: Fields<'_>, text: &[u8], report: &mut Report) -> Option<Policy> {
+fn policy(mut fields: Fields<'_>, text: &[u8], environment: &dyn Environment, report: &mut Report) -> Option<Policy> {
     if let Some(version) = fields.require("version", "begin with `version: 1`", report)
         && *version.value != Value::Integer(1)
     {
         version.fault(report, "not a version this filter knows", "write `version: 1`");
     }
     let issuers = issuers::read(fields.require("issuers", "name at least one issuer of tokens", report), report);
+    let service = fields.take("token_service");
+    let has_service = service.is_some();
+    let token_service = service::read(service, &issuers, environment, report);
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
-    let tiers = tools::tiers(fields.take("tiers"), report);
-    let mode = mode(&mut fields, report);
     let limits = limits(fields.take("limits"), report);
+    let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
+    let mode = mode(&mut fields, report);
     let several = fields.take("servers");
-    let mut context = servers::Context { issuers: &issuers, scopes, tiers };
+    let mut context = servers::Context { issuers: &issuers, scopes, tiers, has_service, max_ttl: limits.max_ttl };
     let servers = context.read(several, &mut fields, report);
     context.finish(report);
     fields.finish(report);
     let digest = crate::hex(&Sha256::digest(text), 6);
-    Some(Policy { issuers, servers, mode: mode?, limits, digest, warnings: Vec::new() })
+    Some(Policy { issuers, servers, token_service, mode: mode?, limits, digest, warnings: Vec::new() })
 }
 
 /// P15: `shadow` needs the date at which it ends.
@@ -116,12 +120,27 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
         ("body_wait", &mut limits.body_wait),
         ("keys_wait", &mut limits.keys_wait),
         ("verified_cache", &mut limits.verified_cache),
+        ("elevation_wait", &mut limits.elevation_wait),
+        ("max_ttl", &mut limits.max_ttl),
     ];
     for (name, limit) in times {
         if let Some(entry) = fields.take(name)
             && let Some(seconds) = words::duration(&entry, report)
         {
             *limit = seconds;
+        }
+    }
+    let counts = [
+        ("exchanges", &mut limits.exchanges),
+        ("exchanges_per_caller", &mut limits.exchanges_per_caller),
+        ("exchange_rate", &mut limits.exchange_rate),
+    ];
+    for (name, limit) in counts {
+        if let Some(entry) = fields.take(name) {
+            match entry.value {
+                Value::Integer(count @ 1..=100_000) => *limit = usize::try_from(*count).unwrap_or(*limit),
+                _ => entry.fault(report, "not a count", "write a whole number from 1 to 100000"),
+            }
         }
     }
     fields.finish(report);

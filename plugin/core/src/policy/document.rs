@@ -150,15 +150,13 @@ impl<'v> Fields<'v> {
 }
 
 /// Words of the policy language that this version refuses by name, because to ignore one would weaken a policy.
-const LATER: [(&str, &str); 22] = [
+const LATER: [(&str, &str); 17] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
     ("clients", "narrowing by client comes later; until then narrow by scope"),
     ("environment", "labels come later"),
-    ("fallback", "exchange comes with the next version"),
     ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
-    ("may_elevate", "exchange comes with the next version"),
     ("methods", "other methods come later; until then they are refused"),
     ("mode", "`mode` stands at the top only; shadow mode of single rules comes later"),
     ("once", "every elevation is for one operation; there is nothing to set"),
@@ -170,9 +168,6 @@ const LATER: [(&str, &str); 22] = [
     ("seal", "sealed sessions come later"),
     ("session", "session rules come later"),
     ("sessions", "session rules come later"),
-    ("standing", "exchange comes with the next version"),
-    ("token_service", "exchange comes with the next version; until then use `step_up: challenge`"),
-    ("ttl", "exchange comes with the next version; for callers' tokens use `max_lifetime`"),
 ];
 
 pub(crate) fn join(path: &str, name: &str) -> String {

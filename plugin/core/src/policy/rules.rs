@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::policy::conditions::{Condition, Subject, Truth};
+
 /// One line of `tools`.
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -12,7 +14,7 @@ pub(crate) struct Rule {
     pub requirement: Requirement,
 }
 
-/// What an operation needs (P7). With exchange come `granted` scopes, audience and ttl; their place is here.
+/// What an operation needs (P7).
 #[derive(Debug)]
 pub(crate) struct Requirement {
     /// Scopes the caller's own token must carry, baseline included, sorted.
@@ -23,6 +25,35 @@ pub(crate) struct Requirement {
     pub max_lifetime: Option<u64>,
     /// Seconds since the login, at most (P13).
     pub max_age: Option<u64>,
+    /// What is to be obtained for the one call, if anything.
+    pub exchange: Option<Exchange>,
+}
+
+/// A token for one operation, as the policy wants it (P9 to P11).
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    /// The scopes to ask for, sorted.
+    pub granted: Vec<Scope>,
+    pub audience: String,
+    /// Seconds of life, at most.
+    pub ttl: u64,
+    /// P9: a caller whose own token has one of the scopes is refused.
+    pub refuse_standing: bool,
+    /// A token service that wants the user is answered with a challenge.
+    pub fallback: bool,
+    /// P8: who may be elevated at all. Empty: the token service alone decides.
+    pub may_elevate: Vec<Condition>,
+}
+
+impl Exchange {
+    /// What cannot be known is no.
+    pub fn is_open_to(&self, subject: &Subject<'_>) -> bool {
+        self.may_elevate.iter().all(|condition| condition.holds(subject) == Truth::True)
+    }
+
+    pub fn asks_source(&self) -> bool {
+        self.may_elevate.iter().any(Condition::asks_source)
+    }
 }
 
 /// A scope and the scopes that cover it: itself, and those that imply it (P4).
@@ -30,6 +61,8 @@ pub(crate) struct Requirement {
 pub(crate) struct Scope {
     pub name: Rc<str>,
     pub covered_by: Rc<[String]>,
+    /// The scopes it implies, directly and through others.
+    pub implies: Rc<[String]>,
 }
 
 /// The rules, indexed so that a call costs the same with ten of them and with ten thousand.

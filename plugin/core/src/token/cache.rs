@@ -62,6 +62,12 @@ impl Cache {
         self.young.get(digest).cloned()
     }
 
+    /// The issuer has said that this token is dead.
+    pub fn forget(&mut self, digest: &[u8; 32]) {
+        self.young.remove(digest);
+        self.old.remove(digest);
+    }
+
     pub fn insert(&mut self, digest: [u8; 32], mut entry: Entry, now: Millis) {
         entry.until = now.plus_seconds(self.lifetime);
         self.make_room();

@@ -20,12 +20,18 @@ pub struct Claims {
     pub(crate) scopes: Vec<String>,
     /// `cnf` is present: the token works only together with a key or certificate (RFC 7800).
     pub(crate) bound: bool,
+    /// Everybody the token names as its client: `client_id`, `azp`, and the outermost `act` (RFC 8693 4.1).
+    pub(crate) clients: Vec<String>,
+    /// Who may act for the subject (RFC 8693 4.4), where the token says so.
+    pub(crate) may_act: Option<Vec<String>>,
+    /// The payload, for conditions.
+    pub(crate) payload: Vec<u8>,
     /// A claim that only ID, logout and security event tokens have.
     pub(crate) foreign: bool,
 }
 
 impl Claims {
-    pub(crate) fn read(payload: &Value<'_>) -> Result<Claims, Reason> {
+    pub(crate) fn read(payload: &Value<'_>, bytes: &[u8]) -> Result<Claims, Reason> {
         let text = |name: &str| match payload.get(name) {
             None => Ok(None),
             Some(Value::Text(text)) if !text.is_empty() => Ok(Some(text.as_ref().to_owned())),
@@ -48,6 +54,15 @@ impl Claims {
             auth_time: time("auth_time")?,
             token_id: text("jti")?,
             scopes: scopes(payload.get("scope"))?,
+            clients: [payload.get("client_id"), payload.get("azp")]
+                .into_iter()
+                .flatten()
+                .filter_map(Value::text)
+                .map(str::to_owned)
+                .chain(payload.get("act").into_iter().flat_map(parties))
+                .collect(),
+            may_act: payload.get("may_act").map(parties),
+            payload: bytes.to_vec(),
             bound: payload.get("cnf").is_some(),
             foreign: ["nonce", "at_hash", "c_hash", "events"].iter().any(|name| payload.get(name).is_some()),
         })
@@ -100,9 +115,18 @@ impl Claims {
         u64::try_from(self.expires_at.saturating_sub(self.issued_at)).unwrap_or(0)
     }
 
+    pub(crate) fn names_client(&self, id: &str) -> bool {
+        self.clients.iter().any(|client| client == id)
+    }
+
     pub(crate) fn has_scope(&self, scope: &str) -> bool {
         self.scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
     }
+}
+
+/// Whom an `act` or `may_act` names.
+fn parties(value: &Value<'_>) -> Vec<String> {
+    ["sub", "client_id"].iter().filter_map(|name| value.get(name)?.text()).map(str::to_owned).collect()
 }
 
 fn audience(value: &Value<'_>) -> Result<Vec<String>, Reason> {

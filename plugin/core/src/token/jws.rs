@@ -67,6 +67,11 @@ impl Compact {
         &self.digest
     }
 
+    /// The text: for the wire, and nothing else.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     pub fn read(&self) -> Result<Unverified<'_>, Reason> {
         Unverified::read(&self.text)
     }
@@ -100,8 +105,8 @@ impl<'a> Unverified<'a> {
             return Err(Reason::TokenMalformed);
         };
         let signed = text.get(..header.len() + 1 + payload.len()).ok_or(Reason::TokenMalformed)?;
-        let (header, payload) = (decoded(header)?, decoded(payload)?);
-        let (header, payload) = (object(&header)?, object(&payload)?);
+        let (header, bytes) = (decoded(header)?, decoded(payload)?);
+        let (header, payload) = (object(&header)?, object(&bytes)?);
         // RFC 7515 4.1.11: an extension that is not understood must be rejected, and we understand none.
         if header.get("crit").is_some() {
             return Err(Reason::CriticalHeader);
@@ -122,7 +127,7 @@ impl<'a> Unverified<'a> {
             algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed),
             key_id: string("kid")?,
             kind: string("typ")?,
-            claims: Claims::read(&payload)?,
+            claims: Claims::read(&payload, &bytes)?,
         })
     }
 

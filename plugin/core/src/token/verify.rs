@@ -18,11 +18,20 @@ pub(crate) struct CallerToken {
     claims: Rc<Claims>,
     /// Seconds since the epoch, leeway included.
     valid_until: i64,
+    token: Compact,
 }
 
 impl CallerToken {
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    pub fn shared_claims(&self) -> Rc<Claims> {
+        Rc::clone(&self.claims)
+    }
+
+    pub fn token(&self) -> &Compact {
+        &self.token
     }
 
     pub fn is_valid_at(&self, now: Millis) -> bool {
@@ -65,7 +74,7 @@ impl Verifier<'_> {
                 (issuer, claims)
             }
         };
-        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims })
+        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, token: token.clone() })
     }
 
     fn first_sight(&self, token: &Compact, server: &Server) -> Result<(&Issuer, Entry), Rejection> {
@@ -102,7 +111,7 @@ impl Verifier<'_> {
 }
 
 // RFC 9068 4 and RFC 8725 3.11: explicit typing, so that no other kind of JWT passes for an access token.
-fn kind_fits(token: &Unverified<'_>, expected: TokenType) -> bool {
+pub(super) fn kind_fits(token: &Unverified<'_>, expected: TokenType) -> bool {
     match token.kind().as_deref() {
         Some("at+jwt") => true,
         None | Some("jwt") => expected == TokenType::Jwt,

@@ -64,7 +64,7 @@ pub fn without(mut document: Json, place: &str) -> Json {
 
 /// A policy that is accepted.
 pub fn load(document: &Json) -> Rc<Policy> {
-    match Policy::load(document.to_string().as_bytes()) {
+    match Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment) {
         Ok(policy) => Rc::new(policy),
         Err(faults) => panic!("the policy is refused: {}\n{document:#}", lines(&faults)),
     }
@@ -77,7 +77,7 @@ pub fn faults(document: &Json) -> Vec<Fault> {
 
 /// The faults of a configuration that is refused.
 pub fn faults_of(configuration: &[u8]) -> Vec<Fault> {
-    let faults = Policy::load(configuration).expect_err("the policy is accepted");
+    let faults = Policy::load(configuration, &step_up_core::policy::NoEnvironment).expect_err("the policy is accepted");
     assert!(!faults.is_empty(), "refused without saying why");
     for fault in &faults {
         assert!(!fault.problem.is_empty() && !fault.help.is_empty(), "{fault:?}");

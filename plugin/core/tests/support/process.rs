@@ -318,7 +318,7 @@ impl Vm {
         while let Some(effect) = self.gate.poll() {
             match effect {
                 Effect::Continue { stream, permit } => {
-                    assert!(permit.tail().is_none(), "nothing watches a response yet");
+                    assert!(permit.set().is_empty() && !permit.is_watched(), "not elevated, and watched");
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
                 Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),

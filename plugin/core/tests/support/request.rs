@@ -94,7 +94,12 @@ impl Request {
     }
 
     pub fn head(&self) -> RequestHead<'_> {
-        RequestHead { headers: &self.headers, server: self.server.as_deref(), end_of_stream: self.body.is_none() }
+        RequestHead {
+            headers: &self.headers,
+            server: self.server.as_deref(),
+            source: None,
+            end_of_stream: self.body.is_none(),
+        }
     }
 
     /// The bytes of the body; none for a request without one.

@@ -52,12 +52,17 @@ impl Hierarchy {
     /// A scope that something requires.
     pub fn scope(&mut self, name: &str) -> Scope {
         self.named.insert(name.to_owned());
+        if let Some(made) = self.made.get(name) {
+            return made.clone();
+        }
         let others = self.covered_by.get(name).into_iter().flatten();
-        let make = || Scope {
+        let scope = Scope {
             name: Rc::from(name),
             covered_by: std::iter::once(name.to_owned()).chain(others.cloned()).collect(),
+            implies: self.implied(name).into_iter().map(str::to_owned).collect(),
         };
-        self.made.entry(name.to_owned()).or_insert_with(make).clone()
+        self.made.insert(name.to_owned(), scope.clone());
+        scope
     }
 
     /// Reports implied scopes that nothing else in the policy names: a typing error would silently imply nothing.

@@ -19,6 +19,10 @@ pub(super) struct Context<'c> {
     pub issuers: &'c [Issuer],
     pub scopes: Hierarchy,
     pub tiers: Tiers,
+    /// Is there a `token_service`?
+    pub has_service: bool,
+    /// Seconds.
+    pub max_ttl: u64,
 }
 
 impl Context<'_> {
@@ -84,6 +88,8 @@ impl Context<'_> {
             tiers: &mut self.tiers,
             baseline: &scopes,
             resource: text.as_deref().unwrap_or_default(),
+            has_service: self.has_service,
+            max_ttl: self.max_ttl,
         };
         let rules = maker.rules(tools, report);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
@@ -91,7 +97,7 @@ impl Context<'_> {
         let (resource, url) = (text?, url?);
         let metadata = self.metadata(&resource, &url, &baseline?);
         let origins = listed.into_iter().chain([url.origin()]).collect();
-        let baseline = Requirement { held: scopes, challenge: true, max_lifetime: None, max_age: None };
+        let baseline = Requirement { held: scopes, challenge: true, max_lifetime: None, max_age: None, exchange: None };
         Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, baseline, metadata })
     }
 

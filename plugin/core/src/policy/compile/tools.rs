@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::scopes::Hierarchy;
 use crate::json::Value;
+use crate::policy::conditions::Condition;
 use crate::policy::document::{Entry, Fields, Report};
-use crate::policy::rules::{Requirement, Rule, Rules, Scope, is_plain};
+use crate::policy::rules::{Exchange, Requirement, Rule, Rules, Scope, is_plain};
 use crate::policy::words;
 
 /// A tier and whether a rule uses it.
@@ -26,20 +27,33 @@ struct Terms {
     max_lifetime: Option<u64>,
     max_age: Option<u64>,
     deny: bool,
+    ttl: Option<u64>,
+    audience: Option<String>,
+    standing: Option<Standing>,
+    fallback: Option<()>,
+    may_elevate: Vec<Condition>,
 }
 
-/// P6, without `exchange`, which comes with the token service.
+/// P9: what of a caller who holds the scope already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Ignore,
+    Refuse,
+}
+
+/// P6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepUp {
     None,
     Challenge,
+    Exchange,
 }
 
-pub(super) fn tiers(entry: Option<Entry<'_>>, report: &mut Report) -> Tiers {
+pub(super) fn tiers(entry: Option<Entry<'_>>, max_ttl: u64, report: &mut Report) -> Tiers {
     let mut tiers = Tiers::new();
     for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
         let Some(mut fields) = entry.fields(report) else { continue };
-        let terms = Terms::read(&mut fields, report);
+        let terms = Terms::read(&mut fields, max_ttl, report);
         fields.finish(report);
         if terms.step_up.is_none_or(|step_up| step_up == StepUp::Challenge)
             && !terms.deny
@@ -66,6 +80,8 @@ pub(super) struct Maker<'m> {
     pub tiers: &'m mut Tiers,
     pub baseline: &'m [Scope],
     pub resource: &'m str,
+    pub has_service: bool,
+    pub max_ttl: u64,
 }
 
 impl Maker<'_> {
@@ -118,9 +134,8 @@ impl Maker<'_> {
             return None;
         }
         let mut fields = entry.fields(report)?;
-        let own = Terms::read(&mut fields, report);
+        let own = Terms::read(&mut fields, self.max_ttl, report);
         let tier = fields.take("tier");
-        self.audience(&mut fields, report);
         let allow_weaker = match fields.take("allow_weaker") {
             None => false,
             Some(entry) => super::word(&entry.as_word(), &[("true", true)], report).is_some(),
@@ -131,7 +146,8 @@ impl Maker<'_> {
             None => own,
             Some(tier) => own.merge(self.tier(&tier, report)?, &path, report),
         };
-        if terms.scope.is_none() && !terms.deny {
+        self.check(&terms, &path, report);
+        if terms.scope.is_none() && !terms.deny && !self.leads_elsewhere(&terms) {
             let help =
                 "name the scopes the tool needs, in the rule or its tier; `scope: []` if none beyond the baseline";
             report.fault(&path, "`scope` is missing", help);
@@ -154,48 +170,118 @@ impl Maker<'_> {
         Some(tier.terms.clone())
     }
 
-    /// P10: any audience but the resource needs an exchange.
-    fn audience(&self, fields: &mut Fields<'_>, report: &mut Report) {
-        if let Some(entry) = fields.take("audience")
-            && entry.text(report).is_some_and(|audience| audience != self.resource)
-        {
-            let help = "another audience than `resource` needs `step_up: exchange`, which comes with the next version";
-            entry.fault(report, "an audience the caller's token does not have", help);
+    /// P6, P8 to P11: what belongs to an exchange, and to nothing else.
+    fn check(&self, terms: &Terms, path: &str, report: &mut Report) {
+        if terms.step_up != Some(StepUp::Exchange) {
+            let words = [
+                (terms.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
+                (terms.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
+                (terms.fallback.is_some(), "fallback", "a missing scope is challenged here anyway"),
+                (!terms.may_elevate.is_empty(), "may_elevate", "nobody is elevated by this rule"),
+                (
+                    self.leads_elsewhere(terms),
+                    "audience",
+                    "the caller's token is for `resource` and must not go elsewhere",
+                ),
+            ];
+            for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
+                let path = format!("{path}.{word}");
+                report.fault(&path, format!("`{word}` needs `step_up: exchange`"), *help);
+            }
+            return;
+        }
+        if !self.has_service {
+            report.fault(path, "`exchange` needs `token_service`", "say at the top who exchanges tokens");
+        }
+        let scopes = terms.scope.as_ref().is_some_and(|scopes| !scopes.is_empty());
+        if !scopes && !self.leads_elsewhere(terms) {
+            let help = "name the scopes to obtain, or an `audience` other than `resource`";
+            report.fault(path, "an exchange for nothing", help);
+        }
+        if terms.standing.is_some() && !scopes {
+            report.fault(path, "`standing` without scopes", "there is nothing a caller could hold already");
+        }
+        if terms.standing == Some(Standing::Refuse) && terms.fallback.is_some() {
+            let help = "the token that the challenge asks for would be refused; keep one of them";
+            report.fault(path, "`standing: refuse` beside `fallback: challenge`", help);
+        }
+        if terms.may_elevate.is_empty() {
+            let problem = "any caller with the baseline is elevated here if the token service agrees (P8)";
+            report.warn(path, problem, "say who may be elevated: `may_elevate: { client: [ ... ] }`");
         }
     }
 
+    /// P10: absent means `resource`.
+    fn leads_elsewhere(&self, terms: &Terms) -> bool {
+        terms.audience.as_deref().is_some_and(|audience| audience != self.resource)
+    }
+
     fn requirement(&mut self, terms: &Terms) -> Requirement {
+        let exchange = terms.step_up == Some(StepUp::Exchange);
         let mut held = self.baseline.to_vec();
+        let mut granted = Vec::new();
         for name in terms.scope.iter().flatten() {
-            if !held.iter().any(|scope| &*scope.name == name) {
-                held.push(self.scopes.scope(name));
+            let list = if exchange { &mut granted } else { &mut held };
+            if !list.iter().any(|scope: &Scope| &*scope.name == name) {
+                list.push(self.scopes.scope(name));
             }
         }
-        held.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for list in [&mut held, &mut granted] {
+            list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
+        let exchange = exchange.then(|| Exchange {
+            granted,
+            audience: terms.audience.clone().unwrap_or_else(|| self.resource.to_owned()),
+            ttl: terms.ttl.unwrap_or(DEFAULT_TTL),
+            refuse_standing: terms.standing == Some(Standing::Refuse),
+            fallback: terms.fallback.is_some(),
+            may_elevate: terms.may_elevate.clone(),
+        });
         Requirement {
             held,
             challenge: terms.step_up != Some(StepUp::None),
             max_lifetime: terms.max_lifetime,
             max_age: terms.max_age,
+            exchange,
         }
     }
 }
 
+/// P11, in seconds.
+const DEFAULT_TTL: u64 = 60;
+
 impl Terms {
-    fn read(fields: &mut Fields<'_>, report: &mut Report) -> Terms {
+    fn read(fields: &mut Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
         let scope = fields.take("scope").map(|entry| words::scopes(&entry, report).unwrap_or_default());
-        let step_up = fields.take("step_up").and_then(|entry| {
-            if entry.value.text() == Some("exchange") {
-                let help = "it comes with the next version; until then write `challenge`";
-                entry.fault(report, "`exchange` is not part of this version", help);
-                return None;
-            }
-            super::word(&entry, &[("none", StepUp::None), ("challenge", StepUp::Challenge)], report)
-        });
-        let mut time = |name| fields.take(name).and_then(|entry| words::duration(&entry, report));
-        let (max_lifetime, max_age) = (time("max_lifetime"), time("max_age"));
+        let ways = [("none", StepUp::None), ("challenge", StepUp::Challenge), ("exchange", StepUp::Exchange)];
+        let step_up = fields.take("step_up").and_then(|entry| super::word(&entry, &ways, report));
+        let mut time = |name| fields.take(name).and_then(|entry| Some((words::duration(&entry, report)?, entry)));
+        let (max_lifetime, max_age, ttl) = (time("max_lifetime"), time("max_age"), time("ttl"));
+        if let Some((seconds, entry)) = &ttl
+            && *seconds > max_ttl
+        {
+            let help = format!("at most {max_ttl}s; more needs `limits.max_ttl`");
+            entry.fault(report, "a long life for a token of one call", help);
+        }
         let deny = fields.take("deny").and_then(|entry| super::word(&entry.as_word(), &[("true", true)], report));
-        Terms { scope, step_up, max_lifetime, max_age, deny: deny.unwrap_or(false) }
+        let audience = fields.take("audience").and_then(|entry| entry.text(report)).map(str::to_owned);
+        let standings = [("ignore", Standing::Ignore), ("refuse", Standing::Refuse)];
+        let standing = fields.take("standing").and_then(|entry| super::word(&entry, &standings, report));
+        let fallback = fields.take("fallback").and_then(|entry| super::word(&entry, &[("challenge", ())], report));
+        let may_elevate = fields.take("may_elevate").map(|entry| Condition::read(&entry, report));
+        let seconds = |time: Option<(u64, Entry<'_>)>| time.map(|(seconds, _)| seconds);
+        Terms {
+            scope,
+            step_up,
+            max_lifetime: seconds(max_lifetime),
+            max_age: seconds(max_age),
+            deny: deny.unwrap_or(false),
+            ttl: seconds(ttl),
+            audience,
+            standing,
+            fallback,
+            may_elevate: may_elevate.flatten().into_iter().collect(),
+        }
     }
 
     /// P5: scopes add up, times shrink, `deny` stays, `step_up` is said once.
@@ -205,6 +291,15 @@ impl Terms {
         {
             report.fault(path, "`step_up` differs from that of the tier", "say it in one place");
         }
+        if let (Some(own), Some(other)) = (&self.audience, &tier.audience)
+            && own != other
+        {
+            report.fault(path, "`audience` differs from that of the tier", "say it in one place");
+        }
+        let stronger = |own: Option<Standing>, other: Option<Standing>| match (own, other) {
+            (Some(Standing::Refuse), _) | (_, Some(Standing::Refuse)) => Some(Standing::Refuse),
+            (own, other) => own.or(other),
+        };
         let scope = match (self.scope, tier.scope) {
             (Some(own), Some(other)) => Some([own, other].concat()),
             (own, other) => own.or(other),
@@ -216,6 +311,11 @@ impl Terms {
             max_lifetime: smaller(self.max_lifetime, tier.max_lifetime),
             max_age: smaller(self.max_age, tier.max_age),
             deny: self.deny || tier.deny,
+            ttl: smaller(self.ttl, tier.ttl),
+            audience: self.audience.or(tier.audience),
+            standing: stronger(self.standing, tier.standing),
+            fallback: self.fallback.or(tier.fallback),
+            may_elevate: [self.may_elevate, tier.may_elevate].concat(),
         }
     }
 }
@@ -238,7 +338,12 @@ fn asks_less(rule: &Rule, other: &Rule) -> bool {
         return other.deny && !rule.deny;
     }
     let (own, their) = (&rule.requirement, &other.requirement);
-    let covers = |need: &Scope| own.held.iter().any(|held| need.covered_by.iter().any(|name| **name == *held.name));
+    let has = |requirement: &Requirement| -> Vec<Scope> {
+        let granted = requirement.exchange.iter().flat_map(|exchange| &exchange.granted);
+        requirement.held.iter().chain(granted).cloned().collect()
+    };
+    let own_scopes = has(own);
+    let covers = |need: &Scope| own_scopes.iter().any(|has| need.covered_by.iter().any(|name| **name == *has.name));
     let longer = |own: Option<u64>, their: Option<u64>| their.is_some_and(|most| own.is_none_or(|own| own > most));
-    !their.held.iter().all(covers) || longer(own.max_lifetime, their.max_lifetime) || longer(own.max_age, their.max_age)
+    !has(their).iter().all(covers) || longer(own.max_lifetime, their.max_lifetime) || longer(own.max_age, their.max_age)
 }

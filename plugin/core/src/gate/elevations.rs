@@ -1,0 +1,266 @@
+//! The gate's part in elevations: begin, take over the token or take it back, watch the response, revoke.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Gate, Settled};
+use crate::audit::{Elevated, field};
+use crate::decide;
+use crate::effect::{CallFault, CallId, Effect, Millis, Reply, StreamId};
+use crate::elevation::{Answer, Elevation, Pending};
+use crate::flow::{Flow, Request};
+use crate::metrics::Metric;
+use crate::policy::Secret;
+use crate::reason::Reason;
+use crate::response::{Refusal, Response};
+use crate::revocation::{self, Revocation, Revocations};
+use crate::tail::{End, Tail};
+use crate::token::ElevatedToken;
+
+/// Everything that lives longer than the request it was for.
+#[derive(Default)]
+pub(super) struct Elevations {
+    pending: BTreeMap<CallId, Pending>,
+    tails: BTreeMap<StreamId, Tail>,
+    pub revocations: Revocations,
+    rates: Rates,
+}
+
+impl Elevations {
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.revocations.is_empty()
+    }
+}
+
+/// Exchanges begun in this minute, for each caller's token.
+#[derive(Default)]
+struct Rates {
+    minute: u64,
+    begun: HashMap<[u8; 32], usize>,
+}
+
+impl Rates {
+    /// More callers than this in a minute are counted together.
+    const MOST: usize = 10_000;
+
+    fn admit(&mut self, caller: &[u8; 32], most: usize, now: Millis) -> bool {
+        let minute = now.0 / 60_000;
+        if self.minute != minute {
+            *self = Rates { minute, begun: HashMap::new() };
+        }
+        let key = if self.begun.len() < Self::MOST { *caller } else { [0; 32] };
+        let begun = self.begun.entry(key).or_default();
+        *begun += 1;
+        *begun <= most
+    }
+}
+
+/// A call that nobody answers is forgotten this long after the host should have given it up.
+const GRACE: u64 = 5_000;
+
+impl Gate {
+    /// Everything else has been checked: the caller, what it holds, who may be elevated.
+    pub(super) fn elevate(
+        &mut self,
+        stream: StreamId,
+        mut flow: Flow,
+        elevation: Elevation,
+        request: Request,
+        now: Millis,
+    ) {
+        let policy = std::rc::Rc::clone(&self.policy);
+        let Some(service) = &policy.token_service else {
+            return self.refuse(stream, flow, &Refusal::of(Reason::Internal, &request), now);
+        };
+        let (limits, caller) = (&policy.limits, elevation.subject_digest);
+        let pending = &self.elevations.pending;
+        let of_caller = pending.values().filter(|other| other.elevation.subject_digest == caller).count();
+        if pending.len() >= limits.exchanges
+            || of_caller >= limits.exchanges_per_caller
+            || !self.elevations.rates.admit(&caller, limits.exchange_rate, now)
+        {
+            return self.refuse(stream, flow, &Refusal::of(Reason::ElevationRate, &request), now);
+        }
+        let (id, decision) = (self.next_call(), self.next_id());
+        self.effects.push_back(Effect::Call { id, call: elevation.call(service) });
+        flow.await_elevation(id, request, now.plus_seconds(service.timeout.min(limits.elevation_wait)));
+        let server = flow.facts.server.clone();
+        self.elevations.pending.insert(id, Pending { elevation, stream, server, decision, begun: now });
+        self.keep(stream, flow);
+    }
+
+    /// An answer of the token service. False when the call was not one of ours.
+    pub(super) fn elevation_reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) -> bool {
+        let Some(pending) = self.elevations.pending.remove(&call) else { return false };
+        let answer = pending.elevation.answer(reply, &self.policy, &self.keys, self.signatures.as_ref(), now);
+        let waiting = self.take(pending.stream).and_then(|mut flow| match flow.elevation_ended(call) {
+            Some(request) => Some((flow, request)),
+            None => {
+                self.keep(pending.stream, flow);
+                None
+            }
+        });
+        let server = pending.server.clone().unwrap_or_default();
+        let outcome = match (&waiting, &answer) {
+            (Some(_), Answer::Elevated(_)) => "granted",
+            (None, _) => "late",
+            (Some(_), Answer::Refused { reason, .. }) => reason.name(),
+        };
+        self.effects.push_back(Effect::Count(Metric::Exchange { server: server.clone(), outcome }));
+        let millis = now.0.saturating_sub(pending.begun.0);
+        self.effects.push_back(Effect::Count(Metric::ExchangeTime { server, millis }));
+        match (waiting, answer) {
+            (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
+            (Some((flow, request)), Answer::Refused { reason, minted }) => {
+                self.take_back(&pending, minted, now);
+                if reason == Reason::SubjectTokenRejected {
+                    self.cache.forget(&pending.elevation.subject_digest);
+                }
+                self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
+            }
+            // The client was answered, or is gone: nobody will use what came.
+            (None, Answer::Elevated(token)) => {
+                let minted = vec![(token.text().clone(), "access_token")];
+                self.take_back(&pending, minted, now);
+            }
+            (None, Answer::Refused { minted, .. }) => self.take_back(&pending, minted, now),
+        }
+        true
+    }
+
+    fn elevated(&mut self, pending: Pending, mut flow: Flow, request: Request, token: ElevatedToken, now: Millis) {
+        let (stream, exchange) = (pending.stream, &pending.elevation.exchange);
+        // The caller's token may have expired while the token service was thinking.
+        let issuer = self.policy.issuer(&pending.elevation.claims.issuer).map(|(_, issuer)| issuer);
+        if issuer.is_none_or(|issuer| now.seconds() >= pending.elevation.claims.valid_until(issuer)) {
+            self.take_back(&pending, vec![(token.text().clone(), "access_token")], now);
+            return self.refuse(stream, flow, &Refusal::of(Reason::TokenExpired, &request), now);
+        }
+        flow.facts.elevated = Some(Elevated {
+            audience: field(&exchange.audience),
+            scopes: exchange.granted.iter().map(|scope| scope.name.to_string()).collect(),
+            token: crate::hex(token.digest(), 8),
+            token_id: token.token_id().map(field),
+            expires_in: token.expires_at().saturating_sub(now.seconds()),
+            took: now.0.saturating_sub(pending.begun.0),
+        });
+        let permit = decide::elevated(&token, &flow.unwanted);
+        let mut settled = Settled::plain("permit", Reason::Elevated, None);
+        settled.id = Some(pending.decision.clone());
+        self.record(stream, flow.facts, &settled, now);
+        let Pending { elevation, decision, .. } = pending;
+        let tail = Tail::new(token, request.id, request.modern, decision, elevation.trace, now);
+        self.elevations.tails.insert(stream, tail);
+        self.effects.push_back(Effect::Continue { stream, permit });
+    }
+
+    /// Headers of a response that is watched.
+    pub(super) fn response_head(
+        &mut self,
+        stream: StreamId,
+        status: u16,
+        content_type: Option<&str>,
+        end_of_stream: bool,
+        now: Millis,
+    ) {
+        let Some(tail) = self.elevations.tails.get_mut(&stream) else { return };
+        if status == 401 {
+            let (id, request) = (tail.decision.clone(), tail.request());
+            self.finish(stream, End::Completed, now);
+            // Its challenge would send the client to log in for a token it never had.
+            let response = Response::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &request), None, None, &id);
+            self.effects.push_back(Effect::Log(format!("{id}: the upstream refused the elevated token")));
+            self.effects.push_back(Effect::Reply { stream, response });
+        } else if let Some(end) = tail.head(content_type, end_of_stream) {
+            self.finish(stream, end, now);
+        }
+    }
+
+    /// A piece of such a response.
+    pub(super) fn response_chunk(&mut self, stream: StreamId, bytes: &[u8], end_of_stream: bool, now: Millis) {
+        let end = self.elevations.tails.get_mut(&stream).and_then(|tail| tail.chunk(bytes, end_of_stream));
+        if let Some(end) = end {
+            self.finish(stream, end, now);
+        }
+    }
+
+    /// The operation is over, and so is its token.
+    pub(super) fn finish(&mut self, stream: StreamId, end: End, now: Millis) {
+        let Some(tail) = self.elevations.tails.remove(&stream) else { return };
+        let linger = self.policy.token_service.as_ref().map_or(0, |service| service.linger);
+        let linger = if end == End::Incomplete && tail.may_linger() { linger } else { 0 };
+        let millis = now.0.saturating_sub(tail.forwarded.0);
+        self.effects.push_back(Effect::Log(format!("{}: {} after {millis} ms", tail.decision, end.name())));
+        self.elevations.revocations.add(Revocation {
+            token: tail.token.text().clone(),
+            hint: "access_token",
+            expires: expiry(tail.token.expires_at()),
+            due: now.plus_seconds(linger),
+            decision: tail.decision,
+            trace: tail.trace,
+        });
+    }
+
+    /// What was minted and is not used is revoked at once.
+    fn take_back(&mut self, pending: &Pending, minted: Vec<(Secret, &'static str)>, now: Millis) {
+        for (token, hint) in minted {
+            self.elevations.revocations.add(Revocation {
+                token,
+                hint,
+                // What is in it was not believed, its `exp` neither.
+                expires: now.plus_seconds(self.policy.limits.max_ttl.max(300)),
+                due: now,
+                decision: pending.decision.clone(),
+                trace: pending.elevation.trace.clone(),
+            });
+        }
+    }
+
+    /// An answer to a revocation. False when the call was not one of ours.
+    pub(super) fn revocation_reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) -> bool {
+        let Some(ended) = self.elevations.revocations.reply(call, reply, now) else { return false };
+        if let Some((revocation, end)) = ended {
+            self.revocation_ended(&revocation, end);
+        }
+        true
+    }
+
+    fn revocation_ended(&mut self, revocation: &Revocation, end: revocation::End) {
+        self.effects.push_back(Effect::Log(format!("{}: {}", revocation.decision, end.name())));
+        self.effects.push_back(Effect::Count(Metric::Revocation { outcome: end.name() }));
+    }
+
+    /// Makes the revocation calls that are due.
+    pub(super) fn revoke(&mut self, now: Millis) {
+        let Some(service) = &self.policy.token_service else { return };
+        let calls = &mut self.calls;
+        let due = self.elevations.revocations.calls_due(service, now, || {
+            *calls = calls.wrapping_add(1);
+            CallId(*calls)
+        });
+        self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
+    }
+
+    /// Time has passed: tokens have died, and calls that nobody answers are given up.
+    pub(super) fn age_elevations(&mut self, now: Millis) {
+        let dead = |tail: &Tail| expiry(tail.token.expires_at()) <= now;
+        let ended: Vec<StreamId> =
+            self.elevations.tails.iter().filter(|(_, tail)| dead(tail)).map(|(stream, _)| *stream).collect();
+        for stream in ended {
+            self.finish(stream, End::Incomplete, now);
+        }
+        for revocation in self.elevations.revocations.expired(now) {
+            self.revocation_ended(&revocation, revocation::End::Expired);
+        }
+        let Some(service) = &self.policy.token_service else { return };
+        let patience = service.timeout.saturating_add(service.late).saturating_mul(1000).saturating_add(GRACE);
+        let lost = |pending: &Pending| pending.begun.plus(patience) <= now;
+        for pending in self.elevations.pending.extract_if(.., |_, pending| lost(pending)) {
+            let server = pending.1.server.unwrap_or_default();
+            self.effects.push_back(Effect::Count(Metric::Exchange { server, outcome: "lost" }));
+        }
+    }
+}
+
+fn expiry(seconds: i64) -> Millis {
+    Millis(0).plus_seconds(u64::try_from(seconds).unwrap_or(0))
+}

@@ -1,0 +1,120 @@
+//! `token_service`: who elevates, and how we are known to it.
+
+use crate::policy::document::{Entry, Fields, Report, join};
+use crate::policy::words::{self, Url};
+use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, Secret, TokenService};
+
+pub(super) fn read(
+    entry: Option<Entry<'_>>,
+    issuers: &[Issuer],
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Option<TokenService> {
+    let mut fields = entry?.fields(report)?;
+    let place = |name: &str| issuers.iter().position(|issuer| issuer.name == name);
+    let known = |entry: &Entry<'_>, report: &mut Report| {
+        let name = entry.text(report)?;
+        let at = place(name);
+        if at.is_none() && !issuers.is_empty() {
+            entry.fault(report, "not one of `issuers`", "its keys verify what the token service returns: add it there");
+        }
+        at
+    };
+    let issuer = fields
+        .require("issuer", "name the issuer of the tokens it returns", report)
+        .and_then(|entry| known(&entry, report));
+    let subject_issuers = match fields.take("subject_issuers") {
+        None => issuer.into_iter().collect(),
+        Some(entry) => entry.list(report).unwrap_or_default().iter().filter_map(|item| known(item, report)).collect(),
+    };
+    let cluster = fields
+        .require("cluster", "name the cluster of the proxy that leads to it", report)
+        .and_then(|entry| entry.text(report));
+    let token = endpoint("token", &mut fields, cluster, report);
+    let revoke = endpoint("revoke", &mut fields, cluster, report);
+    let client = fields
+        .require("client", "say who we are to it: { id: ..., auth: cluster }", report)
+        .and_then(|entry| client(&entry, environment, report));
+    let mut time = |name, default| match fields.take(name) {
+        None => Some(default),
+        Some(entry) => words::duration(&entry, report),
+    };
+    let (timeout, late, linger) = (time("timeout", 2), time("late", 30), time("linger", 0));
+    fields.finish(report);
+    Some(TokenService {
+        issuer: issuer?,
+        subject_issuers,
+        token: token?,
+        revoke: revoke?,
+        client: client?,
+        timeout: timeout?,
+        late: late?,
+        linger: linger?,
+    })
+}
+
+fn endpoint(
+    name: &'static str,
+    fields: &mut Fields<'_>,
+    cluster: Option<&str>,
+    report: &mut Report,
+) -> Option<Endpoint> {
+    let help = format!("write the URL of its {name} endpoint");
+    let entry = fields.require(name, &help, report)?;
+    let text = entry.text(report)?;
+    match Url::parse(text) {
+        Ok(url) if url.https || url.is_loopback() => Some(Endpoint {
+            cluster: cluster?.to_owned(),
+            url: text.to_owned(),
+            authority: url.authority,
+            target: url.target,
+        }),
+        Ok(_) => {
+            entry.fault(report, "tokens sent without TLS", "use https; only loopback may go without");
+            None
+        }
+        Err(problem) => {
+            entry.fault(report, format!("not a URL: {problem}"), help);
+            None
+        }
+    }
+}
+
+/// P18: secrets never stand in the document, only the names of environment variables.
+fn client(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
+    let mut fields = entry.fields(report)?;
+    let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
+    let by_cluster = fields.take("auth").and_then(|entry| super::word(&entry, &[("cluster", ())], report));
+    let secret = fields.take("secret_env").and_then(|entry| variable(&entry, environment, report));
+    let path = fields.path.clone();
+    fields.finish(report);
+    let authentication = match (by_cluster, secret) {
+        (Some(()), None) => ClientAuthentication::Cluster,
+        (None, Some(secret)) => {
+            let help = "prefer `auth: cluster`: the proxy's credential_injector rotates without touching this filter";
+            report.warn(&join(&path, "secret_env"), "a secret in the environment shows in Envoy's config_dump", help);
+            ClientAuthentication::Secret(secret)
+        }
+        (None, None) => {
+            if report.faults.iter().all(|fault| !fault.path.starts_with(&path)) {
+                report.fault(&path, "no client authentication", "write `auth: cluster` or `secret_env: NAME`");
+            }
+            return None;
+        }
+        (Some(()), Some(_)) => {
+            report.fault(&path, "two client authentications", "keep one of `auth` and `secret_env`");
+            return None;
+        }
+    };
+    Some(Client { id: id?.to_owned(), authentication })
+}
+
+fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Secret> {
+    let name = entry.text(report)?;
+    let value = environment.variable(name).filter(|value| !value.is_empty());
+    if value.is_none() {
+        let help = format!("set it for Envoy and list it in vm_config.environment_variables.host_env_keys: [{name}]");
+        entry.fault(report, format!("the environment variable `{name}` is missing or empty"), help);
+    }
+    value.map(Secret::new)
+}

@@ -1,0 +1,124 @@
+//! A token that the token service minted for one operation: the only place that makes an [`ElevatedToken`].
+
+use crate::effect::Millis;
+use crate::keys::KeyRing;
+use crate::policy::{Exchange, Policy, Secret};
+use crate::reason::Reason;
+use crate::signatures::Signatures;
+use crate::token::verify::kind_fits;
+use crate::token::{Claims, Compact};
+
+/// INVARIANT (elevated token): made only by [`ElevatedToken::verify`]; never a caller's token, never cached, and good for
+/// the one operation it was asked for.
+#[derive(Debug)]
+pub(crate) struct ElevatedToken {
+    text: Secret,
+    digest: [u8; 32],
+    expires_at: i64,
+    token_id: Option<String>,
+}
+
+/// What was asked for, and for whom.
+pub(crate) struct Wanted<'w> {
+    pub exchange: &'w Exchange,
+    pub caller: &'w Claims,
+    /// `scope` of the answer, if it has one.
+    pub scope: Option<&'w str>,
+}
+
+impl ElevatedToken {
+    /// Everything that a stranger's token would have to show, and that it is exactly what was asked for: no more, no less.
+    pub fn verify(
+        token: &Compact,
+        wanted: &Wanted<'_>,
+        policy: &Policy,
+        keys: &KeyRing,
+        signatures: &dyn Signatures,
+        now: Millis,
+    ) -> Result<ElevatedToken, Reason> {
+        let service = policy.token_service.as_ref().ok_or(Reason::Internal)?;
+        let issuer = policy.issuer_at(service.issuer).ok_or(Reason::Internal)?;
+        let unverified = token.read().map_err(|_| Reason::ElevatedTokenMalformed)?;
+        let claims = unverified.claims();
+        if claims.issuer != issuer.name {
+            return Err(Reason::ElevatedIssuer);
+        }
+        let algorithm = unverified.algorithm().filter(|algorithm| issuer.algorithms.contains(algorithm));
+        let algorithm = algorithm.ok_or(Reason::ElevatedSignature)?;
+        if !kind_fits(&unverified, issuer.token_type) {
+            return Err(Reason::ElevatedTokenType);
+        }
+        let set = keys.current(service.issuer, now).map_err(|_| Reason::ElevatedSignature)?;
+        let mut fitting = set.candidates(unverified.key_id()).filter(|key| key.fits(algorithm)).take(4);
+        if !fitting.any(|key| signatures.check(&unverified, key).is_ok()) {
+            return Err(Reason::ElevatedSignature);
+        }
+        if claims.audience.len() != 1 || claims.audience.first() != Some(&wanted.exchange.audience) {
+            return Err(Reason::ElevatedAudience);
+        }
+        // One clock issued both times, so there is no leeway.
+        let seconds = now.seconds();
+        if claims.expires_at <= seconds || claims.expires_at <= claims.issued_at {
+            return Err(Reason::ElevatedLifetime);
+        }
+        let latest = seconds.saturating_add(i64::try_from(issuer.leeway).unwrap_or(0));
+        if claims.lifetime() > wanted.exchange.ttl || claims.issued_at > latest {
+            return Err(Reason::ElevatedLifetime);
+        }
+        if claims.not_before.is_some_and(|time| time > latest) {
+            return Err(Reason::ElevatedLifetime);
+        }
+        // `sub` is unique for its issuer only.
+        let same_issuer = wanted.caller.issuer == claims.issuer;
+        if claims.subject.is_none() || (same_issuer && claims.subject != wanted.caller.subject) {
+            return Err(Reason::ElevatedSubject);
+        }
+        if !claims.names_client(&service.client.id) {
+            return Err(Reason::ElevatedTokenNotOurs);
+        }
+        if claims.bound {
+            return Err(Reason::ElevatedTokenType);
+        }
+        scopes(claims, wanted)?;
+        Ok(ElevatedToken {
+            text: Secret::new(token.text()),
+            digest: *token.digest(),
+            expires_at: claims.expires_at,
+            token_id: claims.token_id.clone(),
+        })
+    }
+
+    pub fn text(&self) -> &Secret {
+        &self.text
+    }
+
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Seconds since the epoch.
+    pub fn expires_at(&self) -> i64 {
+        self.expires_at
+    }
+
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+}
+
+/// What was granted covers the request and lies within it and what it implies, in the token and in the answer alike.
+fn scopes(claims: &Claims, wanted: &Wanted<'_>) -> Result<(), Reason> {
+    let mut stated: Vec<&str> = wanted.scope.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).collect();
+    stated.sort_unstable();
+    stated.dedup();
+    if wanted.scope.is_some() && !claims.scopes.iter().map(String::as_str).eq(stated) {
+        return Err(Reason::GrantedTooWide);
+    }
+    let asked = &wanted.exchange.granted;
+    let within = |scope: &String| asked.iter().any(|wanted| *scope == *wanted.name || wanted.implies.contains(scope));
+    if !claims.scopes.iter().all(within) {
+        return Err(Reason::GrantedTooWide);
+    }
+    let covered = asked.iter().all(|wanted| wanted.covered_by.iter().any(|name| claims.has_scope(name)));
+    if covered { Ok(()) } else { Err(Reason::GrantedTooNarrow) }
+}
