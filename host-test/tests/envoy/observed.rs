@@ -57,10 +57,15 @@ fn audit_record() -> Result<()> {
 fn fixed_list() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     [
         ("stepup_decisions_total", &["mode", "reason", "server", "verdict"][..]),
+        ("stepup_exchange_ms_bucket", &["le", "server"]),
+        ("stepup_exchange_ms_count", &["server"]),
+        ("stepup_exchange_ms_sum", &["server"]),
+        ("stepup_exchanges_total", &["outcome", "server"]),
         ("stepup_faults_total", &["kind"]),
         ("stepup_info", &["module", "policy"]),
         ("stepup_jwks_fetches_total", &["issuer", "outcome"]),
         ("stepup_keys_age_seconds", &["issuer"]),
+        ("stepup_revocations_total", &["outcome"]),
         ("stepup_shadow", &[]),
     ]
     .into_iter()
@@ -71,10 +76,13 @@ fn fixed_list() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 fn metrics() -> Result<()> {
     let stack = stack()?;
     let token = stack.token(Server::Notes, "mcp:connect")?;
-    for tool in ["echo", "echo", "delete_record", "unlisted-tool"] {
+    for tool in ["echo", "echo", "delete_record", "unlisted-tool", "show-token"] {
         send(&call(&stack, Server::Notes, &token, tool))?;
     }
-    wait_for("the keys' age", || Ok(prometheus(&stack)?.contains("stepup_keys_age_seconds")))?;
+    // Ages are set by ticks, and Envoy merges histograms every few seconds.
+    for name in ["stepup_keys_age_seconds", "stepup_revocations_total", "stepup_exchange_ms_count"] {
+        wait_for(name, || Ok(prometheus(&stack)?.contains(name)))?;
+    }
     let text = prometheus(&stack)?;
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("stepup_")) {
