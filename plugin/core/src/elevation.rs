@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::assertion::ASSERTION_TYPE;
 use crate::effect::{Call, CallFault, Millis, Reply, StreamId};
 use crate::json::{self, Value};
 use crate::keys::KeyRing;
@@ -49,7 +50,7 @@ pub(crate) enum Answer {
 
 impl Elevation {
     /// RFC 8693 2.1. Asks for the rule's scopes only, never the baseline (P10).
-    pub fn call(&self, service: &TokenService) -> Call {
+    pub fn call(&self, service: &TokenService, stamp: &Stamp<'_>) -> Call {
         let scopes = self.exchange.granted.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
         // RFC 8707 2: a resource is an absolute URI without fragment; anything else is a logical name.
         let audience = &self.exchange.audience;
@@ -65,7 +66,7 @@ impl Elevation {
             form.push(("scope", &scopes));
         }
         let timeout = service.timeout.saturating_add(service.late).saturating_mul(1000);
-        post(service, &service.token, form, &self.trace, timeout)
+        post(service, &service.token, form, &self.trace, timeout, stamp)
     }
 
     /// Reads the answer and checks the token in it like a stranger's.
@@ -117,27 +118,43 @@ impl Elevation {
     }
 }
 
+/// What makes one call to the token service differ from the next.
+pub(crate) struct Stamp<'s> {
+    pub unique: &'s str,
+    pub now: Millis,
+}
+
 /// RFC 7009 2.1.
 pub(crate) fn revocation(
     service: &TokenService,
     token: &Secret,
     hint: &'static str,
     trace: &[(&'static str, Secret)],
+    stamp: &Stamp<'_>,
 ) -> Call {
     let form = vec![("token", token.reveal()), ("token_type_hint", hint)];
-    post(service, &service.revoke, form, trace, service.timeout.saturating_mul(1000))
+    post(service, &service.revoke, form, trace, service.timeout.saturating_mul(1000), stamp)
 }
 
-fn post<'f>(
-    service: &'f TokenService,
+fn post(
+    service: &TokenService,
     endpoint: &Endpoint,
-    mut form: Vec<(&'static str, &'f str)>,
+    form: Vec<(&'static str, &str)>,
     trace: &[(&'static str, Secret)],
     timeout: u64,
+    stamp: &Stamp<'_>,
 ) -> Call {
     let mut headers = vec![("content-type", Secret::new("application/x-www-form-urlencoded"))];
     headers.extend(trace.iter().cloned());
+    let assertion;
+    let mut form: Vec<(&str, &str)> = form;
     match &service.client.authentication {
+        ClientAuthentication::Key(key, audience) => {
+            assertion = key.assertion(&service.client.id, audience, stamp.unique, stamp.now).unwrap_or_default();
+            form.push(("client_id", &service.client.id));
+            form.push(("client_assertion_type", ASSERTION_TYPE));
+            form.push(("client_assertion", &assertion));
+        }
         ClientAuthentication::Cluster => form.push(("client_id", &service.client.id)),
         ClientAuthentication::Secret(secret) => {
             // RFC 6749 2.3.1: both parts form-encoded first.

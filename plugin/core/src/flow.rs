@@ -40,6 +40,8 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub server: Option<usize>,
     pub unwanted: Vec<String>,
+    /// The id of the decision, where it was needed before there was one.
+    pub decision: Option<String>,
     /// The caller's trace, for the calls that are made on its behalf.
     trace: Vec<(&'static str, Secret)>,
     source: Option<String>,
@@ -114,6 +116,7 @@ impl Flow {
             facts: Facts::default(),
             server: None,
             unwanted: Vec::new(),
+            decision: None,
             trace: Vec::new(),
             source: None,
             state: State::Faulted,

@@ -206,7 +206,7 @@ impl Gate {
 
     /// The one place where a refusal leaves, or, in shadow mode, does not (P15).
     fn refuse(&mut self, stream: StreamId, flow: Flow, refusal: &Refusal, now: Millis) {
-        let id = self.next_id();
+        let id = flow.decision.clone().unwrap_or_else(|| self.next_id());
         let server = flow.server.and_then(|at| self.policy.server_at(at));
         let response = Response::refusal(refusal, server, flow.facts.protocol.as_deref(), &id);
         let challenged = response.headers.iter().any(|(name, _)| *name == "www-authenticate");

@@ -21,6 +21,7 @@ pub mod response;
 pub mod signatures;
 pub mod token;
 
+mod assertion;
 mod audit;
 mod elevation;
 mod flow;

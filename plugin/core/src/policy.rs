@@ -17,6 +17,7 @@ pub(crate) use words::Url;
 
 use std::rc::Rc;
 
+use crate::assertion::Es256Key;
 use crate::effect::{Call, Millis};
 use crate::json::Value;
 use crate::keys::KeySet;
@@ -161,6 +162,8 @@ pub(crate) enum ClientAuthentication {
     Cluster,
     /// HTTP Basic (RFC 6749 2.3.1).
     Secret(Secret),
+    /// `private_key_jwt`, ES256 (RFC 7523 2.2), with the issuer as audience.
+    Key(Box<Es256Key>, String),
 }
 
 /// An issuer of callers' tokens.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::effect::{Call, CallFault, CallId, Millis, Reply};
-use crate::elevation;
+use crate::elevation::{self, Stamp};
 use crate::json::{self, Value};
 use crate::policy::{Secret, TokenService};
 
@@ -69,16 +69,17 @@ impl Revocations {
         &mut self,
         service: &TokenService,
         now: Millis,
-        mut next_call: impl FnMut() -> CallId,
+        mut next_call: impl FnMut() -> (CallId, String),
     ) -> Vec<(CallId, Call)> {
         let mut calls = Vec::new();
         for (serial, (revocation, _)) in &self.waiting {
             if revocation.due > now || self.calls.values().any(|other| other == serial) {
                 continue;
             }
-            let id = next_call();
+            let (id, unique) = next_call();
             let Revocation { token, hint, trace, .. } = revocation;
-            calls.push((id, elevation::revocation(service, token, hint, trace)));
+            let stamp = Stamp { unique: &unique, now };
+            calls.push((id, elevation::revocation(service, token, hint, trace, &stamp)));
             self.calls.insert(id, *serial);
         }
         calls

@@ -6,7 +6,7 @@ use super::{Gate, Settled};
 use crate::audit::{Elevated, field};
 use crate::decide;
 use crate::effect::{CallFault, CallId, Effect, Millis, Reply, StreamId};
-use crate::elevation::{Answer, Elevation, Pending};
+use crate::elevation::{Answer, Elevation, Pending, Stamp};
 use crate::flow::{Flow, Request};
 use crate::metrics::Metric;
 use crate::policy::Secret;
@@ -81,8 +81,10 @@ impl Gate {
             return self.refuse(stream, flow, &Refusal::of(Reason::ElevationRate, &request), now);
         }
         let (id, decision) = (self.next_call(), self.next_id());
-        self.effects.push_back(Effect::Call { id, call: elevation.call(service) });
+        let stamp = Stamp { unique: &decision, now };
+        self.effects.push_back(Effect::Call { id, call: elevation.call(service, &stamp) });
         flow.await_elevation(id, request, now.plus_seconds(service.timeout.min(limits.elevation_wait)));
+        flow.decision = Some(decision.clone());
         let server = flow.facts.server.clone();
         self.elevations.pending.insert(id, Pending { elevation, stream, server, decision, begun: now });
         self.keep(stream, flow);
@@ -231,12 +233,11 @@ impl Gate {
 
     /// Makes the revocation calls that are due.
     pub(super) fn revoke(&mut self, now: Millis) {
-        let Some(service) = &self.policy.token_service else { return };
-        let calls = &mut self.calls;
-        let due = self.elevations.revocations.calls_due(service, now, || {
-            *calls = calls.wrapping_add(1);
-            CallId(*calls)
-        });
+        let policy = std::rc::Rc::clone(&self.policy);
+        let Some(service) = &policy.token_service else { return };
+        let mut revocations = std::mem::take(&mut self.elevations.revocations);
+        let due = revocations.calls_due(service, now, || (self.next_call(), self.next_id()));
+        self.elevations.revocations = revocations;
         self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
     }
 

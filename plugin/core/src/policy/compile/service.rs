@@ -1,5 +1,6 @@
 //! `token_service`: who elevates, and how we are known to it.
 
+use crate::assertion::Es256Key;
 use crate::policy::document::{Entry, Fields, Report, join};
 use crate::policy::words::{self, Url};
 use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, Secret, TokenService};
@@ -30,11 +31,12 @@ pub(super) fn read(
     let cluster = fields
         .require("cluster", "name the cluster of the proxy that leads to it", report)
         .and_then(|entry| entry.text(report));
+    let audience = issuer.and_then(|at| issuers.get(at)).map_or("", |issuer| issuer.name.as_str());
     let token = endpoint("token", &mut fields, cluster, report);
     let revoke = endpoint("revoke", &mut fields, cluster, report);
     let client = fields
         .require("client", "say who we are to it: { id: ..., auth: cluster }", report)
-        .and_then(|entry| client(&entry, environment, report));
+        .and_then(|entry| client(&entry, audience, environment, report));
     let mut time = |name, default| match fields.take(name) {
         None => Some(default),
         Some(entry) => words::duration(&entry, report),
@@ -81,28 +83,34 @@ fn endpoint(
 }
 
 /// P18: secrets never stand in the document, only the names of environment variables.
-fn client(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
+fn client(entry: &Entry<'_>, issuer: &str, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
     let mut fields = entry.fields(report)?;
     let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
     let by_cluster = fields.take("auth").and_then(|entry| super::word(&entry, &[("cluster", ())], report));
     let secret = fields.take("secret_env").and_then(|entry| variable(&entry, environment, report));
+    let key = fields.take("private_key_env").and_then(|entry| signing_key(&entry, environment, report));
     let path = fields.path.clone();
     fields.finish(report);
-    let authentication = match (by_cluster, secret) {
-        (Some(()), None) => ClientAuthentication::Cluster,
-        (None, Some(secret)) => {
+    let authentication = match (by_cluster, secret, key) {
+        (Some(()), None, None) => ClientAuthentication::Cluster,
+        (None, None, Some(key)) => ClientAuthentication::Key(Box::new(key), issuer.to_owned()),
+        (None, Some(secret), None) => {
             let help = "prefer `auth: cluster`: the proxy's credential_injector rotates without touching this filter";
             report.warn(&join(&path, "secret_env"), "a secret in the environment shows in Envoy's config_dump", help);
             ClientAuthentication::Secret(secret)
         }
-        (None, None) => {
+        (None, None, None) => {
             if report.faults.iter().all(|fault| !fault.path.starts_with(&path)) {
-                report.fault(&path, "no client authentication", "write `auth: cluster` or `secret_env: NAME`");
+                report.fault(
+                    &path,
+                    "no client authentication",
+                    "write `auth: cluster`, `secret_env: NAME` or `private_key_env: NAME`",
+                );
             }
             return None;
         }
-        (Some(()), Some(_)) => {
-            report.fault(&path, "two client authentications", "keep one of `auth` and `secret_env`");
+        _ => {
+            report.fault(&path, "two client authentications", "keep one of `auth`, `secret_env` and `private_key_env`");
             return None;
         }
     };
@@ -117,4 +125,13 @@ fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Repor
         entry.fault(report, format!("the environment variable `{name}` is missing or empty"), help);
     }
     value.map(Secret::new)
+}
+
+fn signing_key(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Es256Key> {
+    let text = variable(entry, environment, report)?;
+    let key = Es256Key::read(text.reveal());
+    if key.is_none() {
+        entry.fault(report, "not an ES256 private key", "put a private JWK (EC, P-256) into the variable");
+    }
+    key
 }
