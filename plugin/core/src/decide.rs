@@ -75,6 +75,8 @@ pub(crate) struct Asker<'a> {
     pub caller: &'a CallerToken,
     /// Identity in the peer's verified certificate.
     pub source: Option<&'a str>,
+    /// The operation, for the token service.
+    pub context: Option<&'a str>,
     /// The caller's trace.
     pub trace: &'a [(&'static str, Secret)],
     /// Headers that must not reach the upstream.
@@ -168,6 +170,7 @@ fn elevation(exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
         subject: Secret::new(token.text()),
         subject_digest: *token.digest(),
         claims: asker.caller.shared_claims(),
+        context: asker.context.map(str::to_owned),
         trace: asker.trace.to_vec(),
     }
 }

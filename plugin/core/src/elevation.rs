@@ -25,6 +25,8 @@ pub(crate) struct Elevation {
     pub subject: Secret,
     pub subject_digest: [u8; 32],
     pub claims: Rc<Claims>,
+    /// What the token is for, where the token service is told (RFC 9396).
+    pub context: Option<String>,
     /// The caller's trace, to be continued.
     pub trace: Vec<(&'static str, Secret)>,
 }
@@ -64,6 +66,9 @@ impl Elevation {
         ];
         if !scopes.is_empty() {
             form.push(("scope", &scopes));
+        }
+        if let Some(context) = &self.context {
+            form.push(("authorization_details", context));
         }
         let timeout = service.timeout.saturating_add(service.late).saturating_mul(1000);
         post(service, &service.token, form, &self.trace, timeout, stamp)

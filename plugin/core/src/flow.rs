@@ -70,6 +70,15 @@ struct Claimed {
     deadline: Millis,
 }
 
+/// Where an operation came from.
+#[derive(Default)]
+struct Origin {
+    id: Option<Id>,
+    modern: bool,
+    /// The operation, as the token service is told.
+    context: Option<String>,
+}
+
 /// What an answer to an elevated request needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -246,7 +255,7 @@ impl Flow {
             return Reason::OwnTokenPresented.into();
         }
         match claimed.leg {
-            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, None, false, world),
+            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, Origin::default(), world),
             Leg::Message(Err(reason)) => reason.into(),
             Leg::Message(Ok(mirror)) => {
                 let deadline = world.now.plus_seconds(world.policy.limits.body_wait);
@@ -296,7 +305,10 @@ impl Flow {
             Ok(operation) => operation,
             Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
-        self.decide(caller, &operation, server, frame.request_id(), modern, world)
+        let told = world.policy.token_service.as_ref().is_some_and(|service| service.context);
+        let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
+        let origin = Origin { id: frame.request_id(), modern, context };
+        self.decide(caller, &operation, server, origin, world)
     }
 
     fn decide(
@@ -304,11 +316,16 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        id: Option<Id>,
-        modern: bool,
+        Origin { id, modern, context }: Origin,
         world: &World<'_>,
     ) -> Next {
-        let asker = Asker { caller, source: self.source.as_deref(), trace: &self.trace, unwanted: &self.unwanted };
+        let asker = Asker {
+            caller,
+            source: self.source.as_deref(),
+            context: context.as_deref(),
+            trace: &self.trace,
+            unwanted: &self.unwanted,
+        };
         let decision = decide::decide(world.policy, server, &asker, operation, world.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
         match decision.verdict {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::json::{self, Value};
 use crate::reason::Reason;
 
@@ -129,6 +131,28 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// The operation as an RFC 9396 object, for a token service that decides by it. The arguments are named by a digest
+    /// of their bytes; `body` is what this frame was read from.
+    pub fn context(&self, body: &[u8], client: Option<&str>) -> String {
+        #[derive(serde::Deserialize)]
+        struct Body<'b> {
+            #[serde(borrow)]
+            params: Option<Params<'b>>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Params<'b> {
+            #[serde(borrow)]
+            arguments: Option<&'b serde_json::value::RawValue>,
+        }
+        let arguments = serde_json::from_slice::<Body<'_>>(body).ok().and_then(|body| body.params?.arguments);
+        let digest = arguments.map(|text| crate::hex(&Sha256::digest(text.get()), 32));
+        let name = self.param("name").ok().flatten();
+        serde_json::json!([{
+            "type": "mcp_operation", "method": self.method, "name": name, "client_id": client, "arguments_sha256": digest,
+        }])
+        .to_string()
+    }
+
     /// The revision in `_meta`.
     pub fn meta_version(&self) -> Result<Option<&str>, Reason> {
         let meta = self.params.as_ref().and_then(|params| params.get("_meta"));
@@ -196,5 +220,22 @@ fn fold(c: char) -> char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_names_the_operation_and_the_bytes_of_its_arguments() {
+        let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{ "a": 1 }}}"#;
+        let frame = Frame::read(body).unwrap();
+        let context: serde_json::Value = serde_json::from_str(&frame.context(body, Some("c"))).unwrap();
+        let digest = crate::hex(&Sha256::digest(br#"{ "a": 1 }"#), 32);
+        let expected = serde_json::json!([{
+            "type": "mcp_operation", "method": "tools/call", "name": "x", "client_id": "c", "arguments_sha256": digest,
+        }]);
+        assert_eq!(context, expected);
     }
 }

@@ -146,6 +146,8 @@ pub struct TokenService {
     pub(crate) late: u64,
     /// Seconds a token lives on when a legacy stream ended without a result.
     pub(crate) linger: u64,
+    /// Is it told which operation the token is for?
+    pub(crate) context: bool,
 }
 
 /// Who we are to the token service.

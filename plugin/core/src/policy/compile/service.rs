@@ -42,6 +42,9 @@ pub(super) fn read(
         Some(entry) => words::duration(&entry, report),
     };
     let (timeout, late, linger) = (time("timeout", 2), time("late", 30), time("linger", 0));
+    let context = fields
+        .take("context")
+        .is_some_and(|entry| super::word(&entry.as_word(), &[("true", true)], report).unwrap_or(false));
     fields.finish(report);
     Some(TokenService {
         issuer: issuer?,
@@ -52,6 +55,7 @@ pub(super) fn read(
         timeout: timeout?,
         late: late?,
         linger: linger?,
+        context,
     })
 }
 
