@@ -1,6 +1,6 @@
 //! Taking tokens back (RFC 7009): until the token service confirms it, or the token has expired by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::{Call, CallFault, CallId, Millis, Reply};
 use crate::elevation::{self, Stamp};
@@ -14,6 +14,7 @@ pub(crate) struct Revocation {
     pub hint: &'static str,
     /// It is dead by itself then.
     pub expires: Millis,
+    /// Not before.
     pub due: Millis,
     pub decision: String,
     pub trace: Vec<(&'static str, Secret)>,
@@ -45,19 +46,31 @@ impl End {
 /// Everything that waits to be revoked.
 #[derive(Debug, Default)]
 pub(crate) struct Revocations {
-    waiting: BTreeMap<u64, (Revocation, u32)>,
-    calls: BTreeMap<CallId, u64>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Those without a call under way, by the moment of the next one.
+    due: BTreeSet<(Millis, u64)>,
+    /// The calls under way: for which token, and until when the host should have answered.
+    calls: BTreeMap<CallId, (u64, Millis)>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    revocation: Revocation,
+    attempts: u32,
 }
 
 /// The first pause after a failure, in milliseconds; it doubles up to the last.
 const FIRST_PAUSE: u64 = 200;
 const LAST_PAUSE: u64 = 10_000;
+/// A call that nobody answers is given up this long after the host should have done so.
+const GRACE: u64 = 5_000;
 
 impl Revocations {
     pub fn add(&mut self, revocation: Revocation) {
         self.next += 1;
-        self.waiting.insert(self.next, (revocation, 0));
+        self.due.insert((revocation.due, self.next));
+        self.waiting.insert(self.next, Waiting { revocation, attempts: 0 });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -72,23 +85,21 @@ impl Revocations {
         mut next_call: impl FnMut() -> (CallId, String),
     ) -> Vec<(CallId, Call)> {
         let mut calls = Vec::new();
-        for (serial, (revocation, _)) in &self.waiting {
-            if revocation.due > now || self.calls.values().any(|other| other == serial) {
-                continue;
-            }
+        while let Some((_, serial)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.pop_first();
+            let Some(Waiting { revocation, .. }) = self.waiting.get(&serial) else { continue };
             let (id, unique) = next_call();
-            let Revocation { token, hint, trace, .. } = revocation;
             let stamp = Stamp { unique: &unique, now };
-            calls.push((id, elevation::revocation(service, token, hint, trace, &stamp)));
-            self.calls.insert(id, *serial);
+            let call = elevation::revocation(service, &revocation.token, revocation.hint, &revocation.trace, &stamp);
+            calls.push((id, call));
+            self.calls.insert(id, (serial, now.plus_seconds(service.timeout).plus(GRACE)));
         }
         calls
     }
 
     /// When the next call is due.
     pub fn next_due(&self) -> Option<Millis> {
-        let busy: Vec<u64> = self.calls.values().copied().collect();
-        self.waiting.iter().filter(|(serial, _)| !busy.contains(serial)).map(|(_, (item, _))| item.due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// A call ended. `None` if it is not one of ours; `Some(None)` if there will be another.
@@ -98,36 +109,42 @@ impl Revocations {
         reply: &Result<Reply<'_>, CallFault>,
         now: Millis,
     ) -> Option<Option<(Revocation, End)>> {
-        let serial = self.calls.remove(&call)?;
+        let (serial, _) = self.calls.remove(&call)?;
         let end = match reply {
-            Ok(Reply { status: 200, .. }) => Some(End::Revoked),
-            Ok(Reply { status: 400, body }) if is_unsupported(body) => Some(End::Unsupported),
-            Ok(Reply { status: 429 | 500.., .. }) | Err(_) => None,
-            Ok(_) => Some(End::Refused),
-        };
-        match end {
-            Some(end) => Some(self.waiting.remove(&serial).map(|(revocation, _)| (revocation, end))),
-            None => {
-                if let Some((revocation, attempts)) = self.waiting.get_mut(&serial) {
-                    let pause = FIRST_PAUSE.saturating_mul(1 << (*attempts).min(10)).min(LAST_PAUSE);
-                    *attempts = attempts.saturating_add(1);
-                    revocation.due = now.plus(pause);
-                }
-                Some(None)
+            Ok(Reply { status: 200, .. }) => End::Revoked,
+            Ok(Reply { status: 400, body }) if is_unsupported(body) => End::Unsupported,
+            // RFC 7009 2.2.1: after a 503 the token must be taken for alive.
+            Ok(Reply { status: 429 | 500.., .. }) | Err(_) => {
+                self.retry(serial, now);
+                return Some(None);
             }
-        }
+            Ok(_) => End::Refused,
+        };
+        Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
     }
 
-    /// Those that have died by themselves, with no call under way.
+    /// Those that have died by themselves, with no call under way. A call that the host forgot counts as failed.
     pub fn expired(&mut self, now: Millis) -> Vec<Revocation> {
-        let busy: Vec<u64> = self.calls.values().copied().collect();
-        let dead: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(|(serial, (revocation, _))| revocation.expires <= now && !busy.contains(serial))
-            .map(|(serial, _)| *serial)
-            .collect();
-        dead.iter().filter_map(|serial| self.waiting.remove(serial)).map(|(revocation, _)| revocation).collect()
+        let forgotten: Vec<u64> =
+            self.calls.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (serial, _))| serial).collect();
+        for serial in forgotten {
+            self.retry(serial, now);
+        }
+        let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(|waiting| waiting.revocation.expires <= now);
+        let dead: Vec<(Millis, u64)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
+        let bury = |(due, serial)| {
+            self.due.remove(&(due, serial));
+            self.waiting.remove(&serial).map(|waiting| waiting.revocation)
+        };
+        dead.into_iter().filter_map(bury).collect()
+    }
+
+    fn retry(&mut self, serial: u64, now: Millis) {
+        if let Some(waiting) = self.waiting.get_mut(&serial) {
+            let pause = FIRST_PAUSE.saturating_mul(1 << waiting.attempts.min(10)).min(LAST_PAUSE);
+            waiting.attempts = waiting.attempts.saturating_add(1);
+            self.due.insert((now.plus(pause), serial));
+        }
     }
 }
 
