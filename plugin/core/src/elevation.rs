@@ -39,6 +39,8 @@ pub(crate) struct Pending {
     pub server: Option<String>,
     pub decision: String,
     pub begun: Millis,
+    /// The client is answered then.
+    pub deadline: Millis,
 }
 
 /// What the token service said.
@@ -83,38 +85,43 @@ impl Elevation {
         signatures: &dyn Signatures,
         now: Millis,
     ) -> Answer {
-        let refuse = |reason| Answer::Refused { reason, minted: Vec::new() };
-        let Ok(reply) = reply else { return refuse(Reason::ElevationUnavailable) };
-        if reply.body.len() > MAX_ANSWER {
-            return refuse(Reason::ElevationUnavailable);
-        }
-        let body = json::read(reply.body).ok();
-        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::text);
-        if reply.status != 200 {
-            return refuse(refusal(reply.status, text("error")));
-        }
-        let Some(token) = text("access_token").filter(|token| !token.is_empty()) else {
-            return refuse(Reason::ElevationUnavailable);
+        let unavailable = || Answer::Refused { reason: Reason::ElevationUnavailable, minted: Vec::new() };
+        let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_ANSWER) else {
+            return unavailable();
         };
-        let compact = Compact::new(token);
-        let is_callers = *compact.digest() == self.subject_digest;
-        let mut minted = Vec::new();
-        // The caller's own token is never revoked: that would log the user out.
-        if !is_callers {
-            minted.push((Secret::new(token), "access_token"));
-        }
-        let refresh = text("refresh_token").filter(|token| !token.is_empty());
-        minted.extend(refresh.map(|token| (Secret::new(token), "refresh_token")));
-        let is_bearer = text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
-        let checked = if is_callers {
-            Err(Reason::ElevatedTokenNotOurs)
-        } else if refresh.is_some() {
-            Err(Reason::ElevatedWithRefreshToken)
-        } else if !is_bearer || !matches!(text("issued_token_type"), Some(ACCESS_TOKEN | JWT)) {
-            Err(Reason::ElevatedTokenType)
-        } else {
-            let wanted = Wanted { exchange: &self.exchange, caller: &self.claims, scope: text("scope") };
-            ElevatedToken::verify(&compact, &wanted, policy, keys, signatures, now)
+        let Ok(body) = json::read(reply.body) else {
+            return if reply.status == 200 {
+                unavailable()
+            } else {
+                Answer::Refused { reason: refusal(reply.status, None), minted: Vec::new() }
+            };
+        };
+        let text = |name: &str| body.get(name).and_then(Value::text).filter(|text| !text.is_empty());
+        // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
+        // the user out.
+        let is_callers = |token: &str| *Compact::new(token).digest() == self.subject_digest;
+        let named = [("access_token", text("access_token")), ("refresh_token", text("refresh_token"))];
+        let minted: Vec<(Secret, &'static str)> = named
+            .into_iter()
+            .filter_map(|(hint, token)| Some((Secret::new(token.filter(|token| !is_callers(token))?), hint)))
+            .collect();
+        let checked = match text("access_token") {
+            _ if reply.status != 200 => Err(refusal(reply.status, text("error"))),
+            None => Err(Reason::ElevationUnavailable),
+            Some(token) if is_callers(token) => Err(Reason::ElevatedTokenNotOurs),
+            Some(_) if text("refresh_token").is_some() => Err(Reason::ElevatedWithRefreshToken),
+            Some(_) if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) => {
+                Err(Reason::ElevatedTokenType)
+            }
+            Some(token) if matches!(text("issued_token_type"), Some(ACCESS_TOKEN | JWT)) => {
+                let wanted = Wanted {
+                    exchange: &self.exchange,
+                    caller: &self.claims,
+                    scope: body.get("scope").and_then(Value::text),
+                };
+                ElevatedToken::verify(&Compact::new(token), &wanted, policy, keys, signatures, now)
+            }
+            Some(_) => Err(Reason::ElevatedTokenType),
         };
         match checked {
             Ok(token) => Answer::Elevated(token),
@@ -175,13 +182,13 @@ fn post(
 /// The table of design.md 5: who has to act decides what the client is told.
 fn refusal(status: u16, error: Option<&str>) -> Reason {
     match (status, error) {
+        (429 | 500.., _) => Reason::ElevationUnavailable,
         (_, Some("interaction_required" | "consent_required" | "insufficient_user_authentication")) => {
             Reason::ElevationNeedsUser
         }
         (_, Some("invalid_grant")) => Reason::SubjectTokenRejected,
         (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type")) => Reason::FilterNotAccepted,
         (401 | 404 | 300..=399, _) => Reason::FilterNotAccepted,
-        (429, _) => Reason::ElevationUnavailable,
         (400..=499, _) => Reason::ElevationRefused,
         _ => Reason::ElevationUnavailable,
     }

@@ -328,6 +328,9 @@ impl Flow {
         };
         let decision = decide::decide(world.policy, server, &asker, operation, world.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
+        // P15: the caller's token must not go to another audience, in shadow mode neither.
+        let exchange = decision.rule.and_then(|rule| rule.requirement.exchange.as_ref());
+        let leads_elsewhere = exchange.is_some_and(|exchange| exchange.audience != server.resource);
         match decision.verdict {
             Verdict::Permit(_) if *operation == Operation::Dropped => {
                 Next::Answer(Response::accepted(), Reason::Dropped)
@@ -352,7 +355,7 @@ impl Flow {
                 modern,
                 challenge: shortfall.challenge,
                 missing: shortfall.missing,
-                forwardable: *operation != Operation::Dropped,
+                forwardable: *operation != Operation::Dropped && !leads_elsewhere,
                 ..shortfall.reason.into()
             }),
         }

@@ -107,6 +107,7 @@ impl Gate {
             Input::Head { stream, head } => {
                 // A host that uses an id again has forgotten to say that the stream is gone.
                 drop(self.take(stream));
+                self.finish(stream, End::Incomplete, now);
                 let (flow, next) = Flow::begin(&head, &mut self.world(now));
                 self.proceed(stream, flow, next, now);
             }
@@ -328,6 +329,8 @@ impl Gate {
         let at = now.plus(if busy { BUSY } else { IDLE });
         // A call that is due now was refused by the host a moment ago.
         let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
+        // Of those that passed, nobody waits any more.
+        let at = self.elevations.next_deadline().filter(|deadline| *deadline > now).map_or(at, |next| next.min(at));
         if self.wake.is_none_or(|wake| at < wake) {
             self.wake = Some(at);
             self.effects.push_back(Effect::Wake { at });

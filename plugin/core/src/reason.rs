@@ -421,6 +421,9 @@ impl Reason {
                 | ScopeNotObtainable
                 | TokenTooLongLivedForRule
                 | LoginTooOld
+                | IssuerNotExchangeable
+                | NotEligible
+                | StandingPrivilege
         )
     }
 

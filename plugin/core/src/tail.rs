@@ -14,6 +14,8 @@ pub(crate) struct Tail {
     pub decision: String,
     pub trace: Vec<(&'static str, Secret)>,
     pub forwarded: Millis,
+    /// The operation is over then, whatever the response does (P11).
+    pub until: Millis,
     id: Option<Id>,
     modern: bool,
     awaited: Awaited,
@@ -54,8 +56,9 @@ impl Tail {
         decision: String,
         trace: Vec<(&'static str, Secret)>,
         forwarded: Millis,
+        until: Millis,
     ) -> Tail {
-        Tail { token, decision, trace, forwarded, id, modern, awaited: Awaited::Head }
+        Tail { token, decision, trace, forwarded, until, id, modern, awaited: Awaited::Head }
     }
 
     /// What an answer in its place needs to know.
@@ -107,6 +110,8 @@ fn is_final(data: &[u8], id: &Option<Id>) -> bool {
 struct Lines {
     line: Vec<u8>,
     data: Vec<u8>,
+    /// The last byte was a carriage return.
+    after_return: bool,
     /// The event is larger than is looked at.
     overflown: bool,
 }
@@ -120,11 +125,13 @@ impl Lines {
         let mut found = false;
         for byte in bytes {
             match byte {
-                b'\n' => found |= self.end_of_line(&is_it),
-                b'\r' => {}
+                // CR LF is one end of line, and so is either alone.
+                b'\n' if self.after_return => {}
+                b'\n' | b'\r' => found |= self.end_of_line(&is_it),
                 other if self.line.len() + self.data.len() < MAX_EVENT => self.line.push(*other),
                 _ => self.overflown = true,
             }
+            self.after_return = *byte == b'\r';
         }
         found
     }

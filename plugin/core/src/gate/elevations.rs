@@ -27,7 +27,12 @@ pub(super) struct Elevations {
 
 impl Elevations {
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.revocations.is_empty()
+        self.pending.is_empty() && self.tails.is_empty() && self.revocations.is_empty()
+    }
+
+    /// When the next of those who wait has waited long enough.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.pending.values().map(|pending| pending.deadline).min()
     }
 }
 
@@ -83,10 +88,11 @@ impl Gate {
         let (id, decision) = (self.next_call(), self.next_id());
         let stamp = Stamp { unique: &decision, now };
         self.effects.push_back(Effect::Call { id, call: elevation.call(service, &stamp) });
-        flow.await_elevation(id, request, now.plus_seconds(service.timeout.min(limits.elevation_wait)));
+        let deadline = now.plus_seconds(service.timeout.min(limits.elevation_wait));
+        flow.await_elevation(id, request, deadline);
         flow.decision = Some(decision.clone());
         let server = flow.facts.server.clone();
-        self.elevations.pending.insert(id, Pending { elevation, stream, server, decision, begun: now });
+        self.elevations.pending.insert(id, Pending { elevation, stream, server, decision, begun: now, deadline });
         self.keep(stream, flow);
     }
 
@@ -114,8 +120,11 @@ impl Gate {
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
             (Some((flow, request)), Answer::Refused { reason, minted }) => {
                 self.take_back(&pending, minted, now);
-                if reason == Reason::SubjectTokenRejected {
-                    self.cache.forget(&pending.elevation.subject_digest);
+                match reason {
+                    Reason::SubjectTokenRejected => self.cache.forget(&pending.elevation.subject_digest),
+                    // Signed with a key that is new to us, perhaps.
+                    Reason::ElevatedSignature => self.want_keys_of_service(now),
+                    _ => {}
                 }
                 self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
             }
@@ -127,6 +136,12 @@ impl Gate {
             (None, Answer::Refused { minted, .. }) => self.take_back(&pending, minted, now),
         }
         true
+    }
+
+    fn want_keys_of_service(&mut self, now: Millis) {
+        if let Some(service) = &self.policy.token_service {
+            self.keys.want(service.issuer, self.shared.as_ref(), now);
+        }
     }
 
     fn elevated(&mut self, pending: Pending, mut flow: Flow, request: Request, token: ElevatedToken, now: Millis) {
@@ -149,8 +164,9 @@ impl Gate {
         let mut settled = Settled::plain("permit", Reason::Elevated, None);
         settled.id = Some(pending.decision.clone());
         self.record(stream, flow.facts, &settled, now);
+        let until = expiry(token.expires_at()).min(now.plus_seconds(exchange.ttl));
         let Pending { elevation, decision, .. } = pending;
-        let tail = Tail::new(token, request.id, request.modern, decision, elevation.trace, now);
+        let tail = Tail::new(token, request.id, request.modern, decision, elevation.trace, now, until);
         self.elevations.tails.insert(stream, tail);
         self.effects.push_back(Effect::Continue { stream, permit });
     }
@@ -243,7 +259,7 @@ impl Gate {
 
     /// Time has passed: tokens have died, and calls that nobody answers are given up.
     pub(super) fn age_elevations(&mut self, now: Millis) {
-        let dead = |tail: &Tail| expiry(tail.token.expires_at()) <= now;
+        let dead = |tail: &Tail| tail.until <= now;
         let ended: Vec<StreamId> =
             self.elevations.tails.iter().filter(|(_, tail)| dead(tail)).map(|(stream, _)| *stream).collect();
         for stream in ended {

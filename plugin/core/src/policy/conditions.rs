@@ -61,7 +61,10 @@ impl Condition {
             Condition::Source(list) => {
                 subject.source.map_or(Truth::Unknown, |source| list.iter().any(|entry| entry == source).into())
             }
-            Condition::Claim { path, test } => test.holds(find(subject.claims, path)),
+            Condition::Claim { path, test } => match find(subject.claims, path) {
+                Ok(value) => test.holds(value),
+                Err(Ambiguous) => Truth::Unknown,
+            },
         }
     }
 
@@ -196,8 +199,19 @@ fn number(value: &Value<'_>) -> Option<f64> {
     }
 }
 
-fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Option<&'v Value<'v>> {
-    path.iter().try_fold(root, |value, name| value.get(name))
+/// Two members that a reader which ignores case takes for one.
+struct Ambiguous;
+
+fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>>, Ambiguous> {
+    let mut value = Some(root);
+    for name in path {
+        let members = value.and_then(Value::members).unwrap_or_default();
+        if members.iter().filter(|(member, _)| member.to_lowercase() == name.to_lowercase()).count() > 1 {
+            return Err(Ambiguous);
+        }
+        value = value.and_then(|value| value.get(name));
+    }
+    Ok(value)
 }
 
 fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Option<Condition> {

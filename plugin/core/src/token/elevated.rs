@@ -2,7 +2,7 @@
 
 use crate::effect::Millis;
 use crate::keys::KeyRing;
-use crate::policy::{Exchange, Policy, Secret};
+use crate::policy::{Exchange, Policy, Secret, TokenType};
 use crate::reason::Reason;
 use crate::signatures::Signatures;
 use crate::token::verify::kind_fits;
@@ -76,7 +76,8 @@ impl ElevatedToken {
         if !claims.names_client(&service.client.id) {
             return Err(Reason::ElevatedTokenNotOurs);
         }
-        if claims.bound {
+        // As for callers: without a `typ` to go by, other kinds of JWT can only be told by their claims.
+        if claims.bound || (claims.foreign && issuer.token_type == TokenType::Jwt) {
             return Err(Reason::ElevatedTokenType);
         }
         scopes(claims, wanted)?;

@@ -163,6 +163,8 @@ pub struct Vm {
     records: BTreeMap<StreamId, Json>,
     bodies_wanted: BTreeSet<StreamId>,
     calls: Vec<(CallId, Call)>,
+    elevated: BTreeMap<StreamId, String>,
+    replaced: BTreeMap<StreamId, Answer>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
     wake: Option<Millis>,
@@ -201,6 +203,8 @@ impl Vm {
             records: BTreeMap::new(),
             bodies_wanted: BTreeSet::new(),
             calls: Vec::new(),
+            elevated: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
             wake: None,
@@ -242,6 +246,35 @@ impl Vm {
 
     pub fn trailers(&mut self, stream: StreamId) {
         self.handle(Input::Trailers { stream });
+    }
+
+    pub fn response_head(&mut self, stream: StreamId, status: u16, content_type: Option<&str>, end_of_stream: bool) {
+        self.handle(Input::ResponseHead { stream, status, content_type, end_of_stream });
+    }
+
+    pub fn response_chunk(&mut self, stream: StreamId, bytes: &[u8], end_of_stream: bool) {
+        self.handle(Input::ResponseChunk { stream, bytes, end_of_stream });
+    }
+
+    /// The host forgot to say that the stream is gone, and will use its id again.
+    pub fn forget(&mut self, stream: StreamId) {
+        self.outcomes.remove(&stream);
+        self.records.remove(&stream);
+        self.elevated.remove(&stream);
+    }
+
+    /// `Authorization` as the permit set it, of a stream that was released with another token than the caller's.
+    pub fn elevated(&self, stream: StreamId) -> Option<&str> {
+        self.elevated.get(&stream).map(String::as_str)
+    }
+
+    /// What the client got in place of the upstream's response.
+    pub fn replaced(&self, stream: StreamId) -> Option<&Answer> {
+        self.replaced.get(&stream)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.gate.is_idle()
     }
 
     pub fn gone(&mut self, stream: StreamId) {
@@ -318,8 +351,18 @@ impl Vm {
         while let Some(effect) = self.gate.poll() {
             match effect {
                 Effect::Continue { stream, permit } => {
-                    assert!(permit.set().is_empty() && !permit.is_watched(), "not elevated, and watched");
+                    match permit.set() {
+                        [] => assert!(!permit.is_watched(), "not elevated, and watched"),
+                        [("authorization", value)] => {
+                            assert!(permit.is_watched(), "elevated, and not watched");
+                            self.elevated.insert(stream, value.reveal().to_owned());
+                        }
+                        other => panic!("sets {other:?}"),
+                    }
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
+                }
+                Effect::Reply { stream, response } if self.elevated.contains_key(&stream) => {
+                    assert!(self.replaced.insert(stream, Answer::new(&response)).is_none(), "replaced twice");
                 }
                 Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),
                 Effect::ReadBody { stream } => assert!(self.bodies_wanted.insert(stream), "asked for twice"),

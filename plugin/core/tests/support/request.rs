@@ -8,6 +8,7 @@ use step_up_core::http::RequestHead;
 pub struct Request {
     headers: Vec<(String, Vec<u8>)>,
     server: Option<String>,
+    source: Option<String>,
     body: Option<Vec<u8>>,
 }
 
@@ -53,7 +54,7 @@ impl Request {
 
     /// A request without a body.
     pub fn bare(method: &str, path: &str) -> Request {
-        let request = Request { headers: Vec::new(), server: None, body: None };
+        let request = Request { headers: Vec::new(), server: None, source: None, body: None };
         request
             .header(":method", method)
             .header(":path", path)
@@ -93,11 +94,17 @@ impl Request {
         self
     }
 
+    /// The peer's certificate names this.
+    pub fn certified_as(mut self, source: &str) -> Request {
+        self.source = Some(source.to_owned());
+        self
+    }
+
     pub fn head(&self) -> RequestHead<'_> {
         RequestHead {
             headers: &self.headers,
             server: self.server.as_deref(),
-            source: None,
+            source: self.source.as_deref(),
             end_of_stream: self.body.is_none(),
         }
     }
