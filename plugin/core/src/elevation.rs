@@ -100,7 +100,8 @@ impl Elevation {
         // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
         // the user out.
         let is_callers = |token: &str| *Compact::new(token).digest() == self.subject_digest;
-        let named = [("access_token", text("access_token")), ("refresh_token", text("refresh_token"))];
+        let refresh = text("refresh_token").filter(|refresh| text("access_token") != Some(refresh));
+        let named = [("access_token", text("access_token")), ("refresh_token", refresh)];
         let minted: Vec<(Secret, &'static str)> = named
             .into_iter()
             .filter_map(|(hint, token)| Some((Secret::new(token.filter(|token| !is_callers(token))?), hint)))
@@ -109,6 +110,10 @@ impl Elevation {
             _ if reply.status != 200 => Err(refusal(reply.status, text("error"))),
             None => Err(Reason::ElevationUnavailable),
             Some(token) if is_callers(token) => Err(Reason::ElevatedTokenNotOurs),
+            // Null is absent; anything else that is no text is nonsense.
+            Some(_) if ["refresh_token", "scope"].iter().any(|name| is_nonsense(body.get(name))) => {
+                Err(Reason::ElevationUnavailable)
+            }
             Some(_) if text("refresh_token").is_some() => Err(Reason::ElevatedWithRefreshToken),
             Some(_) if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) => {
                 Err(Reason::ElevatedTokenType)
@@ -128,6 +133,10 @@ impl Elevation {
             Err(reason) => Answer::Refused { reason, minted },
         }
     }
+}
+
+fn is_nonsense(member: Option<&Value<'_>>) -> bool {
+    !matches!(member, None | Some(Value::Null | Value::Text(_)))
 }
 
 /// What makes one call to the token service differ from the next.

@@ -329,8 +329,7 @@ impl Gate {
         let at = now.plus(if busy { BUSY } else { IDLE });
         // A call that is due now was refused by the host a moment ago.
         let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
-        // Of those that passed, nobody waits any more.
-        let at = self.elevations.next_deadline().filter(|deadline| *deadline > now).map_or(at, |next| next.min(at));
+        let at = self.elevations.next_deadline(now).map_or(at, |next| next.min(at));
         if self.wake.is_none_or(|wake| at < wake) {
             self.wake = Some(at);
             self.effects.push_back(Effect::Wake { at });
@@ -351,9 +350,10 @@ impl Gate {
         self.effects.extend(warnings);
     }
 
-    /// Is there nothing left that must not be lost: no exchange under way, no token to be revoked?
+    /// Is there nothing left that needs this gate: no request that may still be elevated, no exchange under way, no token
+    /// to be revoked?
     pub fn is_idle(&self) -> bool {
-        self.elevations.is_empty()
+        self.flows.is_empty() && self.elevations.is_empty()
     }
 
     fn next_call(&mut self) -> CallId {

@@ -73,6 +73,10 @@ impl Revocations {
         self.waiting.insert(self.next, Waiting { revocation, attempts: 0 });
     }
 
+    pub fn has(&self, token: &Secret) -> bool {
+        self.waiting.values().any(|waiting| waiting.revocation.token == *token)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -117,7 +117,7 @@ struct Lines {
 }
 
 /// Larger events are not looked at: they end with their stream, or their token with its `exp`.
-const MAX_EVENT: usize = 1024 * 1024;
+const MAX_EVENT: usize = 256 * 1024;
 
 impl Lines {
     /// True when one of the events is the one that is looked for.

@@ -30,9 +30,14 @@ impl Elevations {
         self.pending.is_empty() && self.tails.is_empty() && self.revocations.is_empty()
     }
 
-    /// When the next of those who wait has waited long enough.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        self.pending.values().map(|pending| pending.deadline).min()
+    /// When the next of those who still wait has waited long enough.
+    pub fn next_deadline(&self, now: Millis) -> Option<Millis> {
+        self.pending.values().map(|pending| pending.deadline).filter(|deadline| *deadline > now).min()
+    }
+
+    /// Is this token in the hands of another operation, or being revoked? A token is for one operation (P12).
+    fn knows(&self, token: &ElevatedToken) -> bool {
+        self.tails.values().any(|tail| tail.token.digest() == token.digest()) || self.revocations.has(token.text())
     }
 }
 
@@ -117,6 +122,10 @@ impl Gate {
         let millis = now.0.saturating_sub(pending.begun.0);
         self.effects.push_back(Effect::Count(Metric::ExchangeTime { server, millis }));
         match (waiting, answer) {
+            // Nor is it taken back: that is for the operation it belongs to.
+            (Some((flow, request)), Answer::Elevated(token)) if self.elevations.knows(&token) => {
+                self.refuse(pending.stream, flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
+            }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
             (Some((flow, request)), Answer::Refused { reason, minted }) => {
                 self.take_back(&pending, minted, now);
@@ -129,10 +138,8 @@ impl Gate {
                 self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
             }
             // The client was answered, or is gone: nobody will use what came.
-            (None, Answer::Elevated(token)) => {
-                let minted = vec![(token.text().clone(), "access_token")];
-                self.take_back(&pending, minted, now);
-            }
+            (None, Answer::Elevated(token)) if self.elevations.knows(&token) => {}
+            (None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),
             (None, Answer::Refused { minted, .. }) => self.take_back(&pending, minted, now),
         }
         true
@@ -149,7 +156,7 @@ impl Gate {
         // The caller's token may have expired while the token service was thinking.
         let issuer = self.policy.issuer(&pending.elevation.claims.issuer).map(|(_, issuer)| issuer);
         if issuer.is_none_or(|issuer| now.seconds() >= pending.elevation.claims.valid_until(issuer)) {
-            self.take_back(&pending, vec![(token.text().clone(), "access_token")], now);
+            self.take_back_elevated(&pending, &token, now);
             return self.refuse(stream, flow, &Refusal::of(Reason::TokenExpired, &request), now);
         }
         flow.facts.elevated = Some(Elevated {
@@ -212,7 +219,7 @@ impl Gate {
             token: tail.token.text().clone(),
             hint: "access_token",
             expires: expiry(tail.token.expires_at()),
-            due: now.plus_seconds(linger),
+            due: now.plus_seconds(linger).min(tail.until.max(now)),
             decision: tail.decision,
             trace: tail.trace,
         });
@@ -231,6 +238,18 @@ impl Gate {
                 trace: pending.elevation.trace.clone(),
             });
         }
+    }
+
+    /// The same, of a token whose `exp` can be believed.
+    fn take_back_elevated(&mut self, pending: &Pending, token: &ElevatedToken, now: Millis) {
+        self.elevations.revocations.add(Revocation {
+            token: token.text().clone(),
+            hint: "access_token",
+            expires: expiry(token.expires_at()),
+            due: now,
+            decision: pending.decision.clone(),
+            trace: pending.elevation.trace.clone(),
+        });
     }
 
     /// An answer to a revocation. False when the call was not one of ours.
