@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod corpus;
 pub mod demo;
+pub mod fault_proxy;
 pub mod fixtures;
 pub mod native;
 pub mod paths;

@@ -3,7 +3,7 @@
 mod envoy;
 mod http;
 
-pub use envoy::{EnvoyStack, Options, Setup};
+pub use envoy::{EnvoyStack, Options, Setup, encode};
 pub use http::{Answer, Request, send};
 
 use anyhow::Result;

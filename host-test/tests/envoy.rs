@@ -9,6 +9,8 @@
 mod clients;
 #[path = "envoy/configuration.rs"]
 mod configuration;
+#[path = "envoy/elevation.rs"]
+mod elevation;
 #[path = "envoy/hostile.rs"]
 mod hostile;
 #[path = "envoy/keys.rs"]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let trials = [
         clients::trials(),
         configuration::trials(),
+        elevation::trials(),
         hostile::trials(),
         keys::trials(),
         observed::trials(),

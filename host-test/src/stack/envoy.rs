@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::{Request, Server, Stack, send};
+use crate::fault_proxy::FaultProxy;
 use crate::fixtures::{self, Fixtures};
 use crate::process::{Process, free_port};
 use crate::{artifact, paths, yaml};
@@ -41,6 +42,10 @@ pub struct Options {
     pub authorization_server: bool,
     /// What the authorization server signs with.
     pub algorithm: &'static str,
+    /// Seconds that a token lives which the authorization server gives in exchange.
+    pub elevated_ttl: u32,
+    /// Put a [`FaultProxy`] between the filter and the token service. The keys are fetched without it.
+    pub fault_proxy: bool,
 }
 
 impl Default for Options {
@@ -52,6 +57,8 @@ impl Default for Options {
             servers: true,
             authorization_server: true,
             algorithm: "ES256",
+            elevated_ttl: 60,
+            fault_proxy: false,
         }
     }
 }
@@ -64,6 +71,8 @@ pub struct EnvoyStack {
     module: PathBuf,
     ports: Ports,
     algorithm: &'static str,
+    elevated_ttl: u32,
+    fault_proxy: Option<FaultProxy>,
     envoy: Process,
     authorization_server: Option<Process>,
     /// Kept for their end.
@@ -121,11 +130,19 @@ impl EnvoyStack {
             servers = started.into_iter().map(|(server, _)| server).collect();
         }
         if options.authorization_server {
-            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder, options.algorithm)?);
+            let (algorithm, ttl) = (options.algorithm, options.elevated_ttl);
+            authorization_server = Some(ports.start_authorization_server(&fixtures, &folder, algorithm, ttl)?);
+        }
+        let (mut token_service, mut fault_proxy) = (None, None);
+        if options.fault_proxy {
+            let port = free_port()?;
+            let origin = format!("http://127.0.0.1:{}", ports.authorization_server);
+            (token_service, fault_proxy) = (Some(port), Some(FaultProxy::start(port, origin)?));
         }
         let filter = filter(&options.setup, &ports, &module)?;
         write(&folder.join(ECDS), &filter)?;
-        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, options.without_discovery.then_some(&filter))?)?;
+        let filter = options.without_discovery.then_some(&filter);
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter)?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let mut command = Command::new(fixtures.envoy());
         command
@@ -139,6 +156,8 @@ impl EnvoyStack {
             module,
             ports,
             algorithm: options.algorithm,
+            elevated_ttl: options.elevated_ttl,
+            fault_proxy,
             envoy,
             authorization_server,
             _servers: servers,
@@ -209,9 +228,24 @@ impl EnvoyStack {
     /// Ends the authorization server, if there is one, and starts another one in its place, with new keys.
     pub fn replace_authorization_server(&mut self) -> Result<()> {
         self.authorization_server = None;
-        self.authorization_server =
-            Some(self.ports.start_authorization_server(&self.fixtures, &self.folder, self.algorithm)?);
+        let (fixtures, folder) = (&self.fixtures, &self.folder);
+        let server = self.ports.start_authorization_server(fixtures, folder, self.algorithm, self.elevated_ttl)?;
+        self.authorization_server = Some(server);
         Ok(())
+    }
+
+    /// What stands between the filter and the token service.
+    pub fn fault_proxy(&self) -> Result<&FaultProxy> {
+        self.fault_proxy.as_ref().context("the stack was started without a fault proxy")
+    }
+
+    /// Replaces the credential that Envoy presents to the token service, as an operator would; `None`: the right one.
+    pub fn replace_credential(&self, authorization: Option<&str>) -> Result<()> {
+        let mut document = yaml::to_json(&yaml::read(&fs::read_to_string(paths::envoy().join(SECRET))?)?);
+        let place = "/resources/0/generic_secret/secret/inline_string";
+        *document.pointer_mut(place).with_context(|| format!("{SECRET} has no {place}"))? =
+            json!(authorization.unwrap_or(FILTER_CREDENTIAL));
+        write(&self.folder.join(SECRET), &document)
     }
 
     /// The access log so far, a JSON object for each request; `stepup` holds the audit record, parsed.
@@ -301,7 +335,13 @@ impl Ports {
         format!("http://127.0.0.1:{}{}", self.mcp, server.path())
     }
 
-    fn start_authorization_server(&self, fixtures: &Fixtures, folder: &Path, algorithm: &str) -> Result<Process> {
+    fn start_authorization_server(
+        &self,
+        fixtures: &Fixtures,
+        folder: &Path,
+        algorithm: &str,
+        elevated_ttl: u32,
+    ) -> Result<Process> {
         let scopes = json!({ "scopes": "mcp:connect tools:write tools:admin", "elevate": "tools:write tools:admin" });
         let resources: serde_json::Map<String, Value> = [Server::Everything, Server::Notes]
             .map(|server| (self.resource(server), scopes.clone()))
@@ -312,6 +352,7 @@ impl Ports {
             .env("PORT", self.authorization_server.to_string())
             .env("RESOURCES", Value::from(resources).to_string())
             .env("SIGNING_ALG", algorithm)
+            .env("ELEVATED_TTL", elevated_ttl.to_string())
             .env("LOG", "1");
         let mut server = Process::start("authorization-server", &mut command, folder)?;
         server.wait_until(|log| log.contains("\"ready\":true"))?;
@@ -372,15 +413,27 @@ fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
     Ok(document)
 }
 
-/// The shipped bootstrap, with these ports; with `filter`, that stands in it directly.
-fn bootstrap(ports: &Ports, filter: Option<&Value>) -> Result<String> {
+/// The shipped bootstrap, with these ports; with `token_service`, that is the port of the token service; with `filter`,
+/// that stands in it directly.
+fn bootstrap(ports: &Ports, token_service: Option<u16>, filter: Option<&Value>) -> Result<String> {
     let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    let Some(filter) = filter else { return Ok(text) };
+    if token_service.is_none() && filter.is_none() {
+        return Ok(text);
+    }
     let mut document = yaml::to_json(&yaml::read(&text)?);
-    let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
-    let config = filter.pointer(FILTER).context("no filter")?;
-    *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
-        json!({ "name": "step-up", "typed_config": config });
+    if let Some(port) = token_service {
+        let clusters = document.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let cluster = clusters.into_iter().flatten().find(|cluster| cluster.get("name") == Some(&json!("as-token")));
+        let place = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+        let place = cluster.and_then(|cluster| cluster.pointer_mut(place));
+        *place.context("no cluster as-token in envoy.yaml")? = json!(port);
+    }
+    if let Some(filter) = filter {
+        let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+        let config = filter.pointer(FILTER).context("no filter")?;
+        *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
+            json!({ "name": "step-up", "typed_config": config });
+    }
     Ok(document.to_string())
 }
 
@@ -399,7 +452,8 @@ fn new_folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn encode(form: &[(&str, &str)]) -> String {
+/// `application/x-www-form-urlencoded`
+pub fn encode(form: &[(&str, &str)]) -> String {
     let escape = |text: &str| {
         text.bytes().fold(String::new(), |mut out, byte| {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -52,7 +52,7 @@ fn median<T: Ord + Copy + Default>(mut figures: Vec<T>) -> T {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-fn resident(process: u32) -> Result<u64> {
+pub fn resident(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
     line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).context("no size")

@@ -16,6 +16,8 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// Longer answers are nonsense.
 const MAX_ANSWER: usize = 64 * 1024;
+/// And still read so far, for the tokens in them that have to be taken back.
+const MAX_READ: usize = 1024 * 1024;
 
 /// A need that only an exchange can satisfy: made by the decision, after everything else was checked.
 #[derive(Clone, Debug)]
@@ -86,7 +88,7 @@ impl Elevation {
         now: Millis,
     ) -> Answer {
         let unavailable = || Answer::Refused { reason: Reason::ElevationUnavailable, minted: Vec::new() };
-        let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_ANSWER) else {
+        let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_READ) else {
             return unavailable();
         };
         let Ok(body) = json::read(reply.body) else {
@@ -108,6 +110,7 @@ impl Elevation {
             .collect();
         let checked = match text("access_token") {
             _ if reply.status != 200 => Err(refusal(reply.status, text("error"))),
+            _ if reply.body.len() > MAX_ANSWER => Err(Reason::ElevationUnavailable),
             None => Err(Reason::ElevationUnavailable),
             Some(token) if is_callers(token) => Err(Reason::ElevatedTokenNotOurs),
             // Null is absent; anything else that is no text is nonsense.

@@ -116,13 +116,15 @@ impl Revocations {
         let (serial, _) = self.calls.remove(&call)?;
         let end = match reply {
             Ok(Reply { status: 200, .. }) => End::Revoked,
-            Ok(Reply { status: 400, body }) if is_unsupported(body) => End::Unsupported,
-            // RFC 7009 2.2.1: after a 503 the token must be taken for alive.
-            Ok(Reply { status: 429 | 500.., .. }) | Err(_) => {
+            Ok(Reply { status: 400, body }) if says(body, &["unsupported_token_type"]) => End::Unsupported,
+            Ok(Reply { status: 400, body }) if !says(body, &["invalid_client", "unauthorized_client"]) => End::Refused,
+            Ok(Reply { status: 402 | 403 | 405..=428 | 430..=499, .. }) => End::Refused,
+            // RFC 7009 2.2.1: after a 503 the token must be taken for alive. Where it is us who are not accepted, the
+            // credential may just be changing.
+            Ok(_) | Err(_) => {
                 self.retry(serial, now);
                 return Some(None);
             }
-            Ok(_) => End::Refused,
         };
         Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
     }
@@ -152,6 +154,7 @@ impl Revocations {
     }
 }
 
-fn is_unsupported(body: &[u8]) -> bool {
-    json::read(body).is_ok_and(|body| body.get("error").and_then(Value::text) == Some("unsupported_token_type"))
+fn says(body: &[u8], errors: &[&str]) -> bool {
+    json::read(body)
+        .is_ok_and(|body| body.get("error").and_then(Value::text).is_some_and(|error| errors.contains(&error)))
 }

@@ -1497,16 +1497,31 @@ fn a_revocation_is_repeated_until_it_succeeds() {
 }
 
 #[test]
+fn a_revocation_is_repeated_while_our_credential_may_be_changing() {
+    for (status, body) in [(400, r#"{"error":"invalid_client"}"#), (401, ""), (404, ""), (302, "")] {
+        let mut vm = vm();
+        let stream = elevated(&mut vm, &call());
+        vm.gone(stream);
+        let (id, token) = only_revocation(&mut vm);
+        vm.reply(id, Ok((status, body.as_bytes())));
+        assert!(!vm.is_idle(), "{status} {body}");
+        vm.pass(1_000);
+        let (id, again) = only_revocation(&mut vm);
+        assert_eq!(token, again);
+        vm.reply(id, Ok((200, b"")));
+        assert!(vm.is_idle(), "{status} {body}");
+    }
+}
+
+#[test]
 fn a_revocation_ends_where_the_service_says_so() {
     for (status, body, outcome) in [
         (200, "", "revoked"),
         (200, "{}", "revoked"),
         (400, r#"{"error":"unsupported_token_type"}"#, "unsupported"),
-        (400, r#"{"error":"invalid_client"}"#, "refused"),
+        (400, r#"{"error":"invalid_request"}"#, "refused"),
         (400, "x", "refused"),
-        (401, "", "refused"),
-        (404, "", "refused"),
-        (302, "", "refused"),
+        (403, "", "refused"),
     ] {
         let mut vm = vm();
         let stream = elevated(&mut vm, &call());
