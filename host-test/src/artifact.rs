@@ -24,6 +24,15 @@ fn build() -> Result<PathBuf> {
         }
         return Ok(path);
     }
+    build_package("step-up-filter")
+}
+
+/// The filter beside a filter that traps (`host-test/guests/trap`).
+pub fn trap_guest() -> Result<PathBuf> {
+    build_package("trap-guest")
+}
+
+fn build_package(package: &str) -> Result<PathBuf> {
     let target = paths::target();
     std::fs::create_dir_all(&target)?;
     // Cargo has its own lock; this one keeps a second process from announcing a second build.
@@ -32,9 +41,9 @@ fn build() -> Result<PathBuf> {
     add_target()?;
     let release = target.join(TARGET).join("release");
     if !release.is_dir() {
-        eprintln!("building the filter for {TARGET} (the first time about a minute)");
+        eprintln!("building {package} for {TARGET} (the first time about a minute)");
     }
-    let arguments = ["build", "--release", "--target", TARGET, "-p", "step-up-filter"];
+    let arguments = ["build", "--release", "--target", TARGET, "-p", package];
     let status = Command::new(env!("CARGO"))
         .args(arguments)
         .current_dir(paths::workspace())
@@ -46,7 +55,7 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("`cargo {}` failed", arguments.join(" "));
     }
-    Ok(release.join("step_up_filter.wasm"))
+    Ok(release.join(format!("{}.wasm", package.replace('-', "_"))))
 }
 
 /// Adds the wasm target with rustup, or names the command when there is none.

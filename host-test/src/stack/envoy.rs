@@ -46,6 +46,8 @@ pub struct Options {
     pub elevated_ttl: u32,
     /// Put a [`FaultProxy`] between the filter and the token service. The keys are fetched without it.
     pub fault_proxy: bool,
+    /// Run the module of `host-test/guests/trap`: a request with the header `x-trap` ends the VM of its worker.
+    pub trap: bool,
 }
 
 impl Default for Options {
@@ -59,6 +61,7 @@ impl Default for Options {
             algorithm: "ES256",
             elevated_ttl: 60,
             fault_proxy: false,
+            trap: false,
         }
     }
 }
@@ -104,7 +107,8 @@ impl EnvoyStack {
 
     /// The same without waiting: for configurations that Envoy is meant to refuse.
     pub fn prepare(options: &Options) -> Result<EnvoyStack> {
-        let (fixtures, module) = (fixtures::install()?, artifact::module()?);
+        let fixtures = fixtures::install()?;
+        let module = if options.trap { artifact::trap_guest()? } else { artifact::module()? };
         let ports = Ports {
             mcp: free_port()?,
             admin: free_port()?,
@@ -140,9 +144,10 @@ impl EnvoyStack {
             (token_service, fault_proxy) = (Some(port), Some(FaultProxy::start(port, origin)?));
         }
         let filter = filter(&options.setup, &ports, &module)?;
+        let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         write(&folder.join(ECDS), &filter)?;
         let filter = options.without_discovery.then_some(&filter);
-        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter)?)?;
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref())?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let mut command = Command::new(fixtures.envoy());
         command
@@ -415,9 +420,14 @@ fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
 
 /// The shipped bootstrap, with these ports; with `token_service`, that is the port of the token service; with `filter`,
 /// that stands in it directly.
-fn bootstrap(ports: &Ports, token_service: Option<u16>, filter: Option<&Value>) -> Result<String> {
+fn bootstrap(
+    ports: &Ports,
+    token_service: Option<u16>,
+    filter: Option<&Value>,
+    trap: Option<&Value>,
+) -> Result<String> {
     let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    if token_service.is_none() && filter.is_none() {
+    if token_service.is_none() && filter.is_none() && trap.is_none() {
         return Ok(text);
     }
     let mut document = yaml::to_json(&yaml::read(&text)?);
@@ -434,7 +444,21 @@ fn bootstrap(ports: &Ports, token_service: Option<u16>, filter: Option<&Value>) 
         *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
             json!({ "name": "step-up", "typed_config": config });
     }
+    if let Some(trap) = trap {
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = document.pointer_mut(filters).and_then(Value::as_array_mut);
+        filters.context("no filters in envoy.yaml")?.insert(0, trap.clone());
+    }
     Ok(document.to_string())
+}
+
+/// The entry of the filter that traps: the same module and `vm_id`, and so the same VM.
+fn trap_filter(filter: &Value) -> Result<Value> {
+    let mut config = filter.pointer(FILTER).context("no filter")?.clone();
+    for (place, value) in [("/config/name", json!("trap")), ("/config/root_id", json!("trap"))] {
+        *config.pointer_mut(place).context("no name in the filter")? = value;
+    }
+    Ok(json!({ "name": "trap", "typed_config": config }))
 }
 
 /// By rename: Envoy watches for the move.

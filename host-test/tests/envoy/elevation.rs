@@ -35,11 +35,14 @@ pub fn trials() -> Vec<Trial> {
         trial("elevation::revocations_are_repeated_until_the_token_has_expired", revocation_expires),
         trial("elevation::a_service_that_cannot_revoke_is_asked_once", revocation_unsupported),
         trial("elevation::what_was_minted_is_revoked_also_for_clients_that_leave", many_callers),
+        trial("elevation::a_secret_or_a_key_from_the_environment_does_too", own_credentials),
         trial("elevation::the_credential_rotates_without_the_filter", rotation),
         trial("elevation::a_revocation_survives_a_rotation", rotation_while_operating),
         trial("elevation::a_policy_update_loses_no_exchange", update_while_exchanging),
         trial("elevation::a_policy_update_loses_no_revocation", update_while_revoking),
         trial("elevation::a_policy_update_loses_no_operation", update_while_operating),
+        trial("elevation::a_draining_envoy_loses_no_revocation", drain_while_revoking),
+        trial("elevation::a_trap_leaves_pending_revocations_to_exp", trap_while_revoking),
         trial("elevation::metrics_have_their_labels", metrics),
         Trial::test("report::elevation_memory", memory).with_ignored_flag(true),
     ]
@@ -549,6 +552,84 @@ fn update_while_revoking() -> Result<()> {
     proxy.pass();
     wait_for("the revocation", || Ok(!stack.is_active(&token)?))?;
     wait_for("the metric", || has_metric(&stack, r#"stepup_revocations_total{outcome="revoked"} 1"#))
+}
+
+/// `secret_env` and `private_key_env`: the filter authenticates itself, over a cluster that adds nothing.
+fn own_credentials() -> Result<()> {
+    let stack = EnvoyStack::start(&Options::default())?;
+    let caller = stack.token(Server::Notes, "mcp:connect")?;
+    let key = std::fs::read_to_string(host_test::paths::workspace().join("host-test/corpus/keys/es256.json"))?;
+    let mut public: Value = serde_json::from_str(&key)?;
+    public.as_object_mut().context("no key")?.remove("d");
+    let metadata = json!({
+        "grant_types": ["urn:ietf:params:oauth:grant-type:token-exchange"], "response_types": [], "redirect_uris": [],
+        "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [public] },
+    });
+    let answer = send(&Request::post(format!("{}/reg", stack.issuer()), metadata))?;
+    let registered = answer.message().and_then(|json| Some(json.get("client_id")?.as_str()?.to_owned()));
+    let registered = registered.with_context(|| format!("not registered: {answer:?}"))?;
+    let clients = [
+        json!({ "id": "step-up-filter", "secret_env": "STEP_UP_CREDENTIAL" }),
+        json!({ "id": registered, "private_key_env": "STEP_UP_CREDENTIAL" }),
+    ];
+    for (client, credential) in clients.into_iter().zip(["filter-secret", &key]) {
+        let mut policy = stack.sample_policy()?;
+        policy["token_service"]["cluster"] = json!("as-keys");
+        policy["token_service"]["client"] = client.clone();
+        let before = reloads(&stack)?;
+        stack.update_document(&Setup::Configuration(policy.to_string()), |document| {
+            document["resources"][0]["typed_config"]["config"]["vm_config"]["environment_variables"] =
+                json!({ "key_values": { "STEP_UP_CREDENTIAL": credential } });
+        })?;
+        wait_for("the policy", || Ok(reloads(&stack)? > before))?;
+        let answer =
+            expect(&elevated_call(&stack, &caller, "show-token", 0.0), 200, "").with_context(|| format!("{client}"))?;
+        let token = shown(&answer)?;
+        ensure!(claims(&token)?["client_id"] == client["id"], "{client}: another client's token");
+        wait_for("the revocation", || Ok(!stack.is_active(&token)?)).with_context(|| format!("{client}"))?;
+    }
+    Ok(())
+}
+
+/// As the README says it: drain, wait, end.
+fn drain_while_revoking() -> Result<()> {
+    let mut stack = stack()?;
+    let (proxy, caller) = (stack.fault_proxy()?, stack.token(Server::Notes, "mcp:connect")?);
+    proxy.set(Endpoint::Revocation, Behaviour::answer(503, ""));
+    let token = shown(&expect(&elevated_call(&stack, &caller, "show-token", 0.0), 200, "")?)?;
+    wait_for("an attempt", || Ok(!proxy.books().revocations.is_empty()))?;
+    let drained = send(&Request::post(stack.admin_url("/drain_listeners?graceful"), ""))?;
+    ensure!(drained.status == 200, "{drained:?}");
+    sleep(Duration::from_secs(1));
+    proxy.pass();
+    wait_for("the revocation", || Ok(!stack.is_active(&token)?))?;
+    ensure!(send(&Request::post(stack.admin_url("/quitquitquit"), ""))?.status == 200);
+    ensure!(stack.envoy().wait_for_end()? == Some(0), "Envoy did not end well");
+    Ok(())
+}
+
+/// A VM that dies takes its memory with it: what it still had to revoke lives until `exp`, and no longer. The worker serves
+/// again with a new VM.
+fn trap_while_revoking() -> Result<()> {
+    let options = Options { workers: 1, trap: true, fault_proxy: true, elevated_ttl: 8, ..Options::default() };
+    let stack = EnvoyStack::start(&options)?;
+    let (proxy, caller) = (stack.fault_proxy()?, stack.token(Server::Notes, "mcp:connect")?);
+    proxy.set(Endpoint::Revocation, Behaviour::answer(503, ""));
+    let elevated = elevated_call(&stack, &caller, "show-token", 0.0);
+    let token = shown(&expect(&elevated, 200, "")?)?;
+    wait_for("an attempt", || Ok(!proxy.books().revocations.is_empty()))?;
+
+    let harmless = call(&stack, Server::Notes, &caller, "echo");
+    ensure!(send(&harmless.clone().with("x-trap", "1"))?.status == 503, "nothing trapped");
+    proxy.pass();
+    proxy.clear_books();
+    wait_for("a new VM", || Ok(send(&harmless)?.status == 200))?;
+    ensure!(stack.is_active(&token)?, "who has revoked it?");
+    wait_for("its exp", || Ok(!stack.is_active(&token)?))?;
+    ensure!(proxy.books().revocations.is_empty(), "the trial is wrong: somebody remembered");
+
+    let token = shown(&expect(&elevated, 200, "")?)?;
+    wait_for("the revocation", || Ok(!stack.is_active(&token)?))
 }
 
 /// The update comes while the server works on the call.
