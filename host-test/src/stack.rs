@@ -48,7 +48,7 @@ pub trait Stack {
     fn stop_token_service(&mut self) -> Result<()>;
     /// How many requests an MCP server has got from the proxy.
     fn upstream_requests(&self, server: Server) -> Result<u64>;
-    /// The audit record of the request that was answered last.
+    /// The audit record of the request that was answered last. Each request is asked about once.
     fn last_record(&self) -> Result<Value>;
     /// What somebody who keeps the stack running may want to know: name and value.
     fn sights(&self) -> Vec<(&'static str, String)>;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,8 @@ pub struct EnvoyStack {
     elevated_ttl: u32,
     fault_proxy: Option<FaultProxy>,
     envoy: Process,
+    /// Entries of the access log that were looked at.
+    seen: AtomicUsize,
     authorization_server: Option<Process>,
     /// Kept for their end.
     _servers: Vec<Process>,
@@ -164,6 +166,7 @@ impl EnvoyStack {
             elevated_ttl: options.elevated_ttl,
             fault_proxy,
             envoy,
+            seen: AtomicUsize::new(0),
             authorization_server,
             _servers: servers,
         })
@@ -318,9 +321,17 @@ impl Stack for EnvoyStack {
 
     fn last_record(&self) -> Result<Value> {
         // Entries are written when a stream ends, a moment after the client has its answer.
-        sleep(Duration::from_millis(60));
-        let entry = self.access_log()?.pop().context("the access log is empty")?;
-        entry.get("stepup").cloned().context("the last entry has no audit record")
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) {
+            let mut log = self.access_log()?;
+            if log.len() > self.seen.load(Ordering::Relaxed) {
+                self.seen.store(log.len(), Ordering::Relaxed);
+                let entry = log.pop().context("the access log is empty")?;
+                return entry.get("stepup").cloned().context("the last entry has no audit record");
+            }
+            sleep(Duration::from_millis(5));
+        }
+        bail!("the request left no entry in the access log")
     }
 
     fn sights(&self) -> Vec<(&'static str, String)> {
