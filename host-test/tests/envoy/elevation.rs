@@ -401,6 +401,7 @@ fn many_callers() -> Result<()> {
     let clients = (0..SUBJECTS).map(|_| Client::register(&stack)).collect::<Result<Vec<_>>>()?;
     admit(&stack, &clients)?;
     let tokens = clients.iter().map(|client| client.token(&stack)).collect::<Result<Vec<_>>>()?;
+    let sessions = tokens.iter().map(|token| open_session(&stack, token)).collect::<Result<Vec<_>>>()?;
     // Long enough for a client to leave meanwhile.
     proxy.set(Endpoint::Token, Behaviour::late_answer(Duration::from_millis(30)));
     proxy.clear_books();
@@ -414,7 +415,8 @@ fn many_callers() -> Result<()> {
                     if number >= CALLS {
                         return;
                     }
-                    let outcome = one_of_many(&stack, &tokens[number % SUBJECTS], number);
+                    let subject = number % SUBJECTS;
+                    let outcome = one_of_many(&stack, &tokens[subject], &sessions[subject], number);
                     outcomes.lock().unwrap().push((number, outcome));
                 }
             });
@@ -462,8 +464,9 @@ fn many_callers() -> Result<()> {
     wait_for("all streams to end", || Ok(stack.stat("http.mcp.downstream_rq_active")? == 0))
 }
 
-/// The token that was shown; `None` for a client that left.
-fn one_of_many(stack: &EnvoyStack, token: &str, number: usize) -> Result<Option<String>> {
+/// The token that was shown; `None` for a client that left. Half of the calls, and of those that leave, are made in a
+/// 2025-11-25 session, where the answer is an event stream; the others by 2026-07-28, where it is JSON.
+fn one_of_many(stack: &EnvoyStack, token: &str, session: &str, number: usize) -> Result<Option<String>> {
     let leaves = match number % 50 {
         7 => Leaves::BeforeTheEndOfItsRequest,
         23 => Leaves::DuringTheExchange,
@@ -472,12 +475,40 @@ fn one_of_many(stack: &EnvoyStack, token: &str, number: usize) -> Result<Option<
     };
     let wait = number.is_multiple_of(3) || leaves == Leaves::DuringTheAnswer;
     let seconds = if leaves == Leaves::DuringTheAnswer { 2.0 } else { 0.2 };
-    let request = elevated_call(stack, token, if wait { "wait" } else { "show-token" }, seconds);
+    let tool = if wait { "wait" } else { "show-token" };
+    let request = if (number + number / 50).is_multiple_of(2) {
+        elevated_call(stack, token, tool, seconds)
+    } else {
+        legacy_call(stack, token, session, number, tool, seconds)
+    };
     if leaves == Leaves::Never {
         return shown(&expect(&request, 200, "")?).map(Some);
     }
     leave(stack, &request, leaves, number)?;
     Ok(None)
+}
+
+fn open_session(stack: &EnvoyStack, token: &str) -> Result<String> {
+    let client = json!({ "name": "t", "version": "0" });
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
+    let url = stack.url(Server::Notes);
+    let answer = expect(&Request::post(&url, initialize).bearer(token), 200, "")?;
+    let session = answer.header("mcp-session-id").context("no session")?.to_owned();
+    let initialized = Request::post(&url, json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    expect(&in_session(initialized, token, &session), 202, "")?;
+    Ok(session)
+}
+
+fn legacy_call(stack: &EnvoyStack, token: &str, session: &str, id: usize, tool: &str, seconds: f64) -> Request {
+    let arguments = if tool == "wait" { json!({ "seconds": seconds }) } else { json!({}) };
+    let params = json!({ "name": tool, "arguments": arguments, "_meta": { "progressToken": id } });
+    let call = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+    in_session(Request::post(stack.url(Server::Notes), call), token, session)
+}
+
+fn in_session(request: Request, token: &str, session: &str) -> Request {
+    request.bearer(token).with("mcp-session-id", session).with("mcp-protocol-version", "2025-11-25")
 }
 
 /// Sends a request, or the most of it, and goes away.
