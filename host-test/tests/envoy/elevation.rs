@@ -589,6 +589,8 @@ fn update_while_revoking() -> Result<()> {
 fn own_credentials() -> Result<()> {
     let stack = EnvoyStack::start(&Options::default())?;
     let caller = stack.token(Server::Notes, "mcp:connect")?;
+    // The keys are there: a new VM would wait for a fetch that went down with the old one.
+    expect(&call(&stack, Server::Notes, &caller, "echo"), 200, "")?;
     let key = std::fs::read_to_string(host_test::paths::workspace().join("host-test/corpus/keys/es256.json"))?;
     let mut public: Value = serde_json::from_str(&key)?;
     public.as_object_mut().context("no key")?.remove("d");

@@ -142,7 +142,8 @@ impl Gate {
     }
 
     /// This gate is no longer in use. Says that its policy is not in force, unless a newer gate has the same one.
-    pub fn retire(&mut self) {
+    pub fn retire(&mut self, now: Millis) {
+        self.keys.release(self.shared.as_ref(), now);
         if !self.is_announced() {
             self.info(0);
         }

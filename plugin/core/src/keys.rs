@@ -207,6 +207,18 @@ impl KeyRing {
         Some((position, outcome))
     }
 
+    /// Gives the leases of fetches under way back: who makes way for a successor may not live to see their answers.
+    pub fn release(&self, shared: &dyn Shared, now: Millis) {
+        for fetched in self.issuers.iter().filter_map(IssuerKeys::fetched) {
+            let Some((_, until)) = fetched.call else { continue };
+            if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
+                && lease.until == until.0
+            {
+                shared.set(&fetched.lease_slot, &Lease::default().bytes(), Some(version));
+            }
+        }
+    }
+
     /// Issuers whose keys are fetched, with their age in seconds, if there are any.
     pub fn ages(&self, now: Millis) -> impl Iterator<Item = (usize, u64)> {
         self.issuers

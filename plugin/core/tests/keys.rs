@@ -930,3 +930,14 @@ fn the_time_for_the_body_begins_when_the_token_is_good() {
     process.vms[0].body(stream, call().body());
     process.vms[0].settled(stream).assert_forwarded();
 }
+
+#[test]
+fn who_makes_way_gives_the_lease_back() {
+    let mut process = Process::new(&policy(), 2);
+    process.pass(100);
+    let (fetcher, _, _) = process.only_call();
+    process.vms[fetcher].retire();
+    let other = 1 - fetcher;
+    process.vms[other].pass(200);
+    assert_eq!(process.vms[other].take_calls().len(), 1, "the fetch went down with the VM that made it");
+}

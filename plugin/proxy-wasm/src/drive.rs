@@ -77,7 +77,7 @@ impl Driver {
 
     /// This configuration is no longer in force. False while something of it must not be lost.
     pub fn retire(&self) -> bool {
-        self.gate.borrow_mut().retire();
+        self.gate.borrow_mut().retire(host::now());
         self.perform(self.root);
         let idle = self.gate.borrow().is_idle();
         self.retired.set(!idle);

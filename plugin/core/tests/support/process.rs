@@ -338,7 +338,7 @@ impl Vm {
 
     /// The policy of this VM was replaced.
     pub fn retire(&mut self) {
-        self.gate.retire();
+        self.gate.retire(self.now);
         self.perform();
     }
 
