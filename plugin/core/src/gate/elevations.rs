@@ -128,7 +128,7 @@ impl Gate {
             }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
             (Some((flow, request)), Answer::Refused { reason, minted }) => {
-                self.take_back(&pending, minted, now);
+                self.take_back_all(&pending, minted, now);
                 match reason {
                     Reason::SubjectTokenRejected => self.cache.forget(&pending.elevation.subject_digest),
                     // Signed with a key that is new to us, perhaps.
@@ -140,7 +140,7 @@ impl Gate {
             // The client was answered, or is gone: nobody will use what came.
             (None, Answer::Elevated(token)) if self.elevations.knows(&token) => {}
             (None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),
-            (None, Answer::Refused { minted, .. }) => self.take_back(&pending, minted, now),
+            (None, Answer::Refused { minted, .. }) => self.take_back_all(&pending, minted, now),
         }
         true
     }
@@ -226,30 +226,22 @@ impl Gate {
     }
 
     /// What was minted and is not used is revoked at once.
-    fn take_back(&mut self, pending: &Pending, minted: Vec<(Secret, &'static str)>, now: Millis) {
+    fn take_back_all(&mut self, pending: &Pending, minted: Vec<(Secret, &'static str)>, now: Millis) {
+        // What is in these was not believed, their `exp` neither.
+        let expires = now.plus_seconds(self.policy.limits.max_ttl.max(300));
         for (token, hint) in minted {
-            self.elevations.revocations.add(Revocation {
-                token,
-                hint,
-                // What is in it was not believed, its `exp` neither.
-                expires: now.plus_seconds(self.policy.limits.max_ttl.max(300)),
-                due: now,
-                decision: pending.decision.clone(),
-                trace: pending.elevation.trace.clone(),
-            });
+            self.take_back(pending, token, hint, expires, now);
         }
     }
 
     /// The same, of a token whose `exp` can be believed.
     fn take_back_elevated(&mut self, pending: &Pending, token: &ElevatedToken, now: Millis) {
-        self.elevations.revocations.add(Revocation {
-            token: token.text().clone(),
-            hint: "access_token",
-            expires: expiry(token.expires_at()),
-            due: now,
-            decision: pending.decision.clone(),
-            trace: pending.elevation.trace.clone(),
-        });
+        self.take_back(pending, token.text().clone(), "access_token", expiry(token.expires_at()), now);
+    }
+
+    fn take_back(&mut self, pending: &Pending, token: Secret, hint: &'static str, expires: Millis, now: Millis) {
+        let (decision, trace) = (pending.decision.clone(), pending.elevation.trace.clone());
+        self.elevations.revocations.add(Revocation { token, hint, expires, due: now, decision, trace });
     }
 
     /// An answer to a revocation. False when the call was not one of ours.
@@ -268,6 +260,10 @@ impl Gate {
 
     /// Makes the revocation calls that are due.
     pub(super) fn revoke(&mut self, now: Millis) {
+        // Asked after every input: most of the time there is nothing.
+        if self.elevations.revocations.next_due().is_none_or(|due| due > now) {
+            return;
+        }
         let policy = std::rc::Rc::clone(&self.policy);
         let Some(service) = &policy.token_service else { return };
         let mut revocations = std::mem::take(&mut self.elevations.revocations);

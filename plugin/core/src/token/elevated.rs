@@ -5,7 +5,7 @@ use crate::keys::KeyRing;
 use crate::policy::{Exchange, Policy, Secret, TokenType};
 use crate::reason::Reason;
 use crate::signatures::Signatures;
-use crate::token::verify::kind_fits;
+use crate::token::verify::{MAX_TRIED, kind_fits};
 use crate::token::{Claims, Compact};
 
 /// INVARIANT (elevated token): made only by [`ElevatedToken::verify`]; never a caller's token, never cached, and good for
@@ -49,7 +49,7 @@ impl ElevatedToken {
             return Err(Reason::ElevatedTokenType);
         }
         let set = keys.current(service.issuer, now).map_err(|_| Reason::ElevatedSignature)?;
-        let mut fitting = set.candidates(unverified.key_id()).filter(|key| key.fits(algorithm)).take(4);
+        let mut fitting = set.candidates(unverified.key_id()).filter(|key| key.fits(algorithm)).take(MAX_TRIED);
         if !fitting.any(|key| signatures.check(&unverified, key).is_ok()) {
             return Err(Reason::ElevatedSignature);
         }

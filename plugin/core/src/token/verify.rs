@@ -40,7 +40,7 @@ impl CallerToken {
 }
 
 /// More keys are not tried, also when the token names none: a failing check costs up to a millisecond of a worker.
-const MAX_TRIED: usize = 4;
+pub(super) const MAX_TRIED: usize = 4;
 
 /// Why there is no caller token (yet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
