@@ -58,15 +58,15 @@ impl Elevation {
     /// RFC 8693 2.1. Asks for the rule's scopes only, never the baseline (P10).
     pub fn call(&self, service: &TokenService, stamp: &Stamp<'_>) -> Call {
         let scopes = self.exchange.granted.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
-        // RFC 8707 2: a resource is an absolute URI without fragment; anything else is a logical name.
         let audience = &self.exchange.audience;
-        let is_uri = audience.contains(':') && !audience.contains('#') && !audience.starts_with("urn:");
+        // RFC 8707 2: a resource is an absolute URI; anything else is a logical name (RFC 8693 2.1).
+        let target = if is_absolute_uri(audience) { "resource" } else { "audience" };
         let mut form = vec![
             ("grant_type", TOKEN_EXCHANGE),
             ("subject_token", self.subject.reveal()),
             ("subject_token_type", ACCESS_TOKEN),
             ("requested_token_type", ACCESS_TOKEN),
-            (if is_uri { "resource" } else { "audience" }, audience),
+            (target, audience),
         ];
         if !scopes.is_empty() {
             form.push(("scope", &scopes));
@@ -136,6 +136,17 @@ impl Elevation {
             Err(reason) => Answer::Refused { reason, minted },
         }
     }
+}
+
+/// RFC 3986 4.3: with a scheme, and without a fragment.
+fn is_absolute_uri(text: &str) -> bool {
+    let is_unsafe = |byte: u8| !byte.is_ascii_graphic() || b"\"#<>\\^`{|}".contains(&byte);
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && !rest.is_empty()
+            && !rest.bytes().any(is_unsafe)
+    })
 }
 
 fn is_nonsense(member: Option<&Value<'_>>) -> bool {

@@ -256,8 +256,13 @@ fn nothing_of_the_caller_but_its_token_and_its_trace_goes_to_the_token_service()
 fn p10_an_audience_is_asked_for_as_resource_or_by_name() {
     for (audience, field) in [
         (json!("https://git.internal/admin"), "resource"),
-        (json!("urn:example:git"), "audience"),
+        (json!("urn:example:git"), "resource"),
+        (json!("api://git-admin"), "resource"),
         (json!("git-admin"), "audience"),
+        (json!("git admin: all"), "audience"),
+        (json!("git:admin all"), "audience"),
+        (json!("git:"), "audience"),
+        (json!("1git:admin"), "audience"),
         (json!("https://git.internal/admin#x"), "audience"),
     ] {
         let mut vm = Vm::new(&load(&exchanging(json!({ "audience": audience }))));
