@@ -38,6 +38,8 @@ pub struct Options {
     pub without_discovery: bool,
     /// Start the MCP servers too.
     pub servers: bool,
+    /// The server `notes` refuses tokens with another audience than its own.
+    pub audience_checked: bool,
     /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
     pub authorization_server: bool,
     /// What the authorization server signs with.
@@ -57,6 +59,7 @@ impl Default for Options {
             setup: Setup::Sample,
             without_discovery: false,
             servers: true,
+            audience_checked: false,
             authorization_server: true,
             algorithm: "ES256",
             elevated_ttl: 60,
@@ -123,6 +126,9 @@ impl EnvoyStack {
         if options.servers {
             let mut notes = fixtures.python("mcp-server.py");
             notes.env_clear();
+            if options.audience_checked {
+                notes.env("RESOURCE", ports.resource(Server::Notes));
+            }
             let mut everything = fixtures.server_everything();
             let mut started = [("notes", &mut notes, ports.notes), ("everything", &mut everything, ports.everything)]
                 .into_iter()

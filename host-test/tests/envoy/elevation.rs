@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial("elevation::the_upstream_gets_a_token_for_this_call_alone", token_for_this_call),
         trial("elevation::answers_that_are_not_what_was_asked_for", wrong_answers),
         trial("elevation::refusals_and_failures_of_the_token_service", refusals),
+        trial("elevation::a_server_that_refuses_the_token", refused_upstream),
         trial("elevation::a_token_that_comes_too_late_is_taken_back", late_answer),
         trial("elevation::a_token_that_lives_too_long_is_taken_back", long_life),
         trial("elevation::an_answer_that_nobody_got_is_lost_and_counted", lost_answer),
@@ -72,8 +73,8 @@ fn token_for_this_call() -> Result<()> {
         // And one call has one token.
         ensure!(shown(&expect(&elevated_call(&stack, &caller, request, 0.1), 200, "")?)? != token, "used again");
     }
-    let books = settled(stack.fault_proxy()?)?;
-    ensure!(books.minted.len() == 4 && all(&books.minted) == books.revoked(), "{books:?}");
+    let books = balanced(stack.fault_proxy()?)?;
+    ensure!(books.minted.len() == 4, "{books:?}");
     ensure!(books.revocations.len() == 4, "asked more often than needed: {books:?}");
     Ok(())
 }
@@ -256,6 +257,32 @@ fn taken_back(stack: &EnvoyStack, caller: &str) -> Result<()> {
     Ok(())
 }
 
+/// The policy names the audience of another server, and the server looks.
+fn refused_upstream() -> Result<()> {
+    let options = Options { fault_proxy: true, audience_checked: true, ..Options::default() };
+    let stack = EnvoyStack::start(&options)?;
+    let (proxy, caller) = (stack.fault_proxy()?, stack.token(Server::Notes, "mcp:connect")?);
+    let elevated = elevated_call(&stack, &caller, "show-token", 0.0);
+    expect(&elevated, 200, "").context("the right audience")?;
+
+    let mut policy = stack.sample_policy()?;
+    policy["servers"]["notes"]["tools"]["show-token"]["audience"] = json!(stack.url(Server::Everything));
+    apply(&stack, &policy)?;
+    wait_for("the new policy", || Ok(send(&elevated)?.status != 200))?;
+    settled(proxy)?;
+    proxy.clear_books();
+    let before = stack.upstream_requests(Server::Notes)?;
+    let answer = expect(&elevated, 502, "upstream_refused_token")?;
+    let message = answer.message().context("no body")?;
+    ensure!(message["error"]["code"] == 50200 && message["id"] == 1, "{message:#}");
+    ensure!(answer.header("www-authenticate").is_none(), "the server's challenge was passed: {answer:?}");
+    ensure!(stack.upstream_requests(Server::Notes)? == before + 1, "no request reached the server");
+    taken_back(&stack, &caller)?;
+    ensure!(balanced(proxy)?.minted.len() == 1, "exchanged more than once");
+    // A connection that still works.
+    expect(&call(&stack, Server::Notes, &caller, "echo"), 200, "").map(drop)
+}
+
 fn late_answer() -> Result<()> {
     let stack = stack()?;
     let proxy = stack.fault_proxy()?;
@@ -318,8 +345,7 @@ fn revocation_repeated() -> Result<()> {
         wait_for("two attempts", || Ok(proxy.books().revocations.len() > 1)).context(name)?;
         proxy.pass();
         wait_for("the revocation", || Ok(proxy.books().revoked().len() == 1)).context(name)?;
-        let books = settled(proxy)?;
-        ensure!(all(&books.minted) == books.revoked(), "{name}: {books:?}");
+        balanced(proxy).context(name)?;
     }
 
     // Nobody listens at all.
@@ -553,9 +579,7 @@ fn rotation() -> Result<()> {
     stack.replace_credential(None)?;
     wait_for("the right credential", || Ok(send(&elevated)?.status == 200))?;
     ensure!(reloads(&stack)? == before, "the filter was configured again");
-    let books = settled(stack.fault_proxy()?)?;
-    ensure!(all(&books.minted) == books.revoked(), "{books:?}");
-    Ok(())
+    balanced(stack.fault_proxy()?).map(drop)
 }
 
 /// A rotation between grant and revocation: the token service does not know us for a while.
@@ -676,9 +700,7 @@ fn update_while_operating() -> Result<()> {
     })?;
     let token = shown(&answer)?;
     wait_for("the revocation", || Ok(!stack.is_active(&token)?))?;
-    let books = settled(proxy)?;
-    ensure!(all(&books.minted) == books.revoked(), "{books:?}");
-    Ok(())
+    balanced(proxy).map(drop)
 }
 
 /// The update comes while the token service thinks.
@@ -699,9 +721,7 @@ fn update_while_exchanging() -> Result<()> {
     })?;
     let token = shown(&answer)?;
     wait_for("the revocation", || Ok(!stack.is_active(&token)?))?;
-    let books = settled(proxy)?;
-    ensure!(all(&books.minted) == books.revoked(), "{books:?}");
-    Ok(())
+    balanced(proxy).map(drop)
 }
 
 fn deny_echo(stack: &EnvoyStack, caller: &str) -> Result<()> {
@@ -880,6 +900,13 @@ fn settled(proxy: &FaultProxy) -> Result<Books> {
         Ok(since.elapsed() > Duration::from_secs(1))
     })?;
     Ok(last)
+}
+
+/// The settled books, which say that what was minted is revoked.
+fn balanced(proxy: &FaultProxy) -> Result<Books> {
+    let books = settled(proxy)?;
+    ensure!(all(&books.minted) == books.revoked(), "{books:?}");
+    Ok(books)
 }
 
 fn all(tokens: &[String]) -> BTreeSet<&str> {
