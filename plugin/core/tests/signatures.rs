@@ -78,16 +78,7 @@ fn issuer_with(keys: Json, algorithms: &[&str]) -> Json {
 }
 
 fn claims() -> Json {
-    json!({
-        "iss": ISSUER,
-        "aud": RESOURCE,
-        "sub": "alice",
-        "client_id": "agent",
-        "jti": "t-1",
-        "iat": START - 60,
-        "exp": START + 540,
-        "scope": BASELINE,
-    })
+    Token::new(BASELINE).claims().clone()
 }
 
 /// What becomes of a call with this token; `None` when it is forwarded.

@@ -115,6 +115,10 @@ impl Token {
         self.claim("exp", issued + seconds)
     }
 
+    pub fn claims(&self) -> &Json {
+        &self.claims
+    }
+
     pub fn text(&self) -> String {
         self.signed_by(key())
     }
