@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use step_up_core::effect::Millis;
 use step_up_core::keys::Jwk;
-use step_up_core::policy::Policy;
 
-use crate::native::{Outcome, Request};
+use crate::backend::{Request, Run, Script, Start};
+use crate::host::{Chunk, Client, Headers, Origin};
 use crate::yaml;
 
 /// Where the clock of the corpus stands: 2026-11-21T00:00:00Z.
@@ -32,7 +32,7 @@ pub struct Corpus {
 #[derive(Debug)]
 pub struct Case {
     /// What is sent.
-    pub request: Request,
+    pub client: Client,
     expected: Expected,
 }
 
@@ -50,15 +50,10 @@ impl Corpus {
         Corpus { root: root.into() }
     }
 
-    /// The policy everything in it is judged by.
-    pub fn policy(&self) -> Result<Policy> {
+    /// The policy everything in it is judged by, as JSON.
+    pub fn policy(&self) -> Result<String> {
         let text = fs::read_to_string(self.root.join("policy.yaml"))?;
-        Policy::from_value(&yaml::read(&text)?, text.as_bytes(), &step_up_core::policy::NoEnvironment).map_err(
-            |faults| {
-                let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                anyhow!(lines.join("\n"))
-            },
-        )
+        Ok(yaml::to_json(&yaml::read(&text)?).to_string())
     }
 
     /// The files of one kind (`frames`, `tokens`), in order.
@@ -93,25 +88,53 @@ impl Corpus {
 }
 
 impl Case {
+    /// The case as a script, under this policy.
+    pub fn script(&self, policy: String) -> Script {
+        let request = Request { at: Start::Then, client: self.client.clone() };
+        Script { now: NOW.0, policy, environment: Vec::new(), requests: vec![request], linger: 0 }
+    }
+
     /// What is not as expected, if anything. Nothing but `permitted` may go upstream, whatever the file says.
-    pub fn complaint(&self, outcome: &Outcome) -> Option<String> {
+    pub fn complaint(&self, run: &Run) -> Option<String> {
         let Expected { reason, status, rule, removes } = &self.expected;
-        let actual_status = outcome.response.as_ref().map(|response| response.status);
-        let actual_rule = outcome.record.get("rule").and_then(Value::as_str);
-        let forwarded = outcome.response.is_none();
-        if outcome.reason() != reason {
-            Some(format!("expected `{reason}`, got `{}`", outcome.reason()))
-        } else if forwarded != (reason == "permitted") {
+        let Some(transcript) = run.transcripts.first() else { return Some("nothing happened".to_owned()) };
+        let record: Value = transcript
+            .filter_state
+            .get("stepup.audit")
+            .and_then(|text| serde_json::from_slice(text).ok())
+            .unwrap_or_default();
+        let member = |name: &str| record.get(name).and_then(Value::as_str);
+        let actual = member("reason").unwrap_or("(no record)");
+        let own = transcript.response.as_ref().filter(|response| response.origin == Origin::Filter);
+        let actual_status = own.map(|response| response.headers.status());
+        let removed: Vec<String> =
+            transcript.upstream.iter().flat_map(|upstream| self.missing_in(&upstream.headers)).collect();
+        let forwarded = transcript.upstream.is_some();
+        if actual != reason {
+            Some(format!("expected `{reason}`, got `{actual}`"))
+        } else if forwarded != (reason == "permitted") || forwarded == own.is_some() {
             Some(format!("`{reason}`, and yet it was {}", if forwarded { "forwarded" } else { "answered" }))
         } else if status.is_some() && *status != actual_status {
             Some(format!("expected status {status:?}, got {actual_status:?}"))
-        } else if rule.is_some() && rule.as_deref() != actual_rule {
-            Some(format!("expected rule {rule:?}, got {actual_rule:?}"))
-        } else if removes.as_ref().is_some_and(|removes| *removes != outcome.removed) {
-            Some(format!("expected {removes:?} to be removed, got {:?}", outcome.removed))
+        } else if rule.is_some() && rule.as_deref() != member("rule") {
+            Some(format!("expected rule {rule:?}, got {:?}", member("rule")))
+        } else if removes.as_ref().is_some_and(|removes| *removes != removed) {
+            Some(format!("expected {removes:?} to be removed, got {removed:?}"))
         } else {
             None
         }
+    }
+
+    /// The names of headers that were sent and are not there.
+    fn missing_in(&self, headers: &Headers) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in &self.client.headers.0 {
+            let name = String::from_utf8_lossy(name).into_owned();
+            if headers.get(name.as_bytes()).is_none() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }
 
@@ -176,7 +199,15 @@ impl Frame {
         }
         headers.extend(self.headers);
 
-        let mut request = Request { trailers: self.trailers, route: self.route, ..Request::default() };
+        let mut client = Client::default();
+        if self.trailers {
+            client.trailers = Some(Headers::of([("x-trailer", "1")]));
+        }
+        if let Some(server) = self.route {
+            client
+                .properties
+                .insert("xds.route_metadata.filter_metadata.stepup.server".to_owned(), server.into_bytes());
+        }
         for (name, values) in headers {
             let values = match values {
                 None => Vec::new(),
@@ -184,13 +215,15 @@ impl Frame {
                 Some(Values::Several(values)) => values,
             };
             for value in values {
-                request.headers.push((name.clone(), value.to_bytes(("{token}", token))?));
+                client.headers.0.push((name.clone().into_bytes(), value.to_bytes(("{token}", token))?));
             }
         }
-        request.body = self.body.map(|body| body.to_bytes(("{token}", token))).transpose()?;
+        if let Some(body) = self.body {
+            client.body.push(Chunk::now(body.to_bytes(("{token}", token))?));
+        }
         let Frame { expect: reason, status, rule, removes, .. } = self;
         ensure!(!reason.is_empty(), "`expect` is missing");
-        Ok(Case { request, expected: Expected { reason, status, rule, removes } })
+        Ok(Case { client, expected: Expected { reason, status, rule, removes } })
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the `stepup` command and the tests around the filter are made of.
 
 pub mod artifact;
+pub mod backend;
 pub mod corpus;
 pub mod demo;
 pub mod fault_proxy;
 pub mod fixtures;
-pub mod native;
+pub mod host;
 pub mod paths;
 pub mod process;
 pub mod stack;

@@ -1,24 +1,22 @@
 //! Every file of the corpus, judged. `frames::0001` on the command line runs those whose name contains it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::OnceLock;
 
 use anyhow::Result;
-use host_test::corpus::{Case, Corpus, NOW};
-use host_test::native::{Native, Outcome, Request};
+use host_test::backend::{Backend, Native, Run, Wasm};
+use host_test::corpus::{Case, Corpus};
+use host_test::host::{Call, CallPlan, Headers, Network, UpstreamPlan, UpstreamRequest};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Fewer files mean that the corpus was not found, or lost.
 const FEWEST: usize = 60;
 
-/// A way to judge one request under the policy of the corpus. Each case gets a fresh filter.
-type Backend = fn(&Corpus, &Request) -> Result<Outcome>;
 type Reader = fn(&Corpus, &Path) -> Result<Case>;
-
-fn native(corpus: &Corpus, request: &Request) -> Result<Outcome> {
-    Ok(Native::new(corpus.policy()?, NOW).send(request)?)
-}
 
 fn main() -> ExitCode {
     let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus"));
@@ -27,32 +25,73 @@ fn main() -> ExitCode {
         let files = corpus.files(kind).unwrap_or_default();
         let names: Vec<String> = files.iter().map(|file| name(file)).collect();
         for (file, name) in files.into_iter().zip(&names) {
-            let corpus = corpus.clone();
-            trials.push(Trial::test(format!("{kind}::{name}"), move || judge(native, &corpus, &file, read)));
+            for (backend, judge) in BACKENDS {
+                let (corpus, file) = (corpus.clone(), file.clone());
+                let trial = move || Ok(judge(&corpus, &file, read)?);
+                trials.push(Trial::test(format!("{backend}::{kind}::{name}"), trial));
+            }
         }
         trials.push(Trial::test(format!("{kind}::all"), move || complete(&names)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn judge(backend: Backend, corpus: &Corpus, file: &Path, read: Reader) -> Result<(), Failed> {
-    let case = read(corpus, file).map_err(|error| format!("{}: {error:#}", name(file)))?;
-    let outcome = backend(corpus, &case.request).map_err(|error| format!("{}: {error:#}", name(file)))?;
-    match case.complaint(&outcome) {
+type Judge = fn(&Corpus, &Path, Reader) -> Result<(), String>;
+
+/// Each case gets a fresh filter. The last one checks all signatures in wasm itself.
+const BACKENDS: [(&str, Judge); 3] = [
+    ("native", |corpus, file, read| judge(&Native, corpus, file, read)),
+    ("wasm", |corpus, file, read| judge(wasm()?, corpus, file, read)),
+    ("wasm_alone", |corpus, file, read| judge(&wasm()?.clone().without_foreign_functions(), corpus, file, read)),
+];
+
+fn wasm() -> Result<&'static Wasm, String> {
+    static WASM: OnceLock<Result<Wasm, String>> = OnceLock::new();
+    WASM.get_or_init(|| Wasm::new().map_err(|error| format!("{error:#}"))).as_ref().map_err(Clone::clone)
+}
+
+fn judge(backend: &dyn Backend, corpus: &Corpus, file: &Path, read: Reader) -> Result<(), String> {
+    let told = |error: anyhow::Error| format!("{}: {error:#}", name(file));
+    let case = read(corpus, file).map_err(told)?;
+    let script = case.script(corpus.policy().map_err(told)?);
+    let run = backend.run(&script, Rc::new(RefCell::new(Nobody))).map_err(told)?;
+    match case.complaint(&run) {
         None => Ok(()),
-        Some(complaint) => Err(format!("{}: {complaint}\n{}", name(file), shown(&outcome)).into()),
+        Some(complaint) => Err(format!("{}: {complaint}\n{}", name(file), shown(&run))),
     }
 }
 
-fn shown(outcome: &Outcome) -> String {
-    let answer = match &outcome.response {
-        None => format!("forwarded without {:?}", outcome.removed),
-        Some(response) => {
-            let headers: String = response.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-            format!("{}\n{headers}\n{}", response.status, String::from_utf8_lossy(&response.body))
-        }
+/// A world without a token service, and an upstream that says yes.
+struct Nobody;
+
+impl Network for Nobody {
+    fn call(&mut self, _: &Call) -> CallPlan {
+        CallPlan::UnknownCluster
+    }
+
+    fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
+        UpstreamPlan { headers: Headers::of([(":status", "200")]), ..UpstreamPlan::default() }
+    }
+}
+
+fn shown(run: &Run) -> String {
+    let Some(transcript) = run.transcripts.first() else { return String::new() };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let lines = |headers: &Headers| -> String {
+        headers.0.iter().map(|(name, value)| format!("{}: {}\n", text(name), text(value))).collect()
     };
-    format!("{answer}\nrecord: {}", outcome.record)
+    let upstream = transcript.upstream.as_ref().map(|upstream| format!("upstream got\n{}", lines(&upstream.headers)));
+    let response = transcript.response.as_ref();
+    let response = response
+        .map(|response| format!("{:?}\n{}\n{}", response.origin, lines(&response.headers), text(&response.body)));
+    let record = transcript.filter_state.get("stepup.audit").map(|record| text(record));
+    format!(
+        "{}{}\nrecord: {}\nlog: {}",
+        upstream.unwrap_or_default(),
+        response.unwrap_or_else(|| "no response".to_owned()),
+        record.unwrap_or_default(),
+        run.log.join("\n")
+    )
 }
 
 /// Enough files, each with its own four digits.

@@ -1,0 +1,72 @@
+//! The same script on different hosts of the same decision: what must come out alike everywhere.
+
+mod native;
+mod wasm;
+
+pub use native::{Misbehaviour, Native};
+pub use wasm::Wasm;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use anyhow::Result;
+
+use crate::host::{CallRecord, Client, Network, Transcript};
+
+/// What happens, spelled out to the byte.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// When it begins: milliseconds since the epoch.
+    pub now: u64,
+    /// The policy as the filter gets it: JSON.
+    pub policy: String,
+    /// Environment variables of the VM.
+    pub environment: Vec<(String, String)>,
+    /// The requests.
+    pub requests: Vec<Request>,
+    /// Milliseconds that pass after the last request has an answer: revocations take their time.
+    pub linger: u64,
+}
+
+/// A request, and when it is made.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// When it is made.
+    pub at: Start,
+    /// The request.
+    pub client: Client,
+}
+
+/// When a request is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// When those before it have their answers.
+    #[default]
+    Then,
+    /// So many milliseconds after the request before it was made, whatever has become of that.
+    After(u64),
+}
+
+/// What became of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// For each request.
+    pub transcripts: Vec<Transcript>,
+    /// Every call the filter made, in order.
+    pub calls: Vec<CallRecord>,
+    /// Lines of the log.
+    pub log: Vec<String>,
+    /// Fuel, where it is counted.
+    pub fuel: Option<u64>,
+}
+
+/// A host of the filter.
+pub trait Backend {
+    /// Its name, for test names.
+    fn name(&self) -> &'static str;
+    /// Runs a script in a fresh filter. An error says that the filter refused its policy, or broke its contract.
+    fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run>;
+}
+
+/// Longer than anything a filter waits for.
+const PATIENCE: u64 = 400_000;

@@ -1,0 +1,455 @@
+//! The core as it is, without proxy or wasm. A host of its own, and a simple one: what it shares with the other is only the
+//! script.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use anyhow::{Result, anyhow};
+use step_up_core::decide::Permit;
+use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::gate::Gate;
+use step_up_core::http::RequestHead;
+use step_up_core::keys::Shared;
+use step_up_core::policy::{Environment, Policy};
+use step_up_core::response::Response;
+use step_up_core::signatures::PureRust;
+
+use super::{Backend, PATIENCE, Run, Script, Start};
+use crate::host::{
+    self, CallAnswer, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
+};
+
+/// Runs the core.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+impl Backend for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
+        let variables = Variables(&script.environment);
+        let policy = Policy::load(script.policy.as_bytes(), &variables).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            anyhow!("the filter refuses its configuration:\n{}", lines.join("\n"))
+        })?;
+        let mut vm = Vm::new(policy, Millis(script.now), network);
+        vm.perform()?;
+        let mut last = vm.now;
+        for request in &script.requests {
+            match request.at {
+                Start::Then => vm.pass_until(vm.now.plus(PATIENCE), Vm::is_settled)?,
+                Start::After(millis) => vm.pass_until(last.plus(millis), |_| false)?,
+            }
+            last = vm.now;
+            vm.send(request.client.clone());
+        }
+        vm.pass_until(vm.now.plus(PATIENCE), Vm::is_settled)?;
+        vm.pass_until(vm.now.plus(script.linger), |_| false)?;
+        if !vm.is_settled() {
+            return Err(Misbehaviour::Undecided.into());
+        }
+        let transcripts = vm.streams.into_iter().map(|stream| stream.transcript).collect();
+        Ok(Run { transcripts, calls: vm.calls, log: vm.log, fuel: None })
+    }
+}
+
+/// A gate that broke its contract with the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// Minutes passed, and a request still waited.
+    Undecided,
+    /// One request, two decisions.
+    DecidedTwice,
+}
+
+impl std::error::Error for Misbehaviour {}
+
+impl std::fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Misbehaviour::Undecided => "the gate did not decide within minutes",
+            Misbehaviour::DecidedTwice => "the gate decided one request twice",
+        })
+    }
+}
+
+/// One gate, and a clock that moves only when told.
+struct Vm {
+    gate: Gate,
+    now: Millis,
+    wake: Option<Millis>,
+    streams: Vec<Stream>,
+    due: BTreeMap<(Millis, u64), Event>,
+    added: u64,
+    network: Rc<RefCell<dyn Network>>,
+    calls: Vec<CallRecord>,
+    /// Calls that were refused at once: told when the gate has said all it has to say.
+    refused: VecDeque<CallId>,
+    log: Vec<String>,
+}
+
+struct Stream {
+    client: host::Client,
+    body: Vec<u8>,
+    arrived: bool,
+    decision: Option<Decision>,
+    transcript: Transcript,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Forwarded,
+    /// And its response is shown to the gate.
+    Watched,
+    Answered,
+}
+
+enum Event {
+    /// Something on a stream.
+    On(usize, Happening),
+    Answered(CallId, CallAnswer),
+}
+
+enum Happening {
+    Head,
+    Data(Vec<u8>, bool),
+    Trailers,
+    Leaves,
+    Response(Headers, bool),
+    ResponseData(Vec<u8>, bool),
+    ResponseTrailers(Headers),
+    Breaks,
+}
+
+impl Vm {
+    fn new(policy: Policy, now: Millis, network: Rc<RefCell<dyn Network>>) -> Vm {
+        let gate = Gate::new(Rc::new(policy), Box::new(PureRust), Box::new(Memory::default()), [7; 16], now);
+        Vm {
+            gate,
+            now,
+            wake: None,
+            streams: Vec::new(),
+            due: BTreeMap::new(),
+            added: 0,
+            network,
+            calls: Vec::new(),
+            refused: VecDeque::new(),
+            log: Vec::new(),
+        }
+    }
+
+    // ---- time
+
+    fn is_settled(&self) -> bool {
+        self.streams.iter().all(|stream| stream.transcript.has_ended)
+    }
+
+    fn later(&mut self, millis: u64, event: Event) {
+        self.added += 1;
+        self.due.insert((self.now.plus(millis), self.added), event);
+    }
+
+    fn pass_until(&mut self, end: Millis, done: fn(&Vm) -> bool) -> Result<()> {
+        while !done(self) {
+            let event = self.due.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= end);
+            match (event, self.wake.filter(|at| *at <= end)) {
+                (None, None) => {
+                    self.now = self.now.max(end);
+                    break;
+                }
+                (Some(at), wake) if wake.is_none_or(|wake| at <= wake) => {
+                    self.now = self.now.max(at);
+                    if let Some((_, event)) = self.due.pop_first() {
+                        self.happen(event)?;
+                    }
+                }
+                (_, wake) => {
+                    self.now = self.now.max(wake.unwrap_or(end));
+                    self.wake = None;
+                    self.handle(Input::Tick)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- what happens
+
+    fn send(&mut self, client: host::Client) {
+        let at = self.streams.len();
+        self.later(0, Event::On(at, Happening::Head));
+        let mut when = 0;
+        for (index, chunk) in client.body.iter().enumerate() {
+            when += chunk.after;
+            let end = index + 1 == client.body.len() && client.trailers.is_none();
+            self.later(when, Event::On(at, Happening::Data(chunk.bytes.clone(), end)));
+        }
+        if client.trailers.is_some() {
+            self.later(when, Event::On(at, Happening::Trailers));
+        }
+        if let Some(leaves) = client.leaves {
+            self.later(leaves, Event::On(at, Happening::Leaves));
+        }
+        let arrived = client.body.is_empty() && client.trailers.is_none();
+        let transcript = Transcript::default();
+        self.streams.push(Stream { client, body: Vec::new(), arrived, decision: None, transcript });
+    }
+
+    fn happen(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::On(at, happening) => self.happen_on(at, happening),
+            Event::Answered(call, answer) => {
+                let (status, body) = (answer.headers.status(), answer.body.as_slice());
+                let reply = if status == 0 { Err(CallFault::Unanswered) } else { Ok(Reply { status, body }) };
+                self.handle(Input::Reply { call, reply })
+            }
+        }
+    }
+
+    fn happen_on(&mut self, at: usize, happening: Happening) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(at).filter(|stream| !stream.transcript.has_ended) else {
+            return Ok(());
+        };
+        let is_watched = stream.decision == Some(Decision::Watched);
+        match happening {
+            Happening::Head => self.head(at),
+            Happening::Data(bytes, end) => {
+                stream.body.extend(bytes);
+                stream.arrived = end;
+                let (size, is_decided) = (stream.body.len(), stream.decision.is_some());
+                if is_decided {
+                    self.go_upstream(at);
+                    Ok(())
+                } else if end || size > self.gate.policy().limits().request_body {
+                    self.deliver_body(at)
+                } else {
+                    Ok(())
+                }
+            }
+            Happening::Trailers => {
+                stream.arrived = true;
+                if stream.decision.is_none() {
+                    return self.handle(Input::Trailers { stream: id(at) });
+                }
+                self.go_upstream(at);
+                Ok(())
+            }
+            Happening::Response(headers, end) => {
+                let (status, content_type) = (headers.status(), headers.text("content-type"));
+                let (origin, body, trailers) = (Origin::Upstream, Vec::new(), None);
+                stream.transcript.response = Some(ClientResponse { origin, headers, body, trailers, is_complete: end });
+                if is_watched {
+                    let content_type = content_type.as_deref();
+                    self.handle(Input::ResponseHead { stream: id(at), status, content_type, end_of_stream: end })?;
+                }
+                if end { self.end(at) } else { Ok(()) }
+            }
+            Happening::ResponseData(bytes, end) => {
+                if let Some(response) = &mut stream.transcript.response {
+                    response.body.extend(&bytes);
+                    response.is_complete = end;
+                }
+                if is_watched {
+                    self.handle(Input::ResponseChunk { stream: id(at), bytes: &bytes, end_of_stream: end })?;
+                }
+                if end { self.end(at) } else { Ok(()) }
+            }
+            Happening::ResponseTrailers(trailers) => {
+                if let Some(response) = &mut stream.transcript.response {
+                    (response.trailers, response.is_complete) = (Some(trailers), true);
+                }
+                self.end(at)
+            }
+            Happening::Leaves | Happening::Breaks => {
+                stream.transcript.is_reset = true;
+                self.end(at)
+            }
+        }
+    }
+
+    fn head(&mut self, at: usize) -> Result<()> {
+        let Some(stream) = self.streams.get(at) else { return Ok(()) };
+        let (client, end_of_stream) = (stream.client.clone(), stream.arrived);
+        let property = |name: &str| client.properties.get(name).map(|value| String::from_utf8_lossy(value));
+        let server = property("xds.route_metadata.filter_metadata.stepup.server");
+        let source = property("connection.uri_san_peer_certificate").filter(|_| self.gate.policy().asks_source());
+        let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let headers: Vec<(String, Vec<u8>)> =
+            client.headers.0.iter().map(|(key, value)| (name(key), value.clone())).collect();
+        let (server, source) = (server.as_deref(), source.as_deref());
+        let head = RequestHead { headers: &headers, server, source, end_of_stream };
+        self.handle(Input::Head { stream: id(at), head })
+    }
+
+    fn deliver_body(&mut self, at: usize) -> Result<()> {
+        let Some(stream) = self.streams.get(at) else { return Ok(()) };
+        let body = stream.body.clone();
+        let fits = body.len() <= self.gate.policy().limits().request_body;
+        let body = if fits { Ok(body.as_slice()) } else { Err(BodyFault::TooLarge) };
+        self.handle(Input::Body { stream: id(at), body })
+    }
+
+    fn end(&mut self, at: usize) -> Result<()> {
+        if let Some(stream) = self.streams.get_mut(at) {
+            stream.transcript.has_ended = true;
+        }
+        self.handle(Input::Gone { stream: id(at) })
+    }
+
+    fn handle(&mut self, input: Input<'_>) -> Result<()> {
+        self.gate.handle(input, self.now);
+        self.perform()
+    }
+
+    // ---- what the gate wants
+
+    fn perform(&mut self) -> Result<()> {
+        loop {
+            while let Some(effect) = self.gate.poll() {
+                match effect {
+                    Effect::Continue { stream, permit } => self.release(place(stream), &permit)?,
+                    Effect::Reply { stream, response } => self.answer(place(stream), &response)?,
+                    Effect::Record { stream, record } => {
+                        if let Some(stream) = self.streams.get_mut(place(stream)) {
+                            stream.transcript.filter_state.insert("stepup.audit".to_owned(), record.into_bytes());
+                        }
+                    }
+                    Effect::ReadBody { stream } => self.deliver_body(place(stream))?,
+                    Effect::Call { id, call } => self.call(id, &call),
+                    Effect::Wake { at } => self.wake = Some(at),
+                    Effect::Log(line) => self.log.push(format!("step-up: {line}")),
+                    Effect::Count(_) => {}
+                }
+            }
+            let Some(call) = self.refused.pop_front() else { return Ok(()) };
+            self.gate.handle(Input::Reply { call, reply: Err(CallFault::Refused) }, self.now);
+        }
+    }
+
+    fn release(&mut self, at: usize, permit: &Permit) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(at) else { return Ok(()) };
+        if stream.decision.is_some() {
+            return Err(Misbehaviour::DecidedTwice.into());
+        }
+        stream.decision = Some(if permit.is_watched() { Decision::Watched } else { Decision::Forwarded });
+        let mut headers = stream.client.headers.clone();
+        for (name, value) in permit.set() {
+            headers.replace(name.as_bytes(), value.reveal().as_bytes());
+        }
+        for name in permit.remove() {
+            headers.remove(name.as_bytes());
+        }
+        stream.transcript.upstream = Some(UpstreamRequest { headers, ..UpstreamRequest::default() });
+        self.go_upstream(at);
+        Ok(())
+    }
+
+    fn go_upstream(&mut self, at: usize) {
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        let Some(upstream) = &mut stream.transcript.upstream else { return };
+        upstream.body.clone_from(&stream.body);
+        if !stream.arrived || std::mem::replace(&mut upstream.is_complete, true) {
+            return;
+        }
+        upstream.trailers.clone_from(&stream.client.trailers);
+        let plan = self.network.borrow_mut().upstream(upstream);
+        self.respond(at, plan);
+    }
+
+    fn respond(&mut self, at: usize, plan: UpstreamPlan) {
+        let has_end = plan.trailers.is_none() && !plan.breaks;
+        let last = plan.body.len();
+        let mut when = plan.after;
+        self.later(when, Event::On(at, Happening::Response(plan.headers, last == 0 && has_end)));
+        for (index, chunk) in plan.body.into_iter().enumerate() {
+            when += chunk.after;
+            self.later(when, Event::On(at, Happening::ResponseData(chunk.bytes, index + 1 == last && has_end)));
+        }
+        if plan.breaks {
+            self.later(when, Event::On(at, Happening::Breaks));
+        } else if let Some(trailers) = plan.trailers {
+            self.later(when, Event::On(at, Happening::ResponseTrailers(trailers)));
+        }
+    }
+
+    fn answer(&mut self, at: usize, response: &Response) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(at) else { return Ok(()) };
+        // A response that is watched may be replaced.
+        if !matches!(stream.decision, None | Some(Decision::Watched)) {
+            return Err(Misbehaviour::DecidedTwice.into());
+        }
+        stream.decision = Some(Decision::Answered);
+        let mut headers = Headers::of([(":status", response.status.to_string().as_str())]);
+        for (name, value) in &response.headers {
+            headers.add(name.as_bytes(), value.as_bytes());
+        }
+        let (origin, body, trailers) = (Origin::Filter, response.body.to_vec(), None);
+        stream.transcript.response = Some(ClientResponse { origin, headers, body, trailers, is_complete: true });
+        stream.transcript.has_ended = true;
+        self.gate.handle(Input::Gone { stream: id(at) }, self.now);
+        Ok(())
+    }
+
+    fn call(&mut self, id: CallId, call: &Call) {
+        let mut headers = Headers::of([
+            (":method", call.method),
+            (":path", call.path.as_str()),
+            (":authority", call.authority.as_str()),
+            ("accept", "application/json"),
+        ]);
+        for (name, value) in &call.headers {
+            headers.add(name.as_bytes(), value.reveal().as_bytes());
+        }
+        let (cluster, body) = (call.cluster.clone(), call.body.reveal().as_bytes().to_vec());
+        let call = host::Call { cluster, headers, body, timeout: call.timeout };
+        let plan = self.network.borrow_mut().call(&call);
+        let outcome = plan.clone().outcome(call.timeout);
+        self.calls.push(CallRecord { at: self.now.0, call, plan });
+        match outcome {
+            Err(_) => self.refused.push_back(id),
+            Ok(None) => {}
+            Ok(Some((after, answer))) => self.later(after, Event::Answered(id, answer)),
+        }
+    }
+}
+
+fn id(at: usize) -> StreamId {
+    StreamId(u32::try_from(at).unwrap_or(u32::MAX))
+}
+
+fn place(stream: StreamId) -> usize {
+    usize::try_from(stream.0).unwrap_or(usize::MAX)
+}
+
+struct Variables<'s>(&'s [(String, String)]);
+
+impl Environment for Variables<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    }
+}
+
+/// What all gates of a process share; here there is one.
+#[derive(Default)]
+struct Memory {
+    slots: RefCell<HashMap<String, (Vec<u8>, u32)>>,
+}
+
+impl Shared for Memory {
+    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
+        self.slots.borrow().get(slot).cloned()
+    }
+
+    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let current = slots.get(slot).map_or(0, |(_, version)| *version);
+        if version.is_some_and(|expected| expected != current) {
+            return false;
+        }
+        slots.insert(slot.to_owned(), (value.to_vec(), current + 1));
+        true
+    }
+}

@@ -1,0 +1,73 @@
+//! The bytecode of production, in the simulated proxy.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use anyhow::Result;
+
+use super::{Backend, PATIENCE, Run, Script, Start};
+use crate::artifact;
+use crate::host::{Configuration, FailurePolicy, ForeignFunctions, Limits, Module, Network, Proxy, StreamId};
+
+/// Runs `step_up_filter.wasm`.
+#[derive(Clone)]
+pub struct Wasm {
+    module: Module,
+    foreign: ForeignFunctions,
+}
+
+impl Wasm {
+    /// The module, built if need be, on a host like Envoy.
+    pub fn new() -> Result<Wasm> {
+        Ok(Wasm { module: Module::load(&artifact::module()?)?, foreign: ForeignFunctions::Envoy })
+    }
+
+    /// The same on a host without foreign functions: signatures are then checked by the module itself.
+    #[must_use]
+    pub fn without_foreign_functions(self) -> Wasm {
+        Wasm { foreign: ForeignFunctions::Absent, ..self }
+    }
+}
+
+impl Backend for Wasm {
+    fn name(&self) -> &'static str {
+        "wasm"
+    }
+
+    fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
+        // As the stack sets it: above the filter's own limit, so that the filter answers.
+        let limits = Limits { request_body: (1 << 20) + (64 << 10), ..Limits::default() };
+        let mut proxy = Proxy::new(script.now, 1, network, limits, self.foreign);
+        let filter = proxy.load(Configuration {
+            module: self.module.clone(),
+            vm_id: "step-up".to_owned(),
+            root_id: "step-up".to_owned(),
+            configuration: script.policy.clone().into_bytes(),
+            environment: script.environment.clone(),
+            allow_on_headers_stop_iteration: true,
+            failure_policy: FailurePolicy::FailReload,
+        })?;
+        let mut streams: Vec<StreamId> = Vec::new();
+        let mut last = proxy.now();
+        for request in &script.requests {
+            match request.at {
+                Start::Then => wait(&mut proxy, &streams),
+                Start::After(millis) => proxy.pass((last + millis).saturating_sub(proxy.now())),
+            }
+            last = proxy.now();
+            streams.push(proxy.send(filter, request.client.clone()));
+        }
+        wait(&mut proxy, &streams);
+        proxy.pass(script.linger);
+        Ok(Run {
+            transcripts: streams.iter().map(|stream| proxy.transcript(*stream)).collect(),
+            calls: proxy.calls(),
+            log: proxy.log().into_iter().map(|(_, line)| line).collect(),
+            fuel: Some(proxy.fuel_used()),
+        })
+    }
+}
+
+fn wait(proxy: &mut Proxy, streams: &[StreamId]) {
+    proxy.pass_until(PATIENCE, |proxy| streams.iter().all(|stream| proxy.has_ended(*stream)));
+}

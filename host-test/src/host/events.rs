@@ -1,0 +1,92 @@
+//! What is due, in the order of time; at the same moment, in the order it was asked for.
+
+use std::collections::BTreeMap;
+
+use super::headers::Headers;
+use super::network::{CallAnswer, Client, UpstreamRequest};
+use super::stream::StreamId;
+use super::world::Place;
+
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A client's head arrives.
+    Request {
+        stream: StreamId,
+        filter: usize,
+        client: Client,
+    },
+    /// A piece of its body.
+    RequestData {
+        stream: StreamId,
+        bytes: Vec<u8>,
+        end: bool,
+    },
+    RequestTrailers {
+        stream: StreamId,
+        trailers: Headers,
+    },
+    /// The client goes away.
+    Disconnect {
+        stream: StreamId,
+    },
+    /// The upstream has the whole request, and answers.
+    Upstream {
+        stream: StreamId,
+        request: UpstreamRequest,
+    },
+    Response {
+        stream: StreamId,
+        headers: Headers,
+        end: bool,
+    },
+    ResponseData {
+        stream: StreamId,
+        bytes: Vec<u8>,
+        end: bool,
+    },
+    ResponseTrailers {
+        stream: StreamId,
+        trailers: Headers,
+    },
+    /// The upstream's connection breaks.
+    UpstreamReset {
+        stream: StreamId,
+    },
+    /// Has nothing happened on it for too long?
+    Idle {
+        stream: StreamId,
+    },
+    CallAnswered {
+        place: Place,
+        token: u32,
+        answer: CallAnswer,
+    },
+    Tick {
+        place: Place,
+        generation: u64,
+    },
+    QueueReady {
+        place: Place,
+        queue: u32,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    due: BTreeMap<(u64, u64), Event>,
+    added: u64,
+}
+
+impl Events {
+    pub fn add(&mut self, at: u64, event: Event) {
+        self.added += 1;
+        self.due.insert((at, self.added), event);
+    }
+
+    /// The first one that is due until then.
+    pub fn next(&mut self, until: u64) -> Option<(u64, Event)> {
+        let entry = self.due.first_entry().filter(|entry| entry.key().0 <= until)?;
+        let ((at, _), event) = entry.remove_entry();
+        Some((at, event))
+    }
+}
