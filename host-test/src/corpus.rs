@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::SystemRandom;
-use ring::{hmac, rsa, signature as sig};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use step_up_core::effect::Millis;
-use step_up_core::keys::Jwk;
 
 use crate::backend::{Request, Run, Script, Start};
 use crate::host::{Chunk, Client, Headers, Origin};
+use crate::signing::Key;
 use crate::yaml;
 
 /// Where the clock of the corpus stands: 2026-11-21T00:00:00Z.
@@ -384,8 +383,7 @@ impl Corpus {
     }
 
     fn key(&self, name: &str) -> Result<Key> {
-        let text = fs::read(self.root.join("keys").join(format!("{name}.json")))?;
-        Ok(Key { jwk: serde_json::from_slice(&text)? })
+        Key::read(&fs::read(self.root.join("keys").join(format!("{name}.json")))?)
     }
 }
 
@@ -504,68 +502,6 @@ impl Signer {
             Signer::Fixed(signature) => Ok(signature.to_vec()),
             Signer::Hmac(secret) => Ok(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes).as_ref().to_vec()),
         }
-    }
-}
-
-/// A private test key (RFC 7517). ring signs and jwt-simple verifies: two implementations must agree.
-struct Key {
-    jwk: Value,
-}
-
-impl Key {
-    fn sign(&self, bytes: &[u8], der: bool) -> Result<Vec<u8>> {
-        match self.member("alg")? {
-            "ES256" if der => self.ecdsa(&sig::ECDSA_P256_SHA256_ASN1_SIGNING, bytes),
-            "ES256" => self.ecdsa(&sig::ECDSA_P256_SHA256_FIXED_SIGNING, bytes),
-            "ES384" => self.ecdsa(&sig::ECDSA_P384_SHA384_FIXED_SIGNING, bytes),
-            "RS256" => self.rsa(&sig::RSA_PKCS1_SHA256, bytes),
-            "PS256" => self.rsa(&sig::RSA_PSS_SHA256, bytes),
-            "EdDSA" => {
-                let pair = sig::Ed25519KeyPair::from_seed_and_public_key(&self.bytes("d")?, &self.bytes("x")?)?;
-                Ok(pair.sign(bytes).as_ref().to_vec())
-            }
-            other => Err(anyhow!("no key signs {other}")),
-        }
-    }
-
-    fn ecdsa(&self, algorithm: &'static sig::EcdsaSigningAlgorithm, bytes: &[u8]) -> Result<Vec<u8>> {
-        let random = SystemRandom::new();
-        let public = [vec![4], self.bytes("x")?, self.bytes("y")?].concat();
-        let pair = sig::EcdsaKeyPair::from_private_key_and_public_key(algorithm, &self.bytes("d")?, &public, &random)?;
-        Ok(pair.sign(&random, bytes)?.as_ref().to_vec())
-    }
-
-    fn rsa(&self, padding: &'static dyn sig::RsaEncoding, bytes: &[u8]) -> Result<Vec<u8>> {
-        let pair = rsa::KeyPair::from_components(&rsa::KeyPairComponents {
-            public_key: rsa::PublicKeyComponents { n: self.bytes("n")?, e: self.bytes("e")? },
-            d: self.bytes("d")?,
-            p: self.bytes("p")?,
-            q: self.bytes("q")?,
-            dP: self.bytes("dp")?,
-            dQ: self.bytes("dq")?,
-            qInv: self.bytes("qi")?,
-        })?;
-        let mut signature = vec![0; pair.public().modulus_len()];
-        pair.sign(padding, &SystemRandom::new(), bytes, &mut signature)?;
-        Ok(signature)
-    }
-
-    /// The public half as a PEM file has it.
-    fn public_pem(&self) -> Result<Vec<u8>> {
-        let public = json!({ "kty": "RSA", "n": self.member("n")?, "e": self.member("e")? }).to_string();
-        let public = step_up_core::json::read(public.as_bytes()).map_err(|fault| anyhow!("{fault:?}"))?;
-        let key = Jwk::read(&public).map_err(|fault| anyhow!("{fault:?}"))?;
-        let text = STANDARD.encode(key.spki());
-        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-        Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")).into_bytes())
-    }
-
-    fn member(&self, name: &str) -> Result<&str> {
-        self.jwk.get(name).and_then(Value::as_str).with_context(|| format!("the key has no `{name}`"))
-    }
-
-    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
-        Ok(URL_SAFE_NO_PAD.decode(self.member(name)?)?)
     }
 }
 

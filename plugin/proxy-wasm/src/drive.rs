@@ -7,7 +7,7 @@ use std::time::Duration;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, LogLevel, MetricType};
 use step_up_core::decide::Permit;
-use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::effect::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
 use step_up_core::gate::Gate;
 use step_up_core::metrics::{Change, Metric};
 
@@ -25,8 +25,10 @@ pub struct Driver {
     asks_source: bool,
     /// Streams whose responses the gate wants to see.
     watched: RefCell<HashSet<u32>>,
-    /// Calls that wait for a callback of the root: what a stream calls dies with the stream.
-    waiting: RefCell<VecDeque<(CallId, Call)>>,
+    /// What waits for a callback of the root. Calls, because what a stream calls dies with the stream; and whatever is for
+    /// another stream than the one whose callback this is, because an answer to that one would stop this one
+    /// (`stopNextIteration` in proxy-wasm-cpp-host is one flag for the VM).
+    waiting: RefCell<VecDeque<Effect>>,
     queue: Option<u32>,
     retired: Cell<bool>,
 }
@@ -109,6 +111,10 @@ impl Driver {
     pub fn perform(&self, current: u32) -> Action {
         let mut action = Action::Pause;
         while let Some(effect) = self.next(current) {
+            if current != self.root && !is_of(&effect, current) {
+                self.leave_to_root(effect, current);
+                continue;
+            }
             match effect {
                 Effect::Continue { stream: StreamId(stream), permit } if stream == current => {
                     self.release(stream, &permit);
@@ -121,11 +127,10 @@ impl Driver {
                 Effect::Reply { stream, response } => self.within(stream.0, current, || host::respond(&response)),
                 Effect::ReadBody { stream } => self.read_body(stream, current),
                 Effect::Record { stream, record } => self.within(stream.0, current, || host::record(&record)),
-                Effect::Call { id, call } if current == self.root => match host::dispatch(&call) {
+                Effect::Call { id, call } => match host::dispatch(&call) {
                     Some(token) => drop(self.calls.borrow_mut().insert(token, id)),
                     None => self.feed(Input::Reply { call: id, reply: Err(CallFault::Refused) }),
                 },
-                Effect::Call { id, call } => self.leave_to_root(id, call, current),
                 Effect::Count(metric) => self.count(&metric),
                 Effect::Wake { at } => self.within(self.root, current, || self.wake(at)),
                 Effect::Log(line) => host::log(LogLevel::Warn, &format!("step-up: {line}")),
@@ -138,13 +143,10 @@ impl Driver {
         action
     }
 
-    /// Calls left to the root come first, in its callbacks.
+    /// What was left to the root comes first, in its callbacks.
     fn next(&self, current: u32) -> Option<Effect> {
         let waiting = if current == self.root { self.waiting.borrow_mut().pop_front() } else { None };
-        match waiting {
-            Some((id, call)) => Some(Effect::Call { id, call }),
-            None => self.gate.borrow_mut().poll(),
-        }
+        waiting.or_else(|| self.gate.borrow_mut().poll())
     }
 
     fn release(&self, stream: u32, permit: &Permit) {
@@ -154,9 +156,9 @@ impl Driver {
         }
     }
 
-    fn leave_to_root(&self, id: CallId, call: Call, current: u32) {
-        self.waiting.borrow_mut().push_back((id, call));
-        // Without a queue the next tick makes the call.
+    fn leave_to_root(&self, effect: Effect, current: u32) {
+        self.waiting.borrow_mut().push_back(effect);
+        // Without a queue the next tick does it.
         if !self.queue.is_some_and(host::wake_root) {
             self.within(self.root, current, || self.wake(host::now()));
         }
@@ -217,5 +219,17 @@ impl Driver {
             Change::Add(count) => hostcalls::increment_metric(id, i64::from(count)),
             Change::Set(value) | Change::Observe(value) => hostcalls::record_metric(id, value),
         };
+    }
+}
+
+/// May this be performed in a callback of that stream?
+fn is_of(effect: &Effect, current: u32) -> bool {
+    match effect {
+        Effect::Continue { stream, .. }
+        | Effect::Reply { stream, .. }
+        | Effect::ReadBody { stream }
+        | Effect::Record { stream, .. } => stream.0 == current,
+        Effect::Call { .. } => false,
+        Effect::Count(_) | Effect::Wake { .. } | Effect::Log(_) => true,
     }
 }

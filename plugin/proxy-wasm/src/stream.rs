@@ -77,6 +77,14 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
+    // With trailers, no piece of the body is the last.
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if self.driver.is_watched(self.id) {
+            self.tell(Input::ResponseChunk { stream: self.stream(), bytes: &[], end_of_stream: true });
+        }
+        Action::Continue
+    }
+
     fn on_log(&mut self) {
         self.driver.forget(self.id);
         self.tell(Input::Gone { stream: self.stream() });
