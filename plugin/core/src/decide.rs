@@ -109,8 +109,8 @@ pub(crate) fn decide<'p>(
 /// The permit of an elevated call: the elevated token, and never the caller's, goes upstream.
 pub(crate) fn elevated(token: &ElevatedToken, unwanted: &[String]) -> Permit {
     let authorization = Secret::new(format!("Bearer {}", token.text().reveal()));
-    // A proof of possession was for the caller's token.
-    let remove = unwanted.iter().cloned().chain(["dpop".to_owned()]).collect();
+    // A proof of possession was for the caller's token; and in a compressed response the end of the operation cannot be seen.
+    let remove = unwanted.iter().cloned().chain(["dpop", "accept-encoding"].map(str::to_owned)).collect();
     Permit { set: vec![("authorization", authorization)], remove, watched: true }
 }
 

@@ -56,6 +56,8 @@ pub struct Gate {
     /// What of the changes of the keys the waiting flows have been told.
     keys_told: u64,
     wake: Option<Millis>,
+    /// Another policy is in force.
+    retired: bool,
 }
 
 impl Gate {
@@ -87,6 +89,7 @@ impl Gate {
             body_seen: false,
             keys_told: 0,
             wake: None,
+            retired: false,
             policy,
         };
         gate.info(1);
@@ -143,6 +146,7 @@ impl Gate {
 
     /// This gate is no longer in use. Says that its policy is not in force, unless a newer gate has the same one.
     pub fn retire(&mut self, now: Millis) {
+        self.retired = true;
         self.keys.release(self.shared.as_ref(), now);
         if !self.is_announced() {
             self.info(0);
@@ -276,16 +280,23 @@ impl Gate {
             CallId(*calls)
         });
         self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
+        if !self.retired {
+            self.report(now);
+        }
+        let waiting: Vec<StreamId> = self.flows.keys().copied().collect();
+        for stream in waiting {
+            self.advance(stream, now, |flow, world| flow.tick(world));
+        }
+    }
+
+    /// Values that there is one of for the whole process.
+    fn report(&mut self, now: Millis) {
         for (issuer, seconds) in self.keys.ages(now) {
             let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
             self.effects.push_back(Effect::Count(Metric::KeysAge { issuer, seconds }));
         }
         let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
         self.effects.push_back(Effect::Count(shadow));
-        let waiting: Vec<StreamId> = self.flows.keys().copied().collect();
-        for stream in waiting {
-            self.advance(stream, now, |flow, world| flow.tick(world));
-        }
     }
 
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {

@@ -63,6 +63,8 @@ struct Waiting {
 /// The first pause after a failure, in milliseconds; it doubles up to the last.
 const FIRST_PAUSE: u64 = 200;
 const LAST_PAUSE: u64 = 10_000;
+/// Calls begun in one callback: other requests of the worker wait meanwhile.
+const AT_ONCE: usize = 64;
 /// A call that nobody answers is given up this long after the host should have done so.
 const GRACE: u64 = 5_000;
 
@@ -73,15 +75,11 @@ impl Revocations {
         self.waiting.insert(self.next, Waiting { revocation, attempts: 0 });
     }
 
-    pub fn has(&self, token: &Secret) -> bool {
-        self.waiting.values().any(|waiting| waiting.revocation.token == *token)
-    }
-
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The calls to make now, each once.
+    /// The calls to make now, each once, and not too many at a time: the rest is due at once again.
     pub fn calls_due(
         &mut self,
         service: &TokenService,
@@ -89,7 +87,9 @@ impl Revocations {
         mut next_call: impl FnMut() -> (CallId, String),
     ) -> Vec<(CallId, Call)> {
         let mut calls = Vec::new();
-        while let Some((_, serial)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+        while let Some((_, serial)) = self.due.first().copied().filter(|(due, _)| *due <= now)
+            && calls.len() < AT_ONCE
+        {
             self.due.pop_first();
             let Some(Waiting { revocation, .. }) = self.waiting.get(&serial) else { continue };
             let (id, unique) = next_call();
@@ -115,10 +115,11 @@ impl Revocations {
     ) -> Option<Option<(Revocation, End)>> {
         let (serial, _) = self.calls.remove(&call)?;
         let end = match reply {
-            Ok(Reply { status: 200, .. }) => End::Revoked,
+            // RFC 7009 2.2 says 200; nothing to say is as good.
+            Ok(Reply { status: 200 | 204, .. }) => End::Revoked,
             Ok(Reply { status: 400, body }) if says(body, &["unsupported_token_type"]) => End::Unsupported,
             Ok(Reply { status: 400, body }) if !says(body, &["invalid_client", "unauthorized_client"]) => End::Refused,
-            Ok(Reply { status: 402 | 403 | 405..=428 | 430..=499, .. }) => End::Refused,
+            Ok(Reply { status: 402 | 403 | 405..=407 | 409..=424 | 426..=428 | 430..=499, .. }) => End::Refused,
             // RFC 7009 2.2.1: after a 503 the token must be taken for alive. Where it is us who are not accepted, the
             // credential may just be changing.
             Ok(_) | Err(_) => {
@@ -129,14 +130,16 @@ impl Revocations {
         Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
     }
 
-    /// Those that have died by themselves, with no call under way. A call that the host forgot counts as failed.
+    /// Those that have died by themselves, with no call under way and at least one made: by the token service's clock they
+    /// may be alive. A call that the host forgot counts as failed.
     pub fn expired(&mut self, now: Millis) -> Vec<Revocation> {
         let forgotten: Vec<u64> =
             self.calls.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (serial, _))| serial).collect();
         for serial in forgotten {
             self.retry(serial, now);
         }
-        let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(|waiting| waiting.revocation.expires <= now);
+        let is_over = |waiting: &Waiting| waiting.attempts > 0 && waiting.revocation.expires <= now;
+        let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(is_over);
         let dead: Vec<(Millis, u64)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
         let bury = |(due, serial)| {
             self.due.remove(&(due, serial));

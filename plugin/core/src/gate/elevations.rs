@@ -9,12 +9,12 @@ use crate::effect::{CallFault, CallId, Effect, Millis, Reply, StreamId};
 use crate::elevation::{Answer, Elevation, Pending, Stamp};
 use crate::flow::{Flow, Request};
 use crate::metrics::Metric;
-use crate::policy::Secret;
+use crate::policy::{Limits, Secret};
 use crate::reason::Reason;
 use crate::response::{Refusal, Response};
 use crate::revocation::{self, Revocation, Revocations};
 use crate::tail::{End, Tail};
-use crate::token::ElevatedToken;
+use crate::token::{Compact, ElevatedToken};
 
 /// Everything that lives longer than the request it was for.
 #[derive(Default)]
@@ -23,7 +23,16 @@ pub(super) struct Elevations {
     tails: BTreeMap<StreamId, Tail>,
     pub revocations: Revocations,
     rates: Rates,
+    /// Every token that was ever handed over or is being taken back, by digest, until it is dead: a token is for one
+    /// operation (P12), also where the token service gives the same one twice.
+    known: HashMap<[u8; 32], Millis>,
 }
+
+/// Tokens that are in use or being taken back, at most: beyond it nothing is exchanged. Only a token service that takes
+/// nothing back can let it come to that.
+const MOST_KNOWN: usize = 10_000;
+/// Exchanges that the client no longer waits for may be so many times those that one waits for.
+const LATE_FACTOR: usize = 16;
 
 impl Elevations {
     pub fn is_empty(&self) -> bool {
@@ -35,9 +44,21 @@ impl Elevations {
         self.pending.values().map(|pending| pending.deadline).filter(|deadline| *deadline > now).min()
     }
 
-    /// Is this token in the hands of another operation, or being revoked? A token is for one operation (P12).
-    fn knows(&self, token: &ElevatedToken) -> bool {
-        self.tails.values().any(|tail| tail.token.digest() == token.digest()) || self.revocations.has(token.text())
+    /// May another exchange begin? Those under way count until the client is told that it takes too long, whether it waits
+    /// or has left; what comes later only has to be taken back.
+    fn has_room(&mut self, caller: &[u8; 32], limits: &Limits, now: Millis) -> bool {
+        let waiting = || self.pending.values().filter(|pending| pending.deadline > now);
+        let of_caller = waiting().filter(|pending| pending.elevation.subject_digest == *caller).count();
+        waiting().count() < limits.exchanges
+            && of_caller < limits.exchanges_per_caller
+            && self.pending.len() < limits.exchanges.saturating_mul(LATE_FACTOR)
+            && self.known.len() < MOST_KNOWN
+            && self.rates.admit(caller, limits.exchange_rate, now)
+    }
+
+    /// Remembers a token until it is dead. False when it is known already.
+    fn meet(&mut self, digest: [u8; 32], expires: Millis) -> bool {
+        self.known.insert(digest, expires).is_none()
     }
 }
 
@@ -57,7 +78,8 @@ impl Rates {
         if self.minute != minute {
             *self = Rates { minute, begun: HashMap::new() };
         }
-        let key = if self.begun.len() < Self::MOST { *caller } else { [0; 32] };
+        let has_own = self.begun.len() < Self::MOST || self.begun.contains_key(caller);
+        let key = if has_own { *caller } else { [0; 32] };
         let begun = self.begun.entry(key).or_default();
         *begun += 1;
         *begun <= most
@@ -81,19 +103,13 @@ impl Gate {
         let Some(service) = &policy.token_service else {
             return self.refuse(stream, flow, &Refusal::of(Reason::Internal, &request), now);
         };
-        let (limits, caller) = (&policy.limits, elevation.subject_digest);
-        let pending = &self.elevations.pending;
-        let of_caller = pending.values().filter(|other| other.elevation.subject_digest == caller).count();
-        if pending.len() >= limits.exchanges
-            || of_caller >= limits.exchanges_per_caller
-            || !self.elevations.rates.admit(&caller, limits.exchange_rate, now)
-        {
+        if !self.elevations.has_room(&elevation.subject_digest, &policy.limits, now) {
             return self.refuse(stream, flow, &Refusal::of(Reason::ElevationRate, &request), now);
         }
         let (id, decision) = (self.next_call(), self.next_id());
         let stamp = Stamp { unique: &decision, now };
         self.effects.push_back(Effect::Call { id, call: elevation.call(service, &stamp) });
-        let deadline = now.plus_seconds(service.timeout.min(limits.elevation_wait));
+        let deadline = now.plus_seconds(service.timeout.min(policy.limits.elevation_wait));
         flow.await_elevation(id, request, deadline);
         flow.decision = Some(decision.clone());
         let server = flow.facts.server.clone();
@@ -121,9 +137,13 @@ impl Gate {
         self.effects.push_back(Effect::Count(Metric::Exchange { server: server.clone(), outcome }));
         let millis = now.0.saturating_sub(pending.begun.0);
         self.effects.push_back(Effect::Count(Metric::ExchangeTime { server, millis }));
+        let is_known = match &answer {
+            Answer::Elevated(token) => !self.elevations.meet(*token.digest(), expiry(token.expires_at())),
+            Answer::Refused { .. } => false,
+        };
         match (waiting, answer) {
             // Nor is it taken back: that is for the operation it belongs to.
-            (Some((flow, request)), Answer::Elevated(token)) if self.elevations.knows(&token) => {
+            (Some((flow, request)), Answer::Elevated(_)) if is_known => {
                 self.refuse(pending.stream, flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
             }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
@@ -138,7 +158,7 @@ impl Gate {
                 self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
             }
             // The client was answered, or is gone: nobody will use what came.
-            (None, Answer::Elevated(token)) if self.elevations.knows(&token) => {}
+            (None, Answer::Elevated(_)) if is_known => {}
             (None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),
             (None, Answer::Refused { minted, .. }) => self.take_back_all(&pending, minted, now),
         }
@@ -230,7 +250,10 @@ impl Gate {
         // What is in these was not believed, their `exp` neither.
         let expires = now.plus_seconds(self.policy.limits.max_ttl.max(300));
         for (token, hint) in minted {
-            self.take_back(pending, token, hint, expires, now);
+            // Not that of another operation, which still uses it.
+            if self.elevations.meet(*Compact::new(token.reveal()).digest(), expires) {
+                self.take_back(pending, token, hint, expires, now);
+            }
         }
     }
 
@@ -280,6 +303,7 @@ impl Gate {
         for stream in ended {
             self.finish(stream, End::Incomplete, now);
         }
+        self.elevations.known.retain(|_, expires| *expires > now);
         for revocation in self.elevations.revocations.expired(now) {
             self.revocation_ended(&revocation, revocation::End::Expired);
         }
