@@ -9,6 +9,7 @@ pub mod fixtures;
 pub mod host;
 pub mod paths;
 pub mod process;
+pub mod scenario;
 pub mod signing;
 pub mod stack;
 pub mod story;

@@ -1,0 +1,117 @@
+//! Policy tests: one YAML file with what is given, what happens, and what must come of it.
+//!
+//! ```yaml
+//! given:
+//!   policy: ../policy.yaml
+//!   tokens:
+//!     reader: { scope: mcp:connect repo:read }
+//! scenarios:
+//!   - name: a write asks for its scope
+//!     when: { tool: create_issue, token: reader }
+//!     then: { status: 403, reason: scope_missing, challenge: { scope: mcp:connect repo:write } }
+//! ```
+//!
+//! Everything a file may say is in `file.rs`; `world.rs` plays the token service and the upstream; `outcome.rs` says what is
+//! compared, with the file and between hosts.
+
+mod file;
+mod outcome;
+mod script;
+mod world;
+
+pub use file::{File, Given, Scenario};
+pub use outcome::{Difference, Outcome};
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::Value;
+
+use crate::backend::Backend;
+use crate::yaml;
+
+/// A scenario with everything it needs, ready to be run again and again.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// `file::name of the scenario`, as tests are filtered by.
+    pub name: String,
+    given: Given,
+    scenario: Scenario,
+    policy: Value,
+}
+
+impl Case {
+    /// What becomes of it on a host.
+    pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
+        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy)?;
+        let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+        let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
+        Ok(Outcome::of(&run, &plan, &world.borrow()))
+    }
+
+    /// What is not as the file says.
+    pub fn check(&self, outcome: &Outcome) -> Vec<Difference> {
+        outcome.differences(&self.scenario.then)
+    }
+
+    /// Rules that scenarios can exercise: server and pattern.
+    pub fn rules(&self) -> Vec<(String, String)> {
+        script::rules(&self.policy)
+    }
+}
+
+/// All scenarios of a file, or of the files below a folder.
+pub fn load(path: &Path) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for file in files(path)? {
+        cases.extend(read(&file).with_context(|| file.display().to_string())?);
+    }
+    Ok(cases)
+}
+
+/// Files with scenarios: `*.yaml` in folders that are called `tests`.
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut found = Vec::new();
+    let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let entry = entry.path();
+        if entry.is_dir() {
+            found.extend(files(&entry)?);
+        } else if path.file_name().is_some_and(|name| name == "tests")
+            && entry.extension().is_some_and(|extension| extension == "yaml")
+        {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<Case>> {
+    let text = fs::read_to_string(path)?;
+    let file: File = serde_json::from_value(yaml::to_json(&yaml::read(&text)?))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    // policies/NAME/tests/FILE.yaml
+    let owner = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let prefix = owner.map_or_else(|| stem.to_string(), |owner| format!("{owner}::{stem}"));
+    let mut cases = Vec::new();
+    for scenario in file.scenarios {
+        let given = file.given.overridden(&scenario.given);
+        let policy = folder.join(given.policy.as_deref().unwrap_or("../policy.yaml"));
+        let text = fs::read_to_string(&policy).with_context(|| policy.display().to_string())?;
+        let policy = yaml::to_json(&yaml::read(&text).map_err(|fault| anyhow!("{}:{fault}", policy.display()))?);
+        let name = format!("{prefix}::{}", scenario.name);
+        if cases.iter().any(|case: &Case| case.name == name) {
+            return Err(anyhow!("two scenarios are called `{}`", scenario.name));
+        }
+        cases.push(Case { name, given, scenario, policy });
+    }
+    Ok(cases)
+}

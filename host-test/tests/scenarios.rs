@@ -1,0 +1,49 @@
+//! Every scenario of `policies/`, on each host: as its file says, and alike.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use host_test::backend::{Backend, Native, Wasm};
+use host_test::scenario::{self, Case};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let cases = match scenario::load(&folder) {
+        Ok(cases) => cases,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let trials = cases.into_iter().flat_map(|case| {
+        let (native, wasm) = (case.clone(), case.clone());
+        [
+            Trial::test(format!("native::{}", case.name), move || run(&native, &Native)),
+            Trial::test(format!("wasm::{}", case.name), move || run(&wasm, &Wasm::new()?)),
+            Trial::test(format!("alike::{}", case.name), move || alike(&case)),
+        ]
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+fn run(case: &Case, backend: &dyn Backend) -> Result<(), Failed> {
+    let outcome = case.run(backend).map_err(|error| format!("{error:#}"))?;
+    let differences = case.check(&outcome);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let all: Vec<String> = outcome.requests.iter().map(|request| format!("{request:#}")).collect();
+    Err(format!("{}\n{}", lines.join("\n"), all.join("\n")).into())
+}
+
+fn alike(case: &Case) -> Result<(), Failed> {
+    let run = |backend: &dyn Backend| case.run(backend).map_err(|error| format!("{}: {error:#}", backend.name()));
+    let differences = run(&Native)?.compare(&run(&Wasm::new()?)?);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(|difference| format!("native and wasm: {difference}")).collect();
+    Err(lines.join("\n").into())
+}
