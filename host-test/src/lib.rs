@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod backend;
+pub mod check;
 pub mod corpus;
 pub mod demo;
 pub mod fault_proxy;
@@ -13,4 +14,5 @@ pub mod scenario;
 pub mod signing;
 pub mod stack;
 pub mod story;
+pub mod testing;
 pub mod yaml;

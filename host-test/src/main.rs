@@ -3,25 +3,37 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_test::demo;
+use host_test::{check, demo, testing};
 
-/// Step-up authorization for MCP, in the proxy: try it, and later check, test and explain policies.
+/// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
 #[command(name = "stepup", version)]
 enum Command {
+    /// Say everything that is wrong with a policy, and what is rarely meant.
+    Check(check::Arguments),
+    /// Run the scenarios of policies on the core and on the very module that production runs.
+    Test(testing::Arguments),
     /// Run the filter in a real system and tell its story.
     Demo(demo::Arguments),
 }
 
+/// 0: good; 1: the policy or a scenario is not; 2: it could not be found out.
 fn main() -> ExitCode {
     let done = match Command::parse() {
-        Command::Demo(arguments) => demo::run(arguments),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("stepup: {error:#}");
-            ExitCode::FAILURE
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Test(arguments) => testing::run(&arguments),
+        Command::Demo(arguments) => {
+            // A story that does not go as told is a failure, not a mistake of the caller's.
+            return match demo::run(arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error, 1),
+            };
         }
-    }
+    };
+    done.unwrap_or_else(|error| failed(&error, 2))
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("stepup: {error:#}");
+    ExitCode::from(code)
 }

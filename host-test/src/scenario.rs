@@ -41,6 +41,7 @@ pub struct Case {
     given: Given,
     scenario: Scenario,
     policy: Value,
+    policy_file: PathBuf,
 }
 
 impl Case {
@@ -55,6 +56,11 @@ impl Case {
     /// What is not as the file says.
     pub fn check(&self, outcome: &Outcome) -> Vec<Difference> {
         outcome.differences(&self.scenario.then)
+    }
+
+    /// The file of its policy.
+    pub fn policy_name(&self) -> String {
+        self.policy_file.display().to_string()
     }
 
     /// Rules that scenarios can exercise: server and pattern.
@@ -104,14 +110,15 @@ fn read(path: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for scenario in file.scenarios {
         let given = file.given.overridden(&scenario.given);
-        let policy = folder.join(given.policy.as_deref().unwrap_or("../policy.yaml"));
-        let text = fs::read_to_string(&policy).with_context(|| policy.display().to_string())?;
-        let policy = yaml::to_json(&yaml::read(&text).map_err(|fault| anyhow!("{}:{fault}", policy.display()))?);
+        let policy_file = folder.join(given.policy.as_deref().unwrap_or("../policy.yaml"));
+        let text = fs::read_to_string(&policy_file).with_context(|| policy_file.display().to_string())?;
+        let policy = yaml::read(&text).map_err(|fault| anyhow!("{}:{fault}", policy_file.display()))?;
+        let policy = yaml::to_json(&policy);
         let name = format!("{prefix}::{}", scenario.name);
         if cases.iter().any(|case: &Case| case.name == name) {
             return Err(anyhow!("two scenarios are called `{}`", scenario.name));
         }
-        cases.push(Case { name, given, scenario, policy });
+        cases.push(Case { name, given, scenario, policy, policy_file });
     }
     Ok(cases)
 }

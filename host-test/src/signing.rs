@@ -35,6 +35,11 @@ impl Key {
         Key::read(found.with_context(|| format!("no test key signs {algorithm}"))?.1.as_bytes())
     }
 
+    /// The JWK with its private members, as a file has it.
+    pub fn text(&self) -> String {
+        self.jwk.to_string()
+    }
+
     /// The public half, as an issuer publishes it.
     pub fn public(&self) -> Value {
         const PRIVATE: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];

@@ -2,7 +2,8 @@
 //! every key written once.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use step_up_core::json::Value;
@@ -31,12 +32,36 @@ const MAX_TEXT: usize = 1024 * 1024;
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 64;
 
+/// Where the values of a document stand, by their path as [`step_up_core::policy::Fault`] writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Places(HashMap<String, Range<usize>>);
+
+impl Places {
+    /// The bytes of a value, and of its key if it has one; of what encloses it, if it is not there itself.
+    pub fn of(&self, path: &str) -> Range<usize> {
+        let mut path = path;
+        loop {
+            if let Some(found) = self.0.get(path) {
+                return found.clone();
+            }
+            let Some(end) = path.rfind(['.', '[']) else { return 0..0 };
+            path = path.get(..end).unwrap_or_default();
+        }
+    }
+}
+
 /// Reads one document.
 pub fn read(text: &str) -> Result<Value<'static>, Fault> {
+    read_with_places(text).map(|(value, _)| value)
+}
+
+/// The same, with the places of all values.
+pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
     if text.len() > MAX_TEXT {
         return Err(Fault { line: 1, column: 1, problem: "larger than 1 MiB".to_owned() });
     }
-    let mut reader = Reader { parser: Parser::new_from_str(text), depth: 0 };
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), text, path: String::new(), depth: 0, places: Places::default() };
     reader.expect(&Event::StreamStart)?;
     let (event, span) = reader.next()?;
     if !matches!(event, Event::DocumentStart(_)) {
@@ -45,7 +70,7 @@ pub fn read(text: &str) -> Result<Value<'static>, Fault> {
     let value = reader.value()?;
     reader.expect(&Event::DocumentEnd)?;
     reader.expect(&Event::StreamEnd)?;
-    Ok(value)
+    Ok((value, reader.places))
 }
 
 /// The same tree as serde_json has it.
@@ -67,7 +92,11 @@ pub fn to_json(value: &Value<'_>) -> serde_json::Value {
 
 struct Reader<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+    text: &'t str,
+    /// Of the value that is being read.
+    path: String,
     depth: usize,
+    places: Places,
 }
 
 impl<'t> Reader<'t> {
@@ -130,7 +159,13 @@ impl<'t> Reader<'t> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items)),
-                (event, span) => items.push(self.value_from(event, span)?),
+                (event, span) => {
+                    let path = format!("{}[{}]", self.path, items.len());
+                    self.note(&path, span, span);
+                    let outer = std::mem::replace(&mut self.path, path);
+                    items.push(self.value_from(event, span)?);
+                    self.path = outer;
+                }
             }
         }
     }
@@ -151,8 +186,27 @@ impl<'t> Reader<'t> {
             if !seen.insert(name.clone()) {
                 return Err(fault(span, &format!("`{name}` is written twice")));
             }
-            members.push((Cow::Owned(name), self.value()?));
+            let path = step_up_core::policy::join(&self.path, &name);
+            let (event, value) = self.next()?;
+            self.note(&path, span, value);
+            let outer = std::mem::replace(&mut self.path, path);
+            members.push((Cow::Owned(name), self.value_from(event, value)?));
+            self.path = outer;
         }
+    }
+}
+
+impl Reader<'_> {
+    /// A scalar stands from its key to its end; of a map or a list the key alone is shown.
+    fn note(&mut self, path: &str, key: Span, value: Span) {
+        let end = if value.start.line() == key.start.line() { value.end } else { key.end };
+        let range = self.offset(key.start.index())..self.offset(end.index());
+        self.places.0.insert(path.to_owned(), range);
+    }
+
+    /// The parser counts characters.
+    fn offset(&self, characters: usize) -> usize {
+        self.text.char_indices().nth(characters).map_or(self.text.len(), |(at, _)| at)
     }
 }
 

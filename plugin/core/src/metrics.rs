@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::reason::Reason;
+
 /// What can go wrong without being anybody's request: internal errors, replies to calls never made, and a host that
 /// stops bodies together with headers.
 pub const FAULTS: [&str; 3] = ["internal", "unexpected_reply", "host_without_header_stop"];
@@ -85,6 +87,18 @@ pub enum Metric {
         /// 1 in force, 0 no longer.
         value: u64,
     },
+}
+
+/// The most series that a process can ever have with so many servers and issuers: names are from the policy or from here,
+/// never from a request. A histogram counts as one.
+pub fn most_series(servers: usize, issuers: usize) -> usize {
+    // A reason has one verdict in enforce mode and another in shadow mode.
+    let decisions = (servers + 1) * Reason::COUNT * 2;
+    let exchanges = servers * (Reason::COUNT + 3);
+    let revocations = 4;
+    let keys = issuers * 4;
+    let process = FAULTS.len() + 2;
+    decisions + exchanges + servers + revocations + keys + process
 }
 
 impl Metric {

@@ -8,7 +8,7 @@ mod select;
 mod structs;
 mod words;
 
-pub use document::Fault;
+pub use document::{Fault, join};
 pub use words::is_scope_token;
 
 pub(crate) use conditions::Subject;
@@ -72,6 +72,11 @@ impl Policy {
     /// The names of the servers, in the policy's order.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| &*server.name)
+    }
+
+    /// The identifiers of the issuers, in the policy's order.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|issuer| issuer.name.as_str())
     }
 
     pub(crate) fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {

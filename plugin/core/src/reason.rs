@@ -204,6 +204,9 @@ pub struct Wire {
 }
 
 impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Reason::Internal as usize + 1;
+
     /// The name used in audit records, metrics and tests.
     pub fn name(self) -> &'static str {
         use Reason::*;

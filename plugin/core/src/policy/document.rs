@@ -170,7 +170,8 @@ const LATER: [(&str, &str); 17] = [
     ("sessions", "session rules come later"),
 ];
 
-pub(crate) fn join(path: &str, name: &str) -> String {
+/// The path of a member, as faults write it.
+pub fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-*/".contains(&b));
     let name = if plain { name.to_owned() } else { format!("{name:?}") };
     if path.is_empty() { name } else { format!("{path}.{name}") }

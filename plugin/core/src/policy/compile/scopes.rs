@@ -74,6 +74,19 @@ impl Hierarchy {
                 "declare it under `scopes`, or correct it",
             );
         }
+        // `made` has what a baseline, a tier's rule or a rule asks for.
+        let is_used = |scope: &String| {
+            let implied = self.implied(scope);
+            self.made.contains_key(scope) || implied.iter().any(|implied| self.made.contains_key(*implied))
+        };
+        for scope in self.implies.keys().filter(|scope| !is_used(scope)) {
+            let path = crate::policy::document::join("scopes", scope);
+            report.warn(
+                &path,
+                "a scope that nothing asks for, and that implies nothing that is",
+                "remove it, or use it",
+            );
+        }
     }
 
     /// Everything a scope implies, directly and through others.

@@ -205,6 +205,11 @@ impl Maker<'_> {
             let help = "the token that the challenge asks for would be refused; keep one of them";
             report.fault(path, "`standing: refuse` beside `fallback: challenge`", help);
         }
+        let in_baseline = |scope: &String| self.baseline.iter().any(|held| *held.name == **scope);
+        if terms.standing == Some(Standing::Refuse) && terms.scope.iter().flatten().any(in_baseline) {
+            let help = "the baseline, which every caller has, holds a scope that this rule refuses to see";
+            report.warn(path, "a tool nobody can call", help);
+        }
         if terms.may_elevate.is_empty() {
             let problem = "any caller with the baseline is elevated here if the token service agrees (P8)";
             report.warn(path, problem, "say who may be elevated: `may_elevate: { client: [ ... ] }`");

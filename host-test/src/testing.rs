@@ -1,0 +1,220 @@
+//! `stepup test`: runs the scenarios of policies, as `cargo test` runs tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde_json::{Value, json};
+
+use crate::backend::{Backend, Native, Wasm};
+use crate::scenario::{self, Case, Outcome};
+
+/// What the user asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Scenario files, or folders with scenario files in folders called `tests`.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Only scenarios whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// On which host: the core alone, the module of production, or both, and then with the same outcome.
+    #[arg(long, value_enum, default_value_t = Host::Both)]
+    host: Host,
+    /// How to tell the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Host {
+    Native,
+    Wasm,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Human,
+    Json,
+    Junit,
+}
+
+/// What became of one scenario.
+struct Tested {
+    name: String,
+    /// Nothing: it passed.
+    complaints: Vec<String>,
+    outcome: Option<Outcome>,
+    took: Duration,
+}
+
+/// Runs them. 0: all passed; 1: some did not. What keeps it from running is an error.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut cases = Vec::new();
+    for path in &arguments.paths {
+        cases.extend(scenario::load(path)?);
+    }
+    if let Some(filter) = &arguments.filter {
+        cases.retain(|case| case.name.contains(filter.as_str()));
+    }
+    if cases.is_empty() {
+        bail!("no scenarios there; they are *.yaml files in a folder called `tests`");
+    }
+    let begin = Instant::now();
+    let wasm = if arguments.host == Host::Native { None } else { Some(Wasm::new()?) };
+    let human = arguments.format == Format::Human;
+    if human {
+        println!("running {} scenarios", cases.len());
+    }
+    let tested = test_all(&cases, arguments.host, wasm.as_ref(), human);
+    let failed = tested.iter().filter(|tested| !tested.complaints.is_empty()).count();
+    match arguments.format {
+        Format::Human => {
+            print_failures(&tested);
+            print_coverage(&cases, &tested, arguments.filter.is_some());
+            let result = if failed == 0 { "ok" } else { "FAILED" };
+            let passed = tested.len() - failed;
+            println!("\ntest result: {result}. {passed} passed; {failed} failed; finished in {:.2?}", begin.elapsed());
+        }
+        Format::Json => println!("{:#}", as_json(&cases, &tested)),
+        Format::Junit => println!("{}", as_junit(&tested)?),
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn test_all(cases: &[Case], host: Host, wasm: Option<&Wasm>, human: bool) -> Vec<Tested> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(case) = cases.get(at)
+                {
+                    let tested = test(case, host, wasm);
+                    if human {
+                        let result = if tested.complaints.is_empty() { "ok" } else { "FAILED" };
+                        println!("scenario {} ... {result}", tested.name);
+                    }
+                    if let Ok(mut done) = done.lock() {
+                        done.insert(at, tested);
+                    }
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_default().into_values().collect()
+}
+
+fn test(case: &Case, host: Host, wasm: Option<&Wasm>) -> Tested {
+    let begin = Instant::now();
+    let (mut complaints, mut outcomes) = (Vec::new(), Vec::new());
+    let mut on = |backend: &dyn Backend| match case.run(backend) {
+        Err(error) => complaints.push(format!("{}: {error:#}", backend.name())),
+        Ok(outcome) => {
+            let differences = case.check(&outcome);
+            complaints.extend(differences.iter().map(|difference| format!("{}: {difference}", backend.name())));
+            outcomes.push(outcome);
+        }
+    };
+    if host != Host::Wasm {
+        on(&Native);
+    }
+    if let Some(wasm) = wasm {
+        on(wasm);
+    }
+    if let [native, wasm] = outcomes.as_slice() {
+        let differences = native.compare(wasm);
+        complaints.extend(differences.iter().map(|difference| format!("native and wasm differ: {difference}")));
+    }
+    Tested { name: case.name.clone(), complaints, outcome: outcomes.pop(), took: begin.elapsed() }
+}
+
+fn print_failures(tested: &[Tested]) {
+    let failed: Vec<&Tested> = tested.iter().filter(|tested| !tested.complaints.is_empty()).collect();
+    if !failed.is_empty() {
+        println!("\nfailures:");
+    }
+    for tested in failed {
+        println!("\n---- {}", tested.name);
+        for complaint in &tested.complaints {
+            println!("{complaint}");
+        }
+        for (at, request) in tested.outcome.iter().flat_map(|outcome| &outcome.requests).enumerate() {
+            println!("request {} came to {}", at + 1, short(request));
+        }
+    }
+}
+
+/// What a person wants to see first.
+fn short(request: &Value) -> Value {
+    const FIRST: [&str; 6] = ["forwarded", "status", "challenge", "error", "token", "record"];
+    FIRST
+        .iter()
+        .map(|name| ((*name).to_owned(), request.get(name).cloned().unwrap_or_default()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Rules that no scenario came to, for each policy.
+fn uncovered(cases: &[Case], tested: &[Tested]) -> BTreeMap<String, Vec<String>> {
+    let mut rules: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    for (case, tested) in cases.iter().zip(tested) {
+        let left = rules.entry(case.policy_name()).or_insert_with(|| case.rules().into_iter().collect());
+        for request in tested.outcome.iter().flat_map(|outcome| &outcome.requests) {
+            let member = |name: &str| request.pointer(name).and_then(Value::as_str).map(str::to_owned);
+            if let (Some(server), Some(rule)) = (member("/record/server"), member("/record/rule")) {
+                left.remove(&(server, rule));
+            }
+        }
+    }
+    let named = |(server, rule): (String, String)| format!("{server}: {rule}");
+    let left = rules.into_iter().map(|(policy, left)| (policy, left.into_iter().map(named).collect::<Vec<_>>()));
+    left.filter(|(_, left)| !left.is_empty()).collect()
+}
+
+fn print_coverage(cases: &[Case], tested: &[Tested], filtered: bool) {
+    if filtered {
+        return;
+    }
+    for (policy, left) in uncovered(cases, tested) {
+        println!("\n{policy}: no scenario came to the rules of {}", left.join(", "));
+    }
+}
+
+fn as_json(cases: &[Case], tested: &[Tested]) -> Value {
+    let list = tested.iter().map(|tested| {
+        json!({
+            "name": tested.name,
+            "passed": tested.complaints.is_empty(),
+            "complaints": tested.complaints,
+            "requests": tested.outcome.as_ref().map(|outcome| &outcome.requests),
+            "fuel": tested.outcome.as_ref().and_then(|outcome| outcome.fuel),
+        })
+    });
+    json!({ "scenarios": list.collect::<Vec<_>>(), "rules_without_scenario": uncovered(cases, tested) })
+}
+
+fn as_junit(tested: &[Tested]) -> Result<String> {
+    let mut report = Report::new("stepup");
+    let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
+    for tested in tested {
+        let (suite, name) = tested.name.rsplit_once("::").unwrap_or(("", &tested.name));
+        let mut status = TestCaseStatus::success();
+        if let Some(first) = tested.complaints.first() {
+            status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(first.as_str()).set_description(tested.complaints.join("\n"));
+        }
+        let mut case = TestCase::new(name, status);
+        case.set_time(tested.took);
+        suites.entry(suite).or_insert_with(|| TestSuite::new(suite)).add_test_case(case);
+    }
+    report.add_test_suites(suites.into_values());
+    report.to_string().context("JUnit")
+}
