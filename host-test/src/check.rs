@@ -59,7 +59,9 @@ pub fn check(path: &Path, text: &str, renderer: &Renderer) -> Findings {
         Ok(read) => read,
         Err(fault) => {
             let at = offset(text, fault.line, fault.column);
-            found.text += &page.show(Level::ERROR, &fault.problem, "", at..at + 1);
+            let help = if fault.problem.contains("tab") { "indent with spaces" } else { "" };
+            let word = text.get(at..).and_then(|rest| rest.find([' ', ':', '\n']));
+            found.text += &page.show(Level::ERROR, &fault.problem, help, at..at + word.unwrap_or(1).max(1));
             found.errors = 1;
             found.text += &page.summary(&found, None);
             return found;

@@ -152,7 +152,8 @@ fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) ->
     let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
     if found.is_none() {
         let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
-        entry.fault(report, format!("{} that is not known here", kind(entry.value)), format!("write {list}"));
+        let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
+        entry.fault(report, format!("{what} is not known here"), format!("write {list}"));
     }
     found.map(|(_, value)| *value)
 }

@@ -150,7 +150,7 @@ impl<'v> Fields<'v> {
 }
 
 /// Words of the policy language that this version refuses by name, because to ignore one would weaken a policy.
-const LATER: [(&str, &str); 17] = [
+const LATER: [(&str, &str); 18] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
@@ -166,6 +166,7 @@ const LATER: [(&str, &str); 17] = [
     ("resources", "rules for resources come later; until then resources/read is refused"),
     ("reuse", "elevated tokens are never reused"),
     ("seal", "sealed sessions come later"),
+    ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
     ("session", "session rules come later"),
     ("sessions", "session rules come later"),
 ];

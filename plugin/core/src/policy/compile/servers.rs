@@ -133,7 +133,11 @@ fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)>
             Some((text.to_owned(), url))
         }
         Err(problem) => {
-            entry.fault(report, format!("not a resource identifier: {problem}"), "RFC 8707 2: an absolute URI");
+            entry.fault(
+                report,
+                format!("not a resource identifier: {problem}"),
+                "write the URL that clients use, e.g. https://mcp.example.com/mcp (RFC 8707 2)",
+            );
             None
         }
     }
