@@ -1,8 +1,10 @@
 //! The same script on different hosts of the same decision: what must come out alike everywhere.
 
+mod envoy;
 mod native;
 mod wasm;
 
+pub use envoy::Envoy;
 pub use native::{Misbehaviour, Native};
 pub use wasm::Wasm;
 
@@ -64,6 +66,10 @@ pub struct Run {
 pub trait Backend {
     /// Its name, for test names.
     fn name(&self) -> &'static str;
+    /// Where time is real: the time now, in milliseconds since the epoch.
+    fn clock(&self) -> Option<u64> {
+        None
+    }
     /// Runs a script in a fresh filter. An error says that the filter refused its policy, or broke its contract.
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run>;
 }

@@ -47,10 +47,15 @@ pub struct Case {
 impl Case {
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
-        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy)?;
+        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, backend.clock())?;
         let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
         let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
         Ok(Outcome::of(&run, &plan, &world.borrow()))
+    }
+
+    /// Why real Envoy cannot be asked to repeat it, if it cannot.
+    pub fn not_on_envoy(&self) -> Option<String> {
+        self.scenario.needs_simulation(&self.given)
     }
 
     /// What is not as the file says.

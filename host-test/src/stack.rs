@@ -3,6 +3,7 @@
 mod envoy;
 mod http;
 
+pub(crate) use envoy::discovery;
 pub use envoy::{EnvoyStack, Options, Setup, encode};
 pub use http::{Answer, Request, send};
 

@@ -178,8 +178,9 @@ impl Vm {
 
     // ---- what happens
 
-    fn send(&mut self, client: host::Client) {
+    fn send(&mut self, mut client: host::Client) {
         let at = self.streams.len();
+        client.headers = client.headers.as_delivered();
         self.later(0, Event::On(at, Happening::Head));
         let mut when = 0;
         for (index, chunk) in client.body.iter().enumerate() {
@@ -386,7 +387,9 @@ impl Vm {
         for (name, value) in &response.headers {
             headers.add(name.as_bytes(), value.as_bytes());
         }
-        let (origin, body, trailers) = (Origin::Filter, response.body.to_vec(), None);
+        let is_head = stream.client.headers.get(b":method").is_some_and(|method| method == b"HEAD");
+        let body = if is_head { Vec::new() } else { response.body.to_vec() };
+        let (origin, trailers) = (Origin::Filter, None);
         stream.transcript.response = Some(ClientResponse { origin, headers, body, trailers, is_complete: true });
         stream.transcript.has_ended = true;
         self.gate.handle(Input::Gone { stream: id(at) }, self.now);

@@ -53,6 +53,34 @@ impl Headers {
         self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
     }
 
+    /// As Envoy's codecs hand over a request: what it has a slot for arrives as one value, joined by commas.
+    #[must_use]
+    pub fn as_delivered(&self) -> Headers {
+        const SLOTS: [&[u8]; 12] = [
+            b"accept",
+            b"accept-encoding",
+            b"authorization",
+            b"cache-control",
+            b"connection",
+            b"content-encoding",
+            b"content-length",
+            b"content-type",
+            b"origin",
+            b"transfer-encoding",
+            b"user-agent",
+            b"x-request-id",
+        ];
+        let mut delivered = Headers::default();
+        for (name, value) in &self.0 {
+            let known = delivered.0.iter_mut().find(|(other, _)| other == name && SLOTS.contains(&name.as_slice()));
+            match known {
+                Some((_, joined)) => joined.extend([b",", value.as_slice()].concat()),
+                None => delivered.0.push((name.clone(), value.clone())),
+            }
+        }
+        delivered
+    }
+
     /// The HTTP status of a response.
     pub fn status(&self) -> u16 {
         self.text(":status").and_then(|status| status.parse().ok()).unwrap_or(0)

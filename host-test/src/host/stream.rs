@@ -254,7 +254,7 @@ impl Guest<'_> {
             let now = world.now;
             let idle = world.limits.idle_timeout;
             if let Some(stream) = world.streams.get_mut(&id) {
-                stream.request.headers = client.headers.clone();
+                stream.request.headers = client.headers.as_delivered();
                 stream.active = now;
             }
             world.later(idle, Event::Idle { stream: id });
@@ -564,8 +564,10 @@ impl Guest<'_> {
                             ClientResponse { origin, headers, body: Vec::new(), trailers: None, is_complete: false };
                         stream.client = Some(response);
                     }
+                    // The codec sends no body to a HEAD (RFC 9110 9.3.2).
+                    let is_head = stream.request.headers.get(b":method").is_some_and(|method| method == b"HEAD");
                     if let Some(client) = &mut stream.client {
-                        client.body.extend(bytes);
+                        client.body.extend(if is_head { Vec::new() } else { bytes });
                         client.trailers = trailers;
                         client.is_complete |= finished;
                     }

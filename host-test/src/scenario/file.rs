@@ -163,6 +163,37 @@ pub struct Scenario {
     pub not_on_envoy: Option<String>,
 }
 
+impl Scenario {
+    /// What of it only a simulated proxy can do.
+    pub fn needs_simulation(&self, given: &Given) -> Option<String> {
+        let answers = [&given.keys, &given.exchange, &given.revocation].into_iter().flatten().flat_map(OneOrMany::all);
+        let is_slow = |answer: &Answer| answer.after != Millis::default() || answer.fails.is_some();
+        let is_timed = |upstream: &Upstream| {
+            upstream.after != Millis::default()
+                || upstream.breaks
+                || upstream.events.iter().any(|event| event.after != Millis::default())
+        };
+        let when = |found: fn(&When) -> bool| self.when.all().iter().any(found);
+        let reasons = [
+            (given.clock.is_some(), "a clock of its own"),
+            (!given.with.is_empty(), "a policy of its own"),
+            (!given.environment.is_empty(), "an environment of its own"),
+            (given.keys.is_some(), "scripted keys"),
+            (answers.into_iter().any(is_slow), "a scripted delay or fault"),
+            (given.revocation.is_some(), "scripted revocations"),
+            (given.upstream.as_ref().is_some_and(is_timed), "an upstream with delays or faults"),
+            (when(|when| when.leaves.is_some()), "a client that leaves"),
+            (when(|when| when.after.is_some()), "requests at the same time"),
+            (when(|when| when.source.is_some()), "a client certificate"),
+            (when(|when| when.route.is_some()), "route metadata"),
+            (when(|when| when.http2), "HTTP/2"),
+            (when(|when| when.trailers), "trailers"),
+        ];
+        let reason = reasons.iter().find(|(needed, _)| *needed).map(|(_, reason)| (*reason).to_owned());
+        self.not_on_envoy.clone().or(reason)
+    }
+}
+
 /// A request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

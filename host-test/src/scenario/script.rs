@@ -1,6 +1,7 @@
 //! From what a scenario says to what happens, byte by byte.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -56,18 +57,27 @@ pub struct TokenService {
 pub const REQUEST_ID: &str = "x-request-id";
 
 impl Plan {
-    pub fn new(given: &Given, scenario: &Scenario, document: &Value) -> Result<Plan> {
+    pub fn new(given: &Given, scenario: &Scenario, document: &Value, clock: Option<u64>) -> Result<Plan> {
         let mut document = document.clone();
         for (pointer, value) in &given.with {
             set(&mut document, pointer, value).with_context(|| format!("`with` cannot set {pointer}"))?;
         }
         let policy = Policy::of(&document).context("the policy")?;
-        let clock = OffsetDateTime::parse(given.clock.as_deref().unwrap_or(CLOCK), &Rfc3339).context("`clock`")?;
-        let now = u64::try_from(clock.unix_timestamp())? * 1000;
+        let now = match clock {
+            Some(now) => now,
+            None => {
+                let text = given.clock.as_deref().unwrap_or(CLOCK);
+                u64::try_from(OffsetDateTime::parse(text, &Rfc3339).context("`clock`")?.unix_timestamp())? * 1000
+            }
+        };
+        // Unique in the process: on some hosts scenarios share an access log.
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
 
         let (mut tokens, mut requests) = (BTreeMap::new(), Vec::new());
         for (index, when) in scenario.when.all().iter().enumerate() {
-            let client = client(when, index, given, &policy, now, &mut tokens)
+            let id = format!("scenario-{number}-{}", index + 1);
+            let client = client(when, &id, given, &policy, now, &mut tokens)
                 .with_context(|| format!("request {} of `when`", index + 1))?;
             let at = when.after.map_or(Start::Then, |after| Start::After(after.0));
             requests.push(Request { at, client });
@@ -81,7 +91,7 @@ impl Plan {
 
 fn client(
     when: &When,
-    index: usize,
+    id: &str,
     given: &Given,
     policy: &Policy,
     now: u64,
@@ -99,7 +109,7 @@ fn client(
     let method = when.http.as_deref().unwrap_or("POST");
     let path = when.path.clone().unwrap_or(path);
     let mut headers = Headers::of([(":method", method), (":path", &path), (":authority", &authority)]);
-    headers.add(REQUEST_ID.as_bytes(), format!("request-{}", index + 1).as_bytes());
+    headers.add(REQUEST_ID.as_bytes(), id.as_bytes());
 
     let body = if method == "POST" { Some(body(when, &mut headers)?) } else { None };
     if let Some(name) = &when.token {

@@ -408,21 +408,33 @@ fn sample(ports: &Ports) -> Result<Value> {
     Ok(yaml::to_json(&yaml::read(&ports.replace(&text))?))
 }
 
+/// The shipped discovery file with this policy (JSON) and this module.
+pub(crate) fn discovery(policy: &str, module: &Path) -> Result<Value> {
+    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
+    let mut document = yaml::to_json(&yaml::read(&text)?);
+    configure(&mut document, policy, module)?;
+    Ok(document)
+}
+
+fn configure(document: &mut Value, policy: &str, module: &Path) -> Result<()> {
+    let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy });
+    place(document, CONFIGURATION, configuration)?;
+    place(document, &format!("{FILTER}/config/vm_config/code/local/filename"), json!(module.display().to_string()))
+}
+
+fn place(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
+    *document.pointer_mut(pointer).with_context(|| format!("{ECDS} has no {pointer}"))? = value;
+    Ok(())
+}
+
 /// The discovery file for a setup, as JSON (which is YAML too).
 fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
     let mut document = sample(ports)?;
-    let place = |document: &mut Value, pointer: &str, value: Value| -> Result<()> {
-        *document.pointer_mut(pointer).with_context(|| format!("{ECDS} has no {pointer}"))? = value;
-        Ok(())
-    };
-    let module = json!(module.display().to_string());
-    place(&mut document, &format!("{FILTER}/config/vm_config/code/local/filename"), module)?;
+    let code = json!(module.display().to_string());
+    place(&mut document, &format!("{FILTER}/config/vm_config/code/local/filename"), code)?;
     match setup {
         Setup::Sample => {}
-        Setup::Configuration(text) => {
-            let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
-            place(&mut document, CONFIGURATION, configuration)?;
-        }
+        Setup::Configuration(text) => configure(&mut document, text, module)?,
         Setup::Open => {
             let anybody = json!({ "any": { "permissions": [{ "any": true }], "principals": [{ "any": true }] } });
             let rbac = json!({

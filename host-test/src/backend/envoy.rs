@@ -1,0 +1,388 @@
+//! The module in real Envoy, with the settings of `envoy/envoy.yaml`; the token service, the keys and the upstream are the
+//! script's own, behind real sockets. Time is real: a script's clock and delays are not for this host.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+use super::{Backend, Run, Script};
+use crate::fixtures::{self, Fixtures};
+use crate::host::{
+    Call, CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, Transcript, UpstreamRequest,
+};
+use crate::process::{Process, free_port};
+use crate::stack::{discovery, send};
+use crate::{artifact, paths, stack, yaml};
+
+/// Runs scripts in Envoy, one process for each policy.
+pub struct Envoy {
+    fixtures: Fixtures,
+    module: PathBuf,
+    running: RefCell<HashMap<String, Rc<Running>>>,
+}
+
+struct Running {
+    folder: PathBuf,
+    port: u16,
+    arrivals: Receiver<Arrival>,
+    _envoy: Process,
+}
+
+/// A request at one of the servers around Envoy.
+struct Arrival {
+    at: Place,
+    request: tiny_http::Request,
+    headers: Headers,
+    body: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Cluster(String),
+    Upstream,
+}
+
+const UPSTREAM: &str = "the-upstream";
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A revocation is on its way within milliseconds.
+const LINGER: Duration = Duration::from_millis(400);
+
+impl Envoy {
+    /// Installs Envoy and builds the module, if need be.
+    pub fn new() -> Result<Envoy> {
+        Ok(Envoy { fixtures: fixtures::install()?, module: artifact::module()?, running: RefCell::default() })
+    }
+
+    fn running(&self, policy: &str) -> Result<Rc<Running>> {
+        if let Some(running) = self.running.borrow().get(policy) {
+            return Ok(Rc::clone(running));
+        }
+        let running = Rc::new(self.start(policy)?);
+        self.running.borrow_mut().insert(policy.to_owned(), Rc::clone(&running));
+        Ok(running)
+    }
+
+    fn start(&self, policy: &str) -> Result<Running> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("scenarios-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = paths::target().join("stacks").join(name);
+        fs::create_dir_all(&folder)?;
+        let (arrivals, received) = channel();
+        let mut clusters = Vec::new();
+        for name in clusters_of(policy)? {
+            clusters.push((name.clone(), serve(Place::Cluster(name), &arrivals)?));
+        }
+        clusters.push((UPSTREAM.to_owned(), serve(Place::Upstream, &arrivals)?));
+        let (port, admin) = (free_port()?, free_port()?);
+        fs::write(folder.join("step-up.ecds.yaml"), discovery(policy, &self.module)?.to_string())?;
+        fs::write(folder.join("envoy.yaml"), bootstrap(port, admin, &clusters)?.to_string())?;
+        let mut command = Command::new(self.fixtures.envoy());
+        command
+            .current_dir(&folder)
+            .args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"])
+            .args(["--concurrency", "1", "--file-flush-interval-msec", "10"]);
+        let mut envoy = Process::start("envoy", &mut command, &folder)?;
+        let ready = stack::Request::get(format!("http://127.0.0.1:{admin}/ready"));
+        envoy.wait_until(|_| send(&ready).is_ok_and(|answer| answer.body.trim() == "LIVE"))?;
+        Ok(Running { folder, port, arrivals: received, _envoy: envoy })
+    }
+}
+
+impl Backend for Envoy {
+    fn name(&self) -> &'static str {
+        "envoy"
+    }
+
+    fn clock(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        Some(now.as_secs() * 1000)
+    }
+
+    fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
+        let running = self.running(&script.policy)?;
+        let mut run = Run::default();
+        let mut upstream: HashMap<String, UpstreamRequest> = HashMap::new();
+        for request in &script.requests {
+            let (client, port) = (request.client.clone(), running.port);
+            let begin = Instant::now();
+            let answering = spawn(move || exchange(port, &client));
+            while !answering.is_finished() {
+                running.handle(&network, &mut run, &mut upstream, Duration::from_millis(1))?;
+                if begin.elapsed() > PATIENCE {
+                    bail!("no answer after {PATIENCE:?}");
+                }
+            }
+            let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
+            let id = request.client.headers.text("x-request-id").unwrap_or_default();
+            run.transcripts.push(running.transcript(&id, response)?);
+        }
+        let begin = Instant::now();
+        while !run.calls.is_empty() && begin.elapsed() < LINGER {
+            running.handle(&network, &mut run, &mut upstream, Duration::from_millis(10))?;
+        }
+        for (request, transcript) in script.requests.iter().zip(&mut run.transcripts) {
+            let sent = &request.client.headers;
+            let arrived = upstream.remove(&sent.text("x-request-id").unwrap_or_default());
+            transcript.upstream = arrived.map(|mut arrived| {
+                arrived.headers.0.retain(|(name, _)| sent.get(name).is_some() || !is_of_envoy(name));
+                arrived
+            });
+        }
+        Ok(run)
+    }
+}
+
+impl Running {
+    /// Answers what has arrived at the servers.
+    fn handle(
+        &self,
+        network: &Rc<RefCell<dyn Network>>,
+        run: &mut Run,
+        upstream: &mut HashMap<String, UpstreamRequest>,
+        patience: Duration,
+    ) -> Result<()> {
+        let arrival = match self.arrivals.recv_timeout(patience) {
+            Ok(arrival) => arrival,
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => bail!("the servers have ended"),
+        };
+        let Arrival { at, request, headers, body } = arrival;
+        let (headers, body) = match at {
+            Place::Cluster(cluster) => {
+                let call = Call { cluster, headers, body, timeout: 0 };
+                let plan = network.borrow_mut().call(&call);
+                run.calls.push(CallRecord { at: 0, call, plan: plan.clone() });
+                let CallPlan::Answer { headers, body, .. } = plan else {
+                    bail!("the script has a fault that Envoy does not produce on demand")
+                };
+                (headers, body)
+            }
+            Place::Upstream => {
+                let trailers = None;
+                let arrived = UpstreamRequest { headers, body, trailers, is_complete: true };
+                let plan = network.borrow_mut().upstream(&arrived);
+                upstream.insert(arrived.headers.text("x-request-id").unwrap_or_default(), arrived);
+                let body = plan.body.into_iter().flat_map(|chunk| chunk.bytes).collect();
+                (plan.headers, body)
+            }
+        };
+        let mut response = tiny_http::Response::from_data(body).with_status_code(headers.status());
+        for (name, value) in headers.0.iter().filter(|(name, _)| !name.starts_with(b":")) {
+            let header = tiny_http::Header::from_bytes(name.as_slice(), value.as_slice());
+            response.add_header(header.map_err(|()| anyhow!("a header that is none"))?);
+        }
+        // Who asked may be gone.
+        let _ = request.respond(response);
+        Ok(())
+    }
+
+    fn transcript(&self, id: &str, response: Option<Response>) -> Result<Transcript> {
+        let entry = self.entry(id)?;
+        let record = entry.get("stepup").and_then(Value::as_str);
+        let details = entry.get("details").and_then(Value::as_str).unwrap_or_default();
+        let origin = match (details, record) {
+            ("via_upstream", _) => Origin::Upstream,
+            (_, Some(_)) => Origin::Filter,
+            _ => Origin::Proxy,
+        };
+        let mut transcript = Transcript { has_ended: true, is_reset: response.is_none(), ..Transcript::default() };
+        transcript.filter_state.extend(record.map(|record| ("stepup.audit".to_owned(), record.as_bytes().to_vec())));
+        transcript.response = response.map(|Response { headers, body }| ClientResponse {
+            origin,
+            headers,
+            body,
+            trailers: None,
+            is_complete: true,
+        });
+        Ok(transcript)
+    }
+
+    /// The access log's entry of a request; it is written a moment after the answer.
+    fn entry(&self, id: &str) -> Result<Value> {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) {
+            let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
+            let entries = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(entry) = entries.into_iter().find(|entry| entry.get("id") == Some(&json!(id))) {
+                return Ok(entry);
+            }
+            sleep(Duration::from_millis(5));
+        }
+        bail!("no entry in the access log for {id}")
+    }
+}
+
+/// Headers that Envoy and HTTP/1.1 add on the way.
+fn is_of_envoy(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] =
+        [b"x-forwarded-for", b"x-forwarded-proto", b"content-length", b"transfer-encoding", b"host", b"te"];
+    NAMES.contains(&name) || name.starts_with(b"x-envoy-")
+}
+
+/// A server on loopback; its port. It ends with the process.
+fn serve(at: Place, arrivals: &Sender<Arrival>) -> Result<u16> {
+    let server = tiny_http::Server::http("127.0.0.1:0").map_err(|error| anyhow!("no server: {error}"))?;
+    let port = server.server_addr().to_ip().context("no address")?.port();
+    let arrivals = arrivals.clone();
+    spawn(move || {
+        for mut request in server.incoming_requests() {
+            let mut headers = Headers::of([(":method", request.method().as_str()), (":path", request.url())]);
+            for header in request.headers() {
+                let name = header.field.as_str().as_str().to_ascii_lowercase();
+                let name = if name == "host" { ":authority" } else { name.as_str() };
+                headers.add(name.as_bytes(), header.value.as_bytes());
+            }
+            let mut body = Vec::new();
+            if request.as_reader().read_to_end(&mut body).is_err()
+                || arrivals.send(Arrival { at: at.clone(), request, headers, body }).is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok(port)
+}
+
+/// Every cluster that a policy names.
+fn clusters_of(policy: &str) -> Result<BTreeSet<String>> {
+    fn collect(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("cluster").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| collect(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(&serde_json::from_str(policy)?, &mut found);
+    Ok(found)
+}
+
+/// The shipped bootstrap, with one route for everything and these clusters.
+fn bootstrap(port: u16, admin: u16, clusters: &[(String, u16)]) -> Result<Value> {
+    const ADMIN: &str = "/admin/address/socket_address/port_value";
+    const LISTENER: &str = "/static_resources/listeners/0";
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let text = fs::read_to_string(paths::envoy().join("envoy.yaml"))?;
+    let mut document = yaml::to_json(&yaml::read(&text)?);
+    let endpoint = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+    let clusters: Vec<Value> = clusters
+        .iter()
+        .map(|(name, port)| {
+            let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": endpoint(*port) } }] }]);
+            json!({ "name": name, "type": "STATIC", "load_assignment": { "cluster_name": name, "endpoints": endpoints } })
+        })
+        .collect();
+    let route = json!({ "cluster": UPSTREAM, "timeout": "0s", "idle_timeout": "3600s" });
+    for (place, value) in [
+        (ADMIN.to_owned(), json!(admin)),
+        (format!("{LISTENER}/address"), endpoint(port)),
+        (
+            format!("{MANAGER}/route_config/virtual_hosts/0/routes"),
+            json!([{ "match": { "prefix": "/" }, "route": route }]),
+        ),
+        ("/static_resources/clusters".to_owned(), json!(clusters)),
+    ] {
+        *document.pointer_mut(&place).with_context(|| format!("envoy.yaml has no {place}"))? = value;
+    }
+    // Requests are told apart by their ids.
+    for (place, name, value) in [
+        (MANAGER.to_owned(), "preserve_external_request_id", json!(true)),
+        (format!("{MANAGER}/access_log/0/typed_config/log_format/json_format"), "id", json!("%REQ(X-REQUEST-ID)%")),
+    ] {
+        let members = document.pointer_mut(&place).and_then(Value::as_object_mut);
+        members.with_context(|| format!("envoy.yaml has no {place}"))?.insert(name.to_owned(), value);
+    }
+    Ok(document)
+}
+
+struct Response {
+    headers: Headers,
+    body: Vec<u8>,
+}
+
+/// Sends a request byte by byte as the script has it. `None`: the connection broke.
+fn exchange(port: u16, client: &Client) -> Result<Option<Response>> {
+    let header = |name: &str| client.headers.text(name).unwrap_or_default();
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", header(":method"), header(":path"), header(":authority"))
+        .into_bytes();
+    for (name, value) in client.headers.0.iter().filter(|(name, _)| !name.starts_with(b":")) {
+        head.extend([name.as_slice(), b": ", value, b"\r\n"].concat());
+    }
+    let length: usize = client.body.iter().map(|chunk| chunk.bytes.len()).sum();
+    let is_framed =
+        client.headers.get(b"content-length").is_some() || client.headers.get(b"transfer-encoding").is_some();
+    if !client.body.is_empty() && !is_framed {
+        head.extend(format!("content-length: {length}\r\n").into_bytes());
+    }
+    head.extend(b"\r\n");
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&head)?;
+    for chunk in &client.body {
+        sleep(Duration::from_millis(chunk.after));
+        // Envoy may have answered and closed already.
+        if stream.write_all(&chunk.bytes).is_err() {
+            break;
+        }
+    }
+    read_response(&mut stream, header(":method") == "HEAD")
+}
+
+fn read_response(stream: &mut TcpStream, is_head: bool) -> Result<Option<Response>> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let mut slots = [httparse::EMPTY_HEADER; 64];
+        let mut parsed = httparse::Response::new(&mut slots);
+        if let httparse::Status::Complete(start) = parsed.parse(&bytes)? {
+            let mut headers = Headers::of([(":status", parsed.code.unwrap_or(0).to_string().as_str())]);
+            for header in parsed.headers.iter() {
+                headers.add(header.name.as_bytes(), header.value);
+            }
+            let rest = bytes.get(start..).unwrap_or_default();
+            if let Some(body) = body(&headers, rest, is_head) {
+                return Ok(Some(Response { headers, body }));
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(count) => bytes.extend(buffer.iter().take(count)),
+        }
+    }
+}
+
+/// The body, when it is complete.
+fn body(headers: &Headers, rest: &[u8], is_head: bool) -> Option<Vec<u8>> {
+    if is_head || matches!(headers.status(), 204 | 304) {
+        return Some(Vec::new());
+    }
+    if let Some(length) = headers.text("content-length").and_then(|length| length.parse::<usize>().ok()) {
+        return rest.get(..length).map(<[u8]>::to_vec);
+    }
+    let (mut body, mut rest) = (Vec::new(), rest);
+    loop {
+        let httparse::Status::Complete((start, size)) = httparse::parse_chunk_size(rest).ok()? else { return None };
+        let size = usize::try_from(size).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend(rest.get(start..start.checked_add(size)?)?);
+        rest = rest.get(start + size + 2..)?;
+    }
+}
