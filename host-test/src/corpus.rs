@@ -25,6 +25,7 @@ pub const NOW: Millis = Millis(1_795_219_200_000);
 #[derive(Clone, Debug)]
 pub struct Corpus {
     root: PathBuf,
+    now: Millis,
 }
 
 /// One file, ready to be sent.
@@ -33,11 +34,14 @@ pub struct Case {
     /// What is sent.
     pub client: Client,
     expected: Expected,
+    now: Millis,
 }
 
 #[derive(Debug)]
 struct Expected {
     reason: String,
+    /// Where Envoy has changed the request before the filter saw it.
+    on_envoy: Option<String>,
     status: Option<u16>,
     rule: Option<String>,
     removes: Option<Vec<String>>,
@@ -46,7 +50,13 @@ struct Expected {
 impl Corpus {
     /// The corpus in this folder.
     pub fn at(root: impl Into<PathBuf>) -> Corpus {
-        Corpus { root: root.into() }
+        Corpus { root: root.into(), now: NOW }
+    }
+
+    /// The same files at another time (milliseconds since the epoch).
+    #[must_use]
+    pub fn at_time(self, now: u64) -> Corpus {
+        Corpus { now: Millis(now), ..self }
     }
 
     /// The policy everything in it is judged by, as JSON.
@@ -70,7 +80,7 @@ impl Corpus {
         let named = [("scope", &frame.scopes), ("aud", &frame.audience)];
         claims.extend(named.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?)))));
         let token = self.mint(&Token { claims, ..Token::default() })?;
-        frame.into_case(&token)
+        frame.into_case(&token, self.now)
     }
 
     /// Reads a file of `tokens`.
@@ -79,10 +89,11 @@ impl Corpus {
         let frame = Frame {
             body: Some(Bytes::Text(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())),
             expect: token.expect.clone(),
+            on_envoy: token.on_envoy.clone(),
             status: token.status,
             ..Frame::default()
         };
-        frame.into_case(&self.mint(&token)?)
+        frame.into_case(&self.mint(&token)?, self.now)
     }
 }
 
@@ -90,12 +101,12 @@ impl Case {
     /// The case as a script, under this policy.
     pub fn script(&self, policy: String) -> Script {
         let request = Request { at: Start::Then, client: self.client.clone() };
-        Script { now: NOW.0, policy, environment: Vec::new(), requests: vec![request], linger: 0 }
+        Script { now: self.now.0, policy, environment: Vec::new(), requests: vec![request], linger: 0 }
     }
 
     /// What is not as expected, if anything. Nothing but `permitted` may go upstream, whatever the file says.
     pub fn complaint(&self, run: &Run) -> Option<String> {
-        let Expected { reason, status, rule, removes } = &self.expected;
+        let Expected { reason, status, rule, removes, .. } = &self.expected;
         let Some(transcript) = run.transcripts.first() else { return Some("nothing happened".to_owned()) };
         let record: Value = transcript
             .filter_state
@@ -122,6 +133,28 @@ impl Case {
         } else {
             None
         }
+    }
+
+    /// The case as Envoy shows it to the filter.
+    #[must_use]
+    pub fn on_envoy(mut self) -> Case {
+        if let Some(reason) = self.expected.on_envoy.take() {
+            self.expected = Expected { reason, on_envoy: None, status: None, rule: None, removes: None };
+        }
+        self
+    }
+
+    /// Does the file say that it goes upstream?
+    pub fn is_permitted(&self) -> bool {
+        self.expected.reason == "permitted"
+    }
+
+    /// Why real Envoy cannot be asked, if it cannot.
+    pub fn not_on_envoy(&self) -> Option<&'static str> {
+        if self.client.trailers.is_some() {
+            return Some("trailers");
+        }
+        (!self.client.properties.is_empty()).then_some("route metadata")
     }
 
     /// The names of headers that were sent and are not there.
@@ -151,6 +184,7 @@ struct Frame {
     audience: Option<String>,
     claims: Map<String, Value>,
     expect: String,
+    on_envoy: Option<String>,
     status: Option<u16>,
     rule: Option<String>,
     removes: Option<Vec<String>>,
@@ -176,6 +210,7 @@ impl Default for Frame {
             audience: None,
             claims: Map::new(),
             expect: String::new(),
+            on_envoy: None,
             status: None,
             rule: None,
             removes: None,
@@ -184,7 +219,7 @@ impl Default for Frame {
 }
 
 impl Frame {
-    fn into_case(self, token: &str) -> Result<Case> {
+    fn into_case(self, token: &str, now: Millis) -> Result<Case> {
         let mut headers = BTreeMap::new();
         for (name, value) in [
             (":method", self.method.as_str()),
@@ -220,9 +255,9 @@ impl Frame {
         if let Some(body) = self.body {
             client.body.push(Chunk::now(body.to_bytes(("{token}", token))?));
         }
-        let Frame { expect: reason, status, rule, removes, .. } = self;
+        let Frame { expect: reason, on_envoy, status, rule, removes, .. } = self;
         ensure!(!reason.is_empty(), "`expect` is missing");
-        Ok(Case { client, expected: Expected { reason, status, rule, removes } })
+        Ok(Case { client, expected: Expected { reason, on_envoy, status, rule, removes }, now })
     }
 }
 
@@ -281,6 +316,7 @@ struct Token {
     signature: Option<SignatureEdit>,
     compact: Vec<Edit>,
     expect: String,
+    on_envoy: Option<String>,
     status: Option<u16>,
 }
 
@@ -343,6 +379,7 @@ impl Default for Token {
             signature: None,
             compact: Vec::new(),
             expect: String::new(),
+            on_envoy: None,
             status: None,
         }
     }
@@ -362,8 +399,8 @@ impl Corpus {
             "jti": "token-1",
             "scope": "mcp:connect",
         });
-        let header = text(header, &token.header, token.raw_header.as_ref())?;
-        let payload = text(claims, &token.claims, token.raw_payload.as_ref())?;
+        let header = text(header, &token.header, token.raw_header.as_ref(), self.now)?;
+        let payload = text(claims, &token.claims, token.raw_payload.as_ref(), self.now)?;
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let mut signature = signer.sign(signed.as_bytes(), token.signature == Some(SignatureEdit::Der))?;
         if let Some(edit) = token.signature {
@@ -388,23 +425,23 @@ impl Corpus {
 }
 
 /// A JSON object of good members and overrides, or the bytes given instead, in which `{good}` stands for its members.
-fn text(good: Value, overrides: &Map<String, Value>, raw: Option<&Bytes>) -> Result<Vec<u8>> {
+fn text(good: Value, overrides: &Map<String, Value>, raw: Option<&Bytes>, now: Millis) -> Result<Vec<u8>> {
     let Value::Object(mut members) = good else { bail!("not an object") };
     members.extend(overrides.clone());
     members.retain(|_, value| !value.is_null());
     let members: Vec<String> = members
         .iter()
-        .map(|(name, value)| Ok(format!("{}:{}", json!(name), spelled_out(value)?)))
+        .map(|(name, value)| Ok(format!("{}:{}", json!(name), spelled_out(value, now)?)))
         .collect::<Result<_>>()?;
     let members = members.join(",");
     raw.map_or_else(|| Ok(format!("{{{members}}}").into_bytes()), |raw| raw.to_bytes(("{good}", &members)))
 }
 
 /// The JSON text of a member: `{ now: seconds }` is a time, `{ fill: bytes }` a long string, `{ json: text }` that text.
-fn spelled_out(value: &Value) -> Result<String> {
+fn spelled_out(value: &Value, now: Millis) -> Result<String> {
     let short = |name: &str| value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get(name));
     if let Some(seconds) = short("now") {
-        Ok((NOW.seconds() + seconds.as_i64().context("`now` takes whole seconds")?).to_string())
+        Ok((now.seconds() + seconds.as_i64().context("`now` takes whole seconds")?).to_string())
     } else if let Some(length) = short("fill") {
         let length = length.as_u64().context("`fill` takes a number of bytes")?;
         Ok(json!("x".repeat(usize::try_from(length)?)).to_string())

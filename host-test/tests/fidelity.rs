@@ -1,10 +1,15 @@
-//! Scenarios that need no simulated proxy, in real Envoy: as their file says, and as the simulated proxy does.
+//! Scenarios that need no simulated proxy, in real Envoy: as their file says, and as the simulated proxy does. And the corpus:
+//! what Envoy lets through to the filter ends in the reason of its file; what it refuses itself goes nowhere.
 
 use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use host_test::backend::{Backend, Envoy, Wasm};
+use anyhow::{Context as _, Result, bail};
+use host_test::backend::{Backend as _, Envoy, Wasm};
+use host_test::corpus::{self, Corpus};
+use host_test::host::{Call, CallPlan, Headers, Network, Origin, UpstreamPlan, UpstreamRequest};
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -34,23 +39,74 @@ fn main() -> ExitCode {
     trials.push(Trial::test("all::enough_of_them", move || {
         if count >= FEWEST { Ok(()) } else { Err(format!("{count}; there must be {FEWEST}").into()) }
     }));
+    let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus"));
+    for (kind, read) in [("frames", Corpus::frame as Reader), ("tokens", Corpus::token)] {
+        for file in corpus.files(kind).unwrap_or_default() {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let corpus = corpus.clone();
+            trials.push(Trial::test(format!("corpus::{kind}::{name}"), move || {
+                judge(&corpus, &file, read).map_err(|error| format!("{error:#}").into())
+            }));
+        }
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // A thread's variables may outlive the process's own end; Envoys must not.
     ENVOY.with(|envoy| drop(envoy.take()));
     conclusion.exit_code()
 }
 
+type Reader = fn(&Corpus, &Path) -> Result<corpus::Case>;
+
+fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
+    in_envoy(|envoy| {
+        let now = envoy.clock().unwrap_or_default();
+        let case = read(&corpus.clone().at_time(now), file)?.on_envoy();
+        if case.not_on_envoy().is_some() {
+            return Ok(());
+        }
+        let mut script = case.script(corpus.policy()?);
+        for request in &mut script.requests {
+            let name = file.display().to_string();
+            request.client.headers.replace(b"x-request-id", name.as_bytes());
+        }
+        let run = envoy.run(&script, Rc::new(RefCell::new(Nobody)))?;
+        let Some(transcript) = run.transcripts.first() else { bail!("nothing happened") };
+        let by_envoy = transcript.response.as_ref().is_none_or(|response| response.origin == Origin::Proxy);
+        match case.complaint(&run) {
+            Some(_) if by_envoy && transcript.upstream.is_none() && !case.is_permitted() => Ok(()),
+            Some(complaint) => bail!("{complaint}\n{transcript:#?}"),
+            None => Ok(()),
+        }
+    })
+}
+
+/// A world without a token service, and an upstream that says yes.
+struct Nobody;
+
+impl Network for Nobody {
+    fn call(&mut self, _: &Call) -> CallPlan {
+        CallPlan::UnknownCluster
+    }
+
+    fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
+        UpstreamPlan { headers: Headers::of([(":status", "200")]), ..UpstreamPlan::default() }
+    }
+}
+
+fn in_envoy<R>(act: impl FnOnce(&Envoy) -> Result<R>) -> Result<R> {
+    ENVOY.with(|envoy| {
+        let mut envoy = envoy.borrow_mut();
+        if envoy.is_none() {
+            *envoy = Some(Envoy::new()?);
+        }
+        act(envoy.as_ref().context("no Envoy")?)
+    })
+}
+
 fn replay(case: &Case) -> Result<(), Failed> {
     let said = |error: anyhow::Error| format!("{error:#}");
     let simulated = case.run(&Wasm::new().map_err(said)?).map_err(said)?;
-    let real = ENVOY.with(|envoy| {
-        let mut envoy = envoy.borrow_mut();
-        if envoy.is_none() {
-            *envoy = Some(Envoy::new().map_err(said)?);
-        }
-        let Some(envoy) = envoy.as_ref() else { return Err("no Envoy".to_owned()) };
-        case.run(envoy as &dyn Backend).map_err(said)
-    })?;
+    let real = in_envoy(|envoy| case.run(envoy)).map_err(said)?;
     let wrong = case.check(&real).into_iter().map(|difference| format!("in Envoy: {difference}"));
     let unlike = simulated.compare(&real).into_iter().map(|difference| format!("simulated and real: {difference}"));
     let complaints: Vec<String> = wrong.chain(unlike).collect();

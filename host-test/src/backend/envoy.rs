@@ -127,7 +127,7 @@ impl Backend for Envoy {
             }
             let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
             let id = request.client.headers.text("x-request-id").unwrap_or_default();
-            run.transcripts.push(running.transcript(&id, response)?);
+            run.transcripts.push(running.transcript(&id, response));
         }
         let begin = Instant::now();
         while !run.calls.is_empty() && begin.elapsed() < LINGER {
@@ -189,8 +189,9 @@ impl Running {
         Ok(())
     }
 
-    fn transcript(&self, id: &str, response: Option<Response>) -> Result<Transcript> {
-        let entry = self.entry(id)?;
+    fn transcript(&self, id: &str, response: Option<Response>) -> Transcript {
+        // What Envoy's codec refuses has no headers in the log, and never came to the filter.
+        let entry = self.entry(id).unwrap_or_default();
         let record = entry.get("stepup").and_then(Value::as_str);
         let details = entry.get("details").and_then(Value::as_str).unwrap_or_default();
         let origin = match (details, record) {
@@ -207,21 +208,21 @@ impl Running {
             trailers: None,
             is_complete: true,
         });
-        Ok(transcript)
+        transcript
     }
 
     /// The access log's entry of a request; it is written a moment after the answer.
-    fn entry(&self, id: &str) -> Result<Value> {
+    fn entry(&self, id: &str) -> Option<Value> {
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(5) {
+        while begin.elapsed() < Duration::from_secs(1) {
             let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
             let entries = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             if let Some(entry) = entries.into_iter().find(|entry| entry.get("id") == Some(&json!(id))) {
-                return Ok(entry);
+                return Some(entry);
             }
             sleep(Duration::from_millis(5));
         }
-        bail!("no entry in the access log for {id}")
+        None
     }
 }
 
