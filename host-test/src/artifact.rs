@@ -32,6 +32,11 @@ pub fn trap_guest() -> Result<PathBuf> {
     build_package("trap-guest")
 }
 
+/// The filter of `host-test/guests/probe`, which does what a request tells it to.
+pub fn probe_guest() -> Result<PathBuf> {
+    build_package("probe-guest")
+}
+
 fn build_package(package: &str) -> Result<PathBuf> {
     let target = paths::target();
     std::fs::create_dir_all(&target)?;

@@ -206,7 +206,11 @@ impl Proxy {
                 Ok(started != Some(0) && configured != Some(0))
             });
             guest.act_on_all();
-            accepted.is_ok_and(|accepted| accepted).then_some(place)
+            if accepted.is_ok_and(|accepted| accepted) {
+                return Some(place);
+            }
+            delete_root(guest, place);
+            None
         });
         Ok(place)
     }

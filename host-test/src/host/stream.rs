@@ -601,7 +601,8 @@ impl Guest<'_> {
                     stream.request.open = false;
                     stream.response = Half { headers, ..Half::default() };
                 });
-                if under_way {
+                // Nor one that has failed: measured, the client gets the 504 of the idle timeout.
+                if under_way || self.has_failed() {
                     self.change(id, |stream| {
                         stream.response.buffer = reply.body;
                         stream.response.arrived = true;
