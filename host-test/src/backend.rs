@@ -58,7 +58,7 @@ pub struct Run {
     pub calls: Vec<CallRecord>,
     /// Lines of the log.
     pub log: Vec<String>,
-    /// Fuel, where it is counted.
+    /// Fuel used after the policy was loaded, where it is counted.
     pub fuel: Option<u64>,
 }
 

@@ -30,7 +30,8 @@ use std::{fs, io};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Script};
+use crate::host::Network;
 use crate::yaml;
 
 /// A scenario with everything it needs, ready to be run again and again.
@@ -51,6 +52,16 @@ impl Case {
         let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
         let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
         Ok(Outcome::of(&run, &plan, &world.borrow()))
+    }
+
+    /// What happens in it, spelled out, with the last request made so many times; and the world it happens in.
+    pub fn script(&self, times: usize) -> Result<(Script, Rc<RefCell<dyn Network>>)> {
+        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, None)?;
+        let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+        let mut script = plan.script;
+        let last = script.requests.last().cloned();
+        script.requests.extend(last.into_iter().cycle().take(times.saturating_sub(1)));
+        Ok((script, world))
     }
 
     /// Why real Envoy cannot be asked to repeat it, if it cannot.

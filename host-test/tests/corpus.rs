@@ -65,7 +65,7 @@ fn judge(backend: &dyn Backend, corpus: &Corpus, file: &Path, read: Reader) -> R
 struct Nobody;
 
 impl Network for Nobody {
-    fn call(&mut self, _: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
         CallPlan::UnknownCluster
     }
 

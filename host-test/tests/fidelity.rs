@@ -84,7 +84,7 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
 struct Nobody;
 
 impl Network for Nobody {
-    fn call(&mut self, _: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
         CallPlan::UnknownCluster
     }
 

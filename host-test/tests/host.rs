@@ -24,7 +24,7 @@ struct World {
 }
 
 impl Network for World {
-    fn call(&mut self, call: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, call: &Call) -> CallPlan {
         if call.cluster != "as-keys" {
             return CallPlan::UnknownCluster;
         }
@@ -109,7 +109,7 @@ fn an_answer_to_one_stream_stops_no_other() {
 struct Clusters;
 
 impl Network for Clusters {
-    fn call(&mut self, call: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, call: &Call) -> CallPlan {
         match call.cluster.as_str() {
             "good" => CallPlan::Answer { after: 20, headers: Headers::of([(":status", "201")]), body: b"abc".to_vec() },
             "refused" => CallPlan::ConnectionRefused,

@@ -107,8 +107,7 @@ impl Backend for Envoy {
     }
 
     fn clock(&self) -> Option<u64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        Some(now.as_secs() * 1000)
+        Some(clock())
     }
 
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
@@ -163,7 +162,7 @@ impl Running {
         let (headers, body) = match at {
             Place::Cluster(cluster) => {
                 let call = Call { cluster, headers, body, timeout: 0 };
-                let plan = network.borrow_mut().call(&call);
+                let plan = network.borrow_mut().call(clock(), &call);
                 run.calls.push(CallRecord { at: 0, call, plan: plan.clone() });
                 let CallPlan::Answer { headers, body, .. } = plan else {
                     bail!("the script has a fault that Envoy does not produce on demand")
@@ -224,6 +223,11 @@ impl Running {
         }
         None
     }
+}
+
+/// Whole seconds, in milliseconds: tokens know no others.
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() * 1000)
 }
 
 /// Headers that Envoy and HTTP/1.1 add on the way.

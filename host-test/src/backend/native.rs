@@ -227,7 +227,7 @@ impl Vm {
                 } else if end || size > self.gate.policy().limits().request_body {
                     self.deliver_body(at)
                 } else {
-                    Ok(())
+                    self.handle(Input::BodyBegins)
                 }
             }
             Happening::Trailers => {
@@ -387,6 +387,10 @@ impl Vm {
         for (name, value) in &response.headers {
             headers.add(name.as_bytes(), value.as_bytes());
         }
+        // As proxies do with local replies.
+        if response.body.is_empty() {
+            headers.remove(b"content-type");
+        }
         let is_head = stream.client.headers.get(b":method").is_some_and(|method| method == b"HEAD");
         let body = if is_head { Vec::new() } else { response.body.to_vec() };
         let (origin, trailers) = (Origin::Filter, None);
@@ -408,7 +412,7 @@ impl Vm {
         }
         let (cluster, body) = (call.cluster.clone(), call.body.reveal().as_bytes().to_vec());
         let call = host::Call { cluster, headers, body, timeout: call.timeout };
-        let plan = self.network.borrow_mut().call(&call);
+        let plan = self.network.borrow_mut().call(self.now.0, &call);
         let outcome = plan.clone().outcome(call.timeout);
         self.calls.push(CallRecord { at: self.now.0, call, plan });
         match outcome {

@@ -1,6 +1,7 @@
 //! The bytecode of production, in the simulated proxy.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::Result;
@@ -19,7 +20,12 @@ pub struct Wasm {
 impl Wasm {
     /// The module, built if need be, on a host like Envoy.
     pub fn new() -> Result<Wasm> {
-        Ok(Wasm { module: Module::load(&artifact::module()?)?, foreign: ForeignFunctions::Envoy })
+        Wasm::of(&artifact::module()?)
+    }
+
+    /// Another module.
+    pub fn of(module: &Path) -> Result<Wasm> {
+        Ok(Wasm { module: Module::load(module)?, foreign: ForeignFunctions::Envoy })
     }
 
     /// The same on a host without foreign functions: signatures are then checked by the module itself.
@@ -47,6 +53,7 @@ impl Backend for Wasm {
             allow_on_headers_stop_iteration: true,
             failure_policy: FailurePolicy::FailReload,
         })?;
+        let loaded = proxy.fuel_used();
         let mut streams: Vec<StreamId> = Vec::new();
         let mut last = proxy.now();
         for request in &script.requests {
@@ -63,7 +70,7 @@ impl Backend for Wasm {
             transcripts: streams.iter().map(|stream| proxy.transcript(*stream)).collect(),
             calls: proxy.calls(),
             log: proxy.log().into_iter().map(|(_, line)| line).collect(),
-            fuel: Some(proxy.fuel_used()),
+            fuel: Some(proxy.fuel_used() - loaded),
         })
     }
 }

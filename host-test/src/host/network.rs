@@ -6,8 +6,8 @@ use super::headers::Headers;
 
 /// Answers for everything that is not the proxy. Times are milliseconds.
 pub trait Network {
-    /// A filter makes a call.
-    fn call(&mut self, call: &Call) -> CallPlan;
+    /// A filter makes a call, now (milliseconds since the epoch).
+    fn call(&mut self, now: u64, call: &Call) -> CallPlan;
     /// A request has reached the upstream, completely.
     fn upstream(&mut self, request: &UpstreamRequest) -> UpstreamPlan;
 }

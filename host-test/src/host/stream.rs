@@ -589,7 +589,9 @@ impl Guest<'_> {
             Some((false, under_way)) => {
                 let mut headers = Headers::of([(":status", reply.status.to_string().as_str())]);
                 headers.0.extend(reply.headers.0);
-                if !reply.body.is_empty() {
+                if reply.body.is_empty() {
+                    headers.remove(b"content-type");
+                } else {
                     headers.replace(b"content-length", reply.body.len().to_string().as_bytes());
                     if headers.get(b"content-type").is_none() {
                         headers.add(b"content-type", b"text/plain");

@@ -250,7 +250,7 @@ impl World {
         {
             return Err(Status::BadArgument);
         }
-        let plan = self.network.borrow_mut().call(&call);
+        let plan = self.network.borrow_mut().call(self.now / MILLI, &call);
         let timeout = call.timeout;
         self.calls.push(CallRecord { at: self.now / MILLI, call, plan: plan.clone() });
         let answer = plan.outcome(timeout).map_err(|refused| match refused {

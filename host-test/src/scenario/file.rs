@@ -272,6 +272,11 @@ pub struct Then {
     /// Members of the answer's JSON body.
     #[serde(deserialize_with = "said")]
     pub body: Option<Value>,
+    /// Headers of an answer that is not the upstream's, null: not there. Of `retry-after`, `allow`, `cache-control` and
+    /// `content-type`.
+    pub headers: Map<String, Value>,
+    /// Whose answer it is: `filter`, `upstream` or `proxy`.
+    pub by: Option<String>,
     /// The connection broke.
     pub reset: Option<bool>,
 }

@@ -97,6 +97,10 @@ impl Then {
         say("/calls", self.calls.clone().map(Value::from));
         say("/body", self.body.clone());
         say("/reset", self.reset.map(Value::from));
+        say("/by", self.by.clone().map(Value::from));
+        for (name, value) in &self.headers {
+            say(&format!("/headers/{name}"), Some(value.clone()));
+        }
         for (name, value) in &self.record {
             say(&format!("/record/{name}"), Some(value.clone()));
         }
@@ -128,6 +132,7 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
         }),
         "challenge": challenge.map(|text| parameters(&text)),
         "error": error,
+        "headers": own.map(|response| own_headers(&response.headers)),
         "token": sent.as_ref().map(|_| if elevated.is_some() { "elevated" } else { "caller" }),
         "elevated": elevated,
         "set": upstream.map(|upstream| set(&request.client.headers, &upstream.headers)),
@@ -138,6 +143,11 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
         "body": body,
         "reset": transcript.is_reset,
     })
+}
+
+fn own_headers(headers: &Headers) -> Value {
+    const SHOWN: [&str; 4] = ["retry-after", "allow", "cache-control", "content-type"];
+    SHOWN.iter().filter_map(|name| Some(((*name).to_owned(), headers.text(name)?.into()))).collect::<Map<_, _>>().into()
 }
 
 fn json_of(bytes: &[u8]) -> Value {

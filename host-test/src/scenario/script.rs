@@ -74,29 +74,26 @@ impl Plan {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
 
-        let (mut tokens, mut requests) = (BTreeMap::new(), Vec::new());
+        let (mut minted, mut requests) = (Minted::new(), Vec::new());
         for (index, when) in scenario.when.all().iter().enumerate() {
             let id = format!("scenario-{number}-{}", index + 1);
-            let client = client(when, &id, given, &policy, now, &mut tokens)
+            let client = client(when, &id, given, &policy, now, &mut minted)
                 .with_context(|| format!("request {} of `when`", index + 1))?;
             let at = when.after.map_or(Start::Then, |after| Start::After(after.0));
             requests.push(Request { at, client });
         }
         ensure!(!requests.is_empty(), "`when` is empty");
+        let tokens = minted.into_iter().map(|((name, _), text)| (text, name)).collect();
         let environment = given.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let linger = given.linger.map_or(LINGER, |linger| linger.0);
         Ok(Plan { script: Script { now, policy: document.to_string(), environment, requests, linger }, tokens, policy })
     }
 }
 
-fn client(
-    when: &When,
-    id: &str,
-    given: &Given,
-    policy: &Policy,
-    now: u64,
-    tokens: &mut BTreeMap<String, String>,
-) -> Result<Client> {
+/// Tokens by name and by the resource they are for.
+type Minted = BTreeMap<(String, String), String>;
+
+fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minted: &mut Minted) -> Result<Client> {
     let server = match &when.server {
         None => policy.servers.first().filter(|_| policy.servers.len() == 1).context("say which `server`")?,
         Some(name) => {
@@ -114,9 +111,14 @@ fn client(
     let body = if method == "POST" { Some(body(when, &mut headers)?) } else { None };
     if let Some(name) = &when.token {
         let token = given.tokens.get(name).with_context(|| format!("there is no token `{name}` under `tokens`"))?;
-        let text = mint(token, name, resource, policy, now)?;
+        // The same token each time it is sent to the same server.
+        let key = (name.clone(), resource.clone());
+        let text = match minted.get(&key) {
+            Some(text) => String::clone(text),
+            None => mint(token, name, resource, policy, now)?,
+        };
         headers.add(b"authorization", format!("Bearer {text}").as_bytes());
-        tokens.insert(text, name.clone());
+        minted.insert(key, text);
     }
     for (name, value) in &when.headers {
         headers.remove(name.as_bytes());

@@ -113,7 +113,8 @@ impl World {
 }
 
 impl Network for World {
-    fn call(&mut self, call: &Call) -> CallPlan {
+    fn call(&mut self, now: u64, call: &Call) -> CallPlan {
+        self.now = now;
         let path = call.headers.text(":path").unwrap_or_default();
         let is = |cluster: &str, url: &str| call.cluster == *cluster && script::place(url).1 == path;
         let issuer = self

@@ -45,6 +45,8 @@ pub enum Input<'a> {
         /// The headers and what the host knows beside them.
         head: RequestHead<'a>,
     },
+    /// A part of a request body arrived. Said once: this host delivers bodies.
+    BodyBegins,
     /// The request body is complete, never a part of it; or it will not be.
     Body {
         /// The stream it belongs to.

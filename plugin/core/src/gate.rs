@@ -114,6 +114,7 @@ impl Gate {
                 let (flow, next) = Flow::begin(&head, &mut self.world(now));
                 self.proceed(stream, flow, next, now);
             }
+            Input::BodyBegins => self.body_seen = true,
             Input::Body { stream, body } => {
                 self.body_seen = true;
                 self.advance(stream, now, |flow, world| flow.body(body, world));

@@ -8,9 +8,8 @@ mod jws;
 mod verify;
 
 pub use claims::Claims;
-pub use jws::{Algorithm, Unverified};
+pub use jws::{Algorithm, Compact, Unverified};
 
 pub(crate) use cache::Cache;
 pub(crate) use elevated::{ElevatedToken, Wanted};
-pub(crate) use jws::Compact;
 pub(crate) use verify::{CallerToken, Rejection, Verifier};

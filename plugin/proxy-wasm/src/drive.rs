@@ -22,6 +22,8 @@ pub struct Driver {
     metrics: RefCell<HashMap<String, u32>>,
     period: Cell<Duration>,
     body_limit: usize,
+    /// The gate was told that bodies arrive here.
+    body_seen: Cell<bool>,
     asks_source: bool,
     /// Streams whose responses the gate wants to see.
     watched: RefCell<HashSet<u32>>,
@@ -44,6 +46,7 @@ impl Driver {
             metrics: RefCell::default(),
             period: Cell::new(Duration::ZERO),
             body_limit,
+            body_seen: Cell::new(false),
             asks_source,
             watched: RefCell::default(),
             waiting: RefCell::default(),
@@ -61,6 +64,13 @@ impl Driver {
     pub fn on_stream(&self, stream: u32, input: Input<'_>) -> Action {
         self.gate.borrow_mut().handle(input, host::now());
         self.perform(stream)
+    }
+
+    /// A part of a body, of whichever stream.
+    pub fn on_part_of_body(&self, stream: u32) {
+        if !self.body_seen.replace(true) {
+            self.on_stream(stream, Input::BodyBegins);
+        }
     }
 
     /// A callback of the root.

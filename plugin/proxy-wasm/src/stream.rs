@@ -48,6 +48,7 @@ impl HttpContext for Stream {
             return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::TooLarge) });
         }
         if !end_of_stream {
+            self.driver.on_part_of_body(self.id);
             return Action::Pause;
         }
         let body = host::request_body(size);

@@ -101,20 +101,12 @@ impl Rules {
 
     /// P1: exact name, else the longest prefix, else `*`; nothing is inherited.
     pub fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
-        let chosen = if is_plain(name) {
-            let chosen = self.written.select(name);
-            // A server that ignores case would run it under that other rule.
-            if self.folded.select(&name.to_ascii_lowercase()) != chosen {
-                return Err(Unmatched::Confusable);
-            }
-            chosen
-        } else {
-            // A server may trim, fold or normalize such a name: only who wrote it out meant it.
-            match self.written.exact.get(name) {
-                None if self.written.select(name).is_some() => return Err(Unmatched::Confusable),
-                exact => exact.copied(),
-            }
-        };
+        // A server may trim or normalize another name: only who wrote it out meant it.
+        let chosen = if is_plain(name) { self.written.select(name) } else { self.written.exact.get(name).copied() };
+        // A server that ignores case would run it under that other rule.
+        if self.folded.select(&name.to_ascii_lowercase()) != chosen {
+            return Err(Unmatched::Confusable);
+        }
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
     }
 

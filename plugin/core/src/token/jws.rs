@@ -52,12 +52,13 @@ impl Algorithm {
 
 /// The text of a bearer token. Its digest is what identifies it; `Debug` does not show it.
 #[derive(Clone)]
-pub(crate) struct Compact {
+pub struct Compact {
     text: String,
     digest: [u8; 32],
 }
 
 impl Compact {
+    /// Whatever stood behind `Bearer`.
     pub fn new(text: &str) -> Compact {
         Compact { text: text.to_owned(), digest: Sha256::digest(text.as_bytes()).into() }
     }
@@ -72,6 +73,7 @@ impl Compact {
         &self.text
     }
 
+    /// Its parts, read strictly and not yet believed.
     pub fn read(&self) -> Result<Unverified<'_>, Reason> {
         Unverified::read(&self.text)
     }
