@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_test::{check, demo, testing};
+use host_test::{check, demo, explain, reference, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -13,6 +13,10 @@ enum Command {
     Check(check::Arguments),
     /// Run the scenarios of policies on the core and on the very module that production runs.
     Test(testing::Arguments),
+    /// Say which rule applies to a call, what it requires, what is missing and what the client sees.
+    Explain(explain::Arguments),
+    /// Print the JSON Schema that editors complete from, or the reference.
+    Schema(reference::Arguments),
     /// Run the filter in a real system and tell its story.
     Demo(demo::Arguments),
 }
@@ -22,6 +26,8 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => testing::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema(arguments) => reference::run(arguments),
         Command::Demo(arguments) => {
             // A story that does not go as told is a failure, not a mistake of the caller's.
             return match demo::run(arguments) {

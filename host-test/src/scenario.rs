@@ -46,6 +46,17 @@ pub struct Case {
 }
 
 impl Case {
+    /// A scenario that stands in no file.
+    pub fn of(scenario: Scenario, policy: Value) -> Case {
+        Case {
+            name: scenario.name.clone(),
+            given: scenario.given.clone(),
+            scenario,
+            policy,
+            policy_file: PathBuf::new(),
+        }
+    }
+
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
         let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, backend.clock())?;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-use crate::backend::{Backend, Native, Wasm};
+use crate::backend::{Backend, Envoy, Native, Wasm};
 use crate::scenario::{self, Case, Outcome};
 
 /// What the user asked for.
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// On which host: the core alone, the module of production, or both, and then with the same outcome.
     #[arg(long, value_enum, default_value_t = Host::Both)]
     host: Host,
+    /// In real Envoy too, where a scenario needs no simulated proxy; and with the same outcome.
+    #[arg(long)]
+    envoy: bool,
     /// How to tell the result.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -72,7 +75,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if human {
         println!("running {} scenarios", cases.len());
     }
-    let tested = test_all(&cases, arguments.host, wasm.as_ref(), human);
+    let mut tested = test_all(&cases, arguments.host, wasm.as_ref(), human);
+    if arguments.envoy {
+        replay(&cases, &mut tested)?;
+    }
     let failed = tested.iter().filter(|tested| !tested.complaints.is_empty()).count();
     match arguments.format {
         Format::Human => {
@@ -134,6 +140,32 @@ fn test(case: &Case, host: Host, wasm: Option<&Wasm>) -> Tested {
         complaints.extend(differences.iter().map(|difference| format!("native and wasm differ: {difference}")));
     }
     Tested { name: case.name.clone(), complaints, outcome: outcomes.pop(), took: begin.elapsed() }
+}
+
+/// One after the other: they share Envoys.
+fn replay(cases: &[Case], tested: &mut [Tested]) -> Result<()> {
+    let envoy = Envoy::new()?;
+    let mut replayed = 0;
+    for (case, tested) in cases.iter().zip(tested) {
+        if case.not_on_envoy().is_some() {
+            continue;
+        }
+        replayed += 1;
+        let real = match case.run(&envoy) {
+            Ok(real) => real,
+            Err(error) => {
+                tested.complaints.push(format!("envoy: {error:#}"));
+                continue;
+            }
+        };
+        let wrong = case.check(&real).into_iter().map(|difference| format!("envoy: {difference}"));
+        let unlike = tested.outcome.iter().flat_map(|outcome| outcome.compare(&real));
+        tested
+            .complaints
+            .extend(wrong.chain(unlike.map(|difference| format!("simulated and real differ: {difference}"))));
+    }
+    eprintln!("{replayed} of {} scenarios were replayed in Envoy", cases.len());
+    Ok(())
 }
 
 fn print_failures(tested: &[Tested]) {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
 /// A file of scenarios.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// For all scenarios of the file.
@@ -17,7 +18,7 @@ pub struct File {
 }
 
 /// What is the case before anything happens.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// The policy, relative to the file. Otherwise `../policy.yaml`.
@@ -65,7 +66,7 @@ impl Given {
 }
 
 /// A token, by its claims; a good one of the first issuer unless it says otherwise. `{ now: -60 }` is a time.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Token {
     /// Members of the header to set; null removes.
@@ -78,7 +79,7 @@ pub struct Token {
 }
 
 /// An answer to one of the filter's calls.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Answer {
     /// How long it takes.
@@ -104,7 +105,7 @@ pub struct Answer {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failure {
     /// Nobody listens.
@@ -118,7 +119,7 @@ pub enum Failure {
 }
 
 /// What the upstream answers. Otherwise 200 with a JSON-RPC result for the request's id.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
     /// Until the head.
@@ -136,7 +137,7 @@ pub struct Upstream {
 }
 
 /// A server-sent event.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SseEvent {
     /// After the one before it.
@@ -146,7 +147,7 @@ pub struct SseEvent {
 }
 
 /// What happens, and what must come of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What it shows, in a few words.
@@ -195,7 +196,7 @@ impl Scenario {
 }
 
 /// A request.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct When {
     /// `tools/call` of this tool.
@@ -241,7 +242,7 @@ pub struct When {
 }
 
 /// What becomes of a request. Only what is said is looked at.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Then {
     /// True: it went upstream.
@@ -282,7 +283,7 @@ pub struct Then {
 }
 
 /// One, or a list.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// A list.
@@ -302,8 +303,9 @@ impl<T> OneOrMany<T> {
 }
 
 /// A duration: `200ms`, `2s` or `5m`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Millis(pub u64);
+#[derive(Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq)]
+#[schemars(transparent)]
+pub struct Millis(#[schemars(with = "String")] pub u64);
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {

@@ -1,0 +1,180 @@
+//! `stepup explain`: which rule applied, what it required, what was missing, and what the client saw.
+
+use std::fs;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+use step_up_core::policy::join;
+use step_up_core::reason::Reason;
+
+use crate::backend::Native;
+use crate::scenario::{self, Scenario};
+use crate::yaml;
+
+/// What the user asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// The policy, as YAML.
+    policy: PathBuf,
+    /// The caller's token: a file with claims (JSON or YAML), over those of a good token.
+    #[arg(long, requires = "call")]
+    claims: Option<PathBuf>,
+    /// The call: a file with what `when` says in a scenario, e.g. `{ tool: delete_repo }`.
+    #[arg(long, conflicts_with = "audit")]
+    call: Option<PathBuf>,
+    /// An audit record from the access log (JSON); `-` reads it from standard input.
+    #[arg(long, required_unless_present = "call")]
+    audit: Option<PathBuf>,
+}
+
+/// Explains one call, or one record.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let text = read(&arguments.policy)?;
+    let (document, places) =
+        yaml::read_with_places(&text).map_err(|fault| anyhow!("{}:{fault}", arguments.policy.display()))?;
+    let document = yaml::to_json(&document);
+    let (record, outcome) = match &arguments.audit {
+        Some(file) => (serde_json::from_str(&read(file)?).context("the record is no JSON")?, None),
+        None => {
+            let outcome = call(arguments, &document)?;
+            (outcome.get("record").cloned().unwrap_or_default(), Some(outcome))
+        }
+    };
+    let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, document: &document };
+    print!("{}", page.explain(&record, outcome.as_ref()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of the call, on the core, with a token service that says yes.
+fn call(arguments: &Arguments, document: &Value) -> Result<Value> {
+    let tree = |file: &Path| -> Result<Value> {
+        let value = yaml::read(&read(file)?).map_err(|fault| anyhow!("{}:{fault}", file.display()))?;
+        Ok(yaml::to_json(&value))
+    };
+    let mut when = tree(arguments.call.as_deref().context("say `--call` or `--audit`")?)?;
+    let mut given = json!({});
+    if let Some(file) = &arguments.claims {
+        given = json!({ "tokens": { "caller": tree(file)? } });
+        when.as_object_mut().context("`--call` takes a map")?.insert("token".to_owned(), json!("caller"));
+    }
+    let scenario: Scenario =
+        serde_json::from_value(json!({ "name": "explain", "given": given, "when": when, "then": {} }))?;
+    let case = scenario::Case::of(scenario, document.clone());
+    let outcome = case.run(&Native)?;
+    outcome.requests.first().cloned().context("nothing happened")
+}
+
+struct Page<'p> {
+    name: String,
+    text: &'p str,
+    places: &'p yaml::Places,
+    document: &'p Value,
+}
+
+impl Page<'_> {
+    fn explain(&self, record: &Value, outcome: Option<&Value>) -> String {
+        let member = |name: &str| record.get(name).and_then(Value::as_str);
+        let mut text = String::new();
+        let what = [member("method"), member("name")].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let who = [member("subject"), member("client")].into_iter().flatten().collect::<Vec<_>>().join(" by ");
+        text += &line("request", &format!("{what}, from {who}"));
+        text += &line("server", member("server").unwrap_or("none was found"));
+        match (member("server"), member("rule")) {
+            (Some(server), Some(rule)) => text += &self.rule(server, rule),
+            _ => text += &line("rule", "none applied"),
+        }
+        let missing: Vec<&str> =
+            record.get("missing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        if !missing.is_empty() {
+            text += &line("missing", &missing.join(" "));
+        }
+        let reason = member("reason").unwrap_or_default();
+        text += &line("verdict", &format!("{}: {reason}", member("verdict").unwrap_or("none")));
+        if let Some(would) = record.get("would") {
+            text += &line("enforced", &would.to_string());
+        }
+        if let Some(reason) = Reason::ALL.into_iter().find(|known| known.name() == reason) {
+            if !is_good(reason) {
+                text += &line("told", reason.wire().text);
+            }
+            text += &line("to act", who_acts(reason));
+        }
+        if let Some(outcome) = outcome {
+            let part = |name: &str| outcome.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
+            for name in ["status", "challenge", "error", "token", "elevated"] {
+                text += &part(name).map_or_else(String::new, |value| line(name, &value));
+            }
+            for call in outcome.get("calls").and_then(Value::as_array).into_iter().flatten() {
+                let field = |name: &str| call.get(name).and_then(Value::as_str).map(|value| format!(" {name}={value}"));
+                let fields: String = ["scope", "resource", "audience", "token"].into_iter().filter_map(field).collect();
+                let kind = call.get("call").and_then(Value::as_str).unwrap_or_default();
+                text += &line("call", &format!("{kind}{fields}"));
+            }
+        }
+        text
+    }
+
+    /// The rule where it stands, and its tier.
+    fn rule(&self, server: &str, rule: &str) -> String {
+        let tools = if self.document.get("servers").is_some() {
+            join(&join("servers", server), "tools")
+        } else {
+            "tools".to_owned()
+        };
+        let path = join(&tools, rule);
+        let pointer = |path: &[&str]| path.iter().try_fold(self.document, |value, name| value.get(name));
+        let own = pointer(&["servers", server, "tools", rule]).or_else(|| pointer(&["tools", rule]));
+        let tier = own.and_then(|rule| rule.get("tier")).and_then(Value::as_str).map(|tier| join("tiers", tier));
+        let mut snippet = Snippet::source(self.text)
+            .path(self.name.as_str())
+            .annotation(AnnotationKind::Primary.span(self.places.of(&path)).label("this rule applies"));
+        if let Some(tier) = &tier {
+            snippet = snippet.annotation(AnnotationKind::Context.span(self.places.of(tier)).label("with this tier"));
+        }
+        let renderer = if std::io::stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() };
+        let group = Level::NOTE.primary_title(format!("rule `{rule}`")).element(snippet);
+        renderer.render(&[group]) + "\n"
+    }
+}
+
+fn line(name: &str, value: &str) -> String {
+    format!("{name:<10} {value}\n")
+}
+
+fn is_good(reason: Reason) -> bool {
+    matches!(reason, Reason::Permitted | Reason::Elevated | Reason::Metadata | Reason::Dropped)
+}
+
+/// Who can do something about it.
+fn who_acts(reason: Reason) -> &'static str {
+    if reason.is_invalid_token() {
+        return "the client: it needs another token";
+    }
+    if reason.is_policy() {
+        return "the client if it was challenged, else who writes the policy";
+    }
+    match reason.wire().code {
+        _ if is_good(reason) => "nobody",
+        Some(40302) => "who runs the token service, or the user",
+        Some(50300) if reason.is_elevation() => "who runs the token service",
+        Some(50301) => "who runs the filter: the token service does not accept it",
+        Some(50000..=59999) => "who runs the proxy",
+        _ => "the client: its request is not acceptable",
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    if path.is_dir() {
+        bail!("{} is a folder", path.display());
+    }
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
