@@ -36,9 +36,15 @@ fn every_example_policy_loads_without_warnings() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in
-        ["README.md", "DESIGN.md", "SECURITY.md", "policies/README.md", "envoy/README.md", "envoy/fixtures/README.md"]
-    {
+    for document in [
+        "README.md",
+        "DESIGN.md",
+        "SECURITY.md",
+        "policies/README.md",
+        "benches/README.md",
+        "envoy/README.md",
+        "envoy/fixtures/README.md",
+    ] {
         let path = paths::workspace().join(document);
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
