@@ -28,9 +28,9 @@ pub(super) struct Elevations {
     known: HashMap<[u8; 32], Millis>,
 }
 
-/// Tokens that are in use or being taken back, at most: beyond it nothing is exchanged. Only a token service that takes
-/// nothing back can let it come to that.
-const MOST_KNOWN: usize = 10_000;
+/// Tokens that are not dead yet, at most: beyond it nothing is exchanged. More than a worker can exchange in a minute, so only a
+/// long `ttl` can let it come to that.
+const MOST_KNOWN: usize = 100_000;
 /// Exchanges that the client no longer waits for may be so many times those that one waits for.
 const LATE_FACTOR: usize = 16;
 
