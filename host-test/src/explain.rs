@@ -44,6 +44,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             (outcome.get("record").cloned().unwrap_or_default(), Some(outcome))
         }
     };
+    if record.get("reason").is_none() {
+        bail!("that is no audit record: it has no `reason`");
+    }
     let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, document: &document };
     print!("{}", page.explain(&record, outcome.as_ref()));
     Ok(ExitCode::SUCCESS)
@@ -128,6 +131,9 @@ impl Page<'_> {
         let path = join(&tools, rule);
         let pointer = |path: &[&str]| path.iter().try_fold(self.document, |value, name| value.get(name));
         let own = pointer(&["servers", server, "tools", rule]).or_else(|| pointer(&["tools", rule]));
+        if own.is_none() {
+            return line("rule", &format!("`{rule}`, which is not in this policy: the record is of another one"));
+        }
         let tier = own.and_then(|rule| rule.get("tier")).and_then(Value::as_str).map(|tier| join("tiers", tier));
         let mut snippet = Snippet::source(self.text)
             .path(self.name.as_str())
@@ -159,6 +165,7 @@ fn who_acts(reason: Reason) -> &'static str {
     }
     match reason.wire().code {
         _ if is_good(reason) => "nobody",
+        Some(40100) => "the client: it needs a token",
         Some(40302) => "who runs the token service, or the user",
         Some(50300) if reason.is_elevation() => "who runs the token service",
         Some(50301) => "who runs the filter: the token service does not accept it",

@@ -136,6 +136,9 @@ fn read(path: &Path) -> Result<Vec<Case>> {
     let prefix = owner.map_or_else(|| stem.to_string(), |owner| format!("{owner}::{stem}"));
     let mut cases = Vec::new();
     for scenario in file.scenarios {
+        if let Some(fault) = scenario.then.all().iter().find_map(file::Then::fault) {
+            return Err(anyhow!("`{}`: {fault}", scenario.name));
+        }
         let given = file.given.overridden(&scenario.given);
         let policy_file = folder.join(given.policy.as_deref().unwrap_or("../policy.yaml"));
         let text = fs::read_to_string(&policy_file).with_context(|| policy_file.display().to_string())?;

@@ -61,13 +61,16 @@ struct Tested {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut cases = Vec::new();
     for path in &arguments.paths {
-        cases.extend(scenario::load(path)?);
+        cases.extend(scenario::load(path).with_context(|| format!("{} cannot be loaded", path.display()))?);
     }
     if let Some(filter) = &arguments.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
     if cases.is_empty() {
-        bail!("no scenarios there; they are *.yaml files in a folder called `tests`");
+        let paths: Vec<String> = arguments.paths.iter().map(|path| path.display().to_string()).collect();
+        let filter =
+            arguments.filter.as_ref().map_or_else(String::new, |filter| format!(" whose name contains `{filter}`"));
+        bail!("no scenarios{filter} in {}; they are *.yaml files in a folder called `tests`", paths.join(", "));
     }
     let begin = Instant::now();
     let wasm = if arguments.host == Host::Native { None } else { Some(Wasm::new()?) };

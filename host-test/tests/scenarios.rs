@@ -7,6 +7,9 @@ use host_test::backend::{Backend, Native, Wasm};
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// Fewer mean that scenarios were not found, or lost.
+const FEWEST: usize = 120;
+
 fn main() -> ExitCode {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     let cases = match scenario::load(&folder) {
@@ -16,6 +19,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let count = cases.len();
+    let enough = Trial::test("all::enough_of_them", move || {
+        if count >= FEWEST { Ok(()) } else { Err(format!("{count}; there must be {FEWEST}").into()) }
+    });
     let trials = cases.into_iter().flat_map(|case| {
         let (native, wasm) = (case.clone(), case.clone());
         [
@@ -24,7 +31,7 @@ fn main() -> ExitCode {
             Trial::test(format!("alike::{}", case.name), move || alike(&case)),
         ]
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.chain([enough]).collect()).exit_code()
 }
 
 fn run(case: &Case, backend: &dyn Backend) -> Result<(), Failed> {

@@ -49,6 +49,12 @@ const BUGS: [(&str, &str, &str, &str); 5] = [
 fn every_seeded_bug_is_caught() {
     let place = paths::target().join("seeded");
     let cases = scenario::load(&paths::workspace().join("policies")).unwrap();
+    let complains = |case: &&scenario::Case, module: &Wasm| -> bool {
+        let outcome = case.run(module).unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
+        !case.check(&outcome).is_empty()
+    };
+    let shipped = Wasm::new().unwrap();
+    assert_eq!(cases.iter().filter(|case| complains(case, &shipped)).count(), 0, "without a bug, nobody complains");
     for (bug, file, there, instead) in BUGS {
         copy(&paths::workspace().join("plugin"), &place.join("plugin"));
         manifest(&place);
@@ -63,11 +69,8 @@ fn every_seeded_bug_is_caught() {
             .status();
         assert!(built.unwrap().success(), "{bug}: it does not build");
         let module = Wasm::of(&place.join("target/wasm32-wasip1/release/step_up_filter.wasm")).unwrap();
-        let caught: Vec<&str> = cases
-            .iter()
-            .filter(|case| case.run(&module).map_or(true, |outcome| !case.check(&outcome).is_empty()))
-            .map(|case| case.name.as_str())
-            .collect();
+        let caught: Vec<&str> =
+            cases.iter().filter(|case| complains(case, &module)).map(|case| case.name.as_str()).collect();
         println!("{bug}: caught by {} of {} scenarios, first {:?}", caught.len(), cases.len(), caught.first());
         assert!(!caught.is_empty(), "{bug}: nobody noticed");
     }

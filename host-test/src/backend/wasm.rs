@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{Backend, PATIENCE, Run, Script, Start};
 use crate::artifact;
@@ -66,10 +66,13 @@ impl Backend for Wasm {
         }
         wait(&mut proxy, &streams);
         proxy.pass(script.linger);
+        let log: Vec<String> = proxy.log().into_iter().map(|(_, line)| line).collect();
+        // Whatever the client saw: the module is built never to trap.
+        ensure!(proxy.traps() == 0, "a VM trapped:\n{}", log.join("\n"));
         Ok(Run {
             transcripts: streams.iter().map(|stream| proxy.transcript(*stream)).collect(),
             calls: proxy.calls(),
-            log: proxy.log().into_iter().map(|(_, line)| line).collect(),
+            log,
             fuel: Some(proxy.fuel_used() - loaded),
         })
     }

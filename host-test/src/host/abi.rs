@@ -11,7 +11,7 @@ use super::guest::{Guest, VmState};
 use super::headers::Headers;
 use super::network::Call;
 use super::stream::{Direction, Reply, Stream};
-use super::world::{ForeignFunctions, MILLI, Place, Status, World};
+use super::world::{ForeignFunctions, Place, Status, World};
 
 type Answer = Result<(), Status>;
 
@@ -499,10 +499,10 @@ impl<'a> Access<'a> {
         let (world, place) = (self.world(), self.place());
         let mut world = world.borrow_mut();
         if path == "plugin_root_id" {
-            return world.root(place).map(|root| root.root_id.clone().into_bytes());
+            let context = world.stream_at(place).map_or(place.context, |stream| stream.root());
+            return world.root(Place { context, ..place }).map(|root| root.root_id.clone().into_bytes());
         }
-        let now = world.now / MILLI;
-        world.stream_at(place)?.property(&path, now)
+        world.stream_at(place)?.property(&path)
     }
 
     fn set_property(&mut self, path: &[u8], value: Vec<u8>) -> Answer {

@@ -195,7 +195,9 @@ impl Guest<'_> {
     /// Memory of the guest's own for the host to write to.
     pub fn allocate(&mut self, size: i32) -> Option<i32> {
         let allocate = self.store.data().exports.allocate.clone()?;
-        allocate.call(&mut self.store, size).ok().filter(|at| *at != 0)
+        let allocated = allocate.call(&mut self.store, size);
+        self.store.data_mut().has_failed |= allocated.is_err();
+        allocated.ok().filter(|at| *at != 0)
     }
 
     fn call<P: WasmParams, R: WasmResults>(

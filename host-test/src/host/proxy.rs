@@ -303,6 +303,11 @@ impl Proxy {
         self.vms.len()
     }
 
+    /// How many VMs have trapped.
+    pub fn traps(&self) -> usize {
+        self.vms.iter().filter(|vm| vm.has_failed()).count()
+    }
+
     /// Root contexts that have not ended.
     pub fn roots(&self) -> usize {
         let world = self.world.borrow();

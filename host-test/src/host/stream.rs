@@ -170,6 +170,10 @@ impl Stream {
 
     // ---- for host functions
 
+    pub fn root(&self) -> u32 {
+        self.root
+    }
+
     pub fn is_in_callback(&self) -> bool {
         self.in_callback
     }
@@ -211,16 +215,13 @@ impl Stream {
         (half.open || half.buffering || !half.buffer.is_empty()).then_some(&mut half.buffer)
     }
 
-    pub fn property(&self, path: &str, now: u64) -> Option<Vec<u8>> {
-        let text = |text: &str| Some(text.as_bytes().to_vec());
+    pub fn property(&self, path: &str) -> Option<Vec<u8>> {
         let header = |name: &str| self.request.headers.get(name.as_bytes());
         match path {
             "request.path" => header(":path"),
             "request.method" => header(":method"),
             "request.host" => header(":authority"),
-            "request.time" => Some((now * MILLI).to_le_bytes().to_vec()),
             "response.code" => Some(u64::from(self.client.as_ref()?.headers.status()).to_le_bytes().to_vec()),
-            "plugin_root_id" => text(&self.root.to_string()),
             _ => match path.strip_prefix("request.headers.") {
                 Some(name) => header(name),
                 None => self.properties.get(path).or_else(|| self.filter_state.get(path)).cloned(),
@@ -516,7 +517,10 @@ impl Guest<'_> {
                     let half = stream.half(direction);
                     half.stop = Stop::No;
                     half.buffering = false;
-                    (std::mem::take(&mut half.buffer), half.trailers.take(), half.arrived)
+                    let held = (std::mem::take(&mut half.buffer), half.trailers.take(), half.arrived);
+                    // The end comes with what is shown last.
+                    half.arrived &= held.0.is_empty() && held.1.is_none();
+                    held
                 });
                 self.flush(id, direction);
                 let Some((bytes, trailers, arrived)) = held else { return };
@@ -621,8 +625,16 @@ impl Guest<'_> {
 
     /// The VM died in a callback of this stream.
     fn fail(&mut self, id: StreamId, _why: &Trapped) {
-        if self.read(id, |stream| stream.has_responded()) == Some(true) {
-            self.change(id, |stream| stream.is_reset = true);
+        let in_response = self.read(id, |stream| stream.has_responded() || stream.response.open);
+        if in_response == Some(true) {
+            // Measured: the client sees the status, and a reset.
+            self.change(id, |stream| {
+                stream.is_reset = true;
+                let (headers, origin) = (stream.response.headers.clone(), stream.origin);
+                let (body, trailers) = (Vec::new(), None);
+                let begun = ClientResponse { origin, headers, body, trailers, is_complete: false };
+                stream.client.get_or_insert(begun);
+            });
         } else {
             self.change(id, |stream| {
                 let headers = Headers::of([(":status", "503")]);

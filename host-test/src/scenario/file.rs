@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
@@ -283,8 +284,8 @@ pub struct Then {
 }
 
 /// One, or a list.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
 pub enum OneOrMany<T> {
     /// A list.
     Many(Vec<T>),
@@ -299,6 +300,19 @@ impl<T> OneOrMany<T> {
             OneOrMany::Many(list) => list,
             OneOrMany::One(one) => std::slice::from_ref(one),
         }
+    }
+}
+
+// By hand: what is wrong inside is said, and not only that neither fits.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<T>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let read = if value.is_array() {
+            serde_json::from_value(value).map(OneOrMany::Many)
+        } else {
+            serde_json::from_value(value).map(|one| OneOrMany::One(Box::new(one)))
+        };
+        read.map_err(de::Error::custom)
     }
 }
 

@@ -46,6 +46,13 @@ const RECORD: [&str; 14] = [
     "client", "token_id",
 ];
 
+/// Headers of answers that are compared.
+const SHOWN: [&str; 4] = ["retry-after", "allow", "cache-control", "content-type"];
+
+/// Parameters of challenges, and the scheme.
+const PARAMETERS: [&str; 7] =
+    ["scheme", "error", "error_description", "scope", "resource_metadata", "max_age", "acr_values"];
+
 impl Outcome {
     pub(super) fn of(run: &Run, plan: &Plan, world: &World) -> Outcome {
         let requests = plan.script.requests.iter().zip(&run.transcripts);
@@ -70,6 +77,11 @@ impl Outcome {
             found.push(Difference { request: 0, field: "number of requests".to_owned(), expected, actual });
         }
         for (at, (then, actual)) in then.all().iter().zip(&self.requests).enumerate() {
+            // Nobody means that: the upstream would read another request, or wait for ever.
+            if actual.get("framed") == Some(&Value::Bool(false)) {
+                let (field, expected) = ("framed".to_owned(), json!(true));
+                found.push(Difference { request: at + 1, field, expected, actual: json!(false) });
+            }
             for (field, expected) in then.fields() {
                 let value = actual.pointer(&field).unwrap_or(&Value::Null);
                 let name = field.trim_start_matches('/').replace('/', ".");
@@ -81,6 +93,20 @@ impl Outcome {
 }
 
 impl Then {
+    /// A word that can never be there: what is expected of it would always be met, or never.
+    pub(super) fn fault(&self) -> Option<String> {
+        let unknown =
+            |names: &[&str], map: &Map<String, Value>| map.keys().find(|name| !names.contains(&name.as_str())).cloned();
+        let challenge = self.challenge.as_ref().and_then(Value::as_object);
+        let found = unknown(&RECORD, &self.record)
+            .or_else(|| unknown(&SHOWN, &self.headers))
+            .or_else(|| challenge.and_then(|members| unknown(&PARAMETERS, members)));
+        match found {
+            Some(name) => Some(format!("`then` knows no `{name}`")),
+            None => self.fields().is_empty().then(|| "`then` says nothing".to_owned()),
+        }
+    }
+
     /// The fields that are said, by their place in the tree.
     fn fields(&self) -> Vec<(String, Value)> {
         let mut fields = Vec::new();
@@ -117,8 +143,12 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
         json!({ "code": error.get("code"), "reason": reason, "id": body.get("id") })
     });
     let upstream = transcript.upstream.as_ref();
-    let sent = upstream.and_then(|upstream| upstream.headers.text("authorization"));
-    let sent = sent.map(|value| value.strip_prefix("Bearer ").unwrap_or(&value).to_owned());
+    let bearer = |headers: &Headers| {
+        let value = headers.text("authorization")?;
+        Some(value.strip_prefix("Bearer ").unwrap_or(&value).to_owned())
+    };
+    let sent = upstream.and_then(|upstream| bearer(&upstream.headers));
+    let own_token = bearer(&request.client.headers);
     let elevated = sent.as_ref().and_then(|token| world.minted.get(token)).map(timeless);
     let id = request.client.headers.text(REQUEST_ID);
     let calls = calls.iter().filter(|record| record.call.headers.text(REQUEST_ID) == id);
@@ -133,7 +163,7 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
         "challenge": challenge.map(|text| parameters(&text)),
         "error": error,
         "headers": own.map(|response| own_headers(&response.headers)),
-        "token": sent.as_ref().map(|_| if elevated.is_some() { "elevated" } else { "caller" }),
+        "token": sent.as_ref().map(|token| if own_token.as_ref() == Some(token) { "caller".to_owned() } else { world.name_of(token) }),
         "elevated": elevated,
         "set": upstream.map(|upstream| set(&request.client.headers, &upstream.headers)),
         "removed": upstream.map(|upstream| removed(&request.client.headers, &upstream.headers)),
@@ -146,7 +176,6 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
 }
 
 fn own_headers(headers: &Headers) -> Value {
-    const SHOWN: [&str; 4] = ["retry-after", "allow", "cache-control", "content-type"];
     SHOWN.iter().filter_map(|name| Some(((*name).to_owned(), headers.text(name)?.into()))).collect::<Map<_, _>>().into()
 }
 
