@@ -1,13 +1,18 @@
-//! The parts of a decision: reading a body, checking a signature.
+//! The parts of a decision: reading a body, checking a signature, deciding about a call of a token seen before.
 #![allow(clippy::unwrap_used, missing_docs, reason = "benches")]
 
 use std::hint::black_box;
+use std::rc::Rc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use host_test::signing::Key;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
+use step_up_core::effect::{Effect, Input, Millis, StreamId};
+use step_up_core::gate::Gate;
+use step_up_core::http::RequestHead;
 use step_up_core::json;
-use step_up_core::keys::Jwk;
+use step_up_core::keys::{Jwk, Shared};
+use step_up_core::policy::{NoEnvironment, Policy};
 use step_up_core::signatures::{PureRust, Signatures as _};
 use step_up_core::token::Compact;
 
@@ -39,5 +44,70 @@ fn verify(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse, verify);
+struct Alone;
+
+impl Shared for Alone {
+    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+        true
+    }
+}
+
+const NOW: Millis = Millis(1_795_219_200_000);
+
+fn policy(tools: usize) -> Rc<Policy> {
+    let keys = json!({ "keys": [Key::for_tests("ES256").unwrap().public()] });
+    let mut rules: Map<String, Value> =
+        (1..tools).map(|number| (format!("tool_{number}"), json!({ "scope": "repo:write" }))).collect();
+    rules.insert("get_*".to_owned(), json!({ "scope": [] }));
+    let document = json!({
+        "version": 1, "issuers": { "https://as.example.com": { "keys": keys, "algorithms": ["ES256"] } },
+        "resource": "https://mcp.example.com/mcp", "baseline": ["mcp:connect"], "tools": rules,
+    });
+    Rc::new(Policy::load(document.to_string().as_bytes(), &NoEnvironment).unwrap())
+}
+
+fn decide(c: &mut Criterion) {
+    let now = NOW.seconds();
+    let claims = json!({
+        "iss": "https://as.example.com", "aud": "https://mcp.example.com/mcp", "sub": "alice", "client_id": "agent",
+        "jti": "t", "iat": now - 60, "exp": now + 600, "scope": "mcp:connect",
+    });
+    let token = Key::for_tests("ES256").unwrap().token(&Map::new(), &claims).unwrap();
+    let headers: Vec<(String, Vec<u8>)> = [
+        (":method", "POST"),
+        (":path", "/mcp"),
+        (":authority", "mcp.example.com"),
+        ("content-type", "application/json"),
+        ("mcp-protocol-version", "2025-11-25"),
+        ("authorization", &format!("Bearer {token}")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+    .to_vec();
+    let body = step_up_benches::body(300);
+    let mut group = c.benchmark_group("decide");
+    for tools in [10, 10_000] {
+        let mut gate = Gate::new(policy(tools), Box::new(PureRust), Box::new(Alone), [7; 16], NOW);
+        let stream = StreamId(1);
+        let mut call = || {
+            let head = RequestHead { headers: &headers, server: None, source: None, end_of_stream: false };
+            gate.handle(Input::Head { stream, head }, NOW);
+            gate.handle(Input::Body { stream, body: Ok(body.as_bytes()) }, NOW);
+            let mut released = false;
+            while let Some(effect) = gate.poll() {
+                released |= matches!(effect, Effect::Continue { .. });
+            }
+            gate.handle(Input::Gone { stream }, NOW);
+            released
+        };
+        assert!(call(), "the call is allowed");
+        group.bench_function(BenchmarkId::new("tools", tools), |bencher| bencher.iter(&mut call));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse, verify, decide);
 criterion_main!(benches);
