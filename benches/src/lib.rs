@@ -6,7 +6,7 @@ use serde_json::json;
 
 /// The scenario of that name.
 pub fn case(name: &str) -> Result<scenario::Case> {
-    let cases = scenario::load(&paths::workspace().join("policies"))?;
+    let cases = scenario::load(&paths::policies())?;
     cases.into_iter().find(|case| case.name == name).with_context(|| format!("no scenario is called {name}"))
 }
 

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::host::{CallRecord, Client, Network, Transcript};
 
@@ -72,6 +73,24 @@ pub trait Backend {
     }
     /// Runs a script in a fresh filter. An error says that the filter refused its policy, or broke its contract.
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run>;
+}
+
+/// The header by which calls are known to belong to a request: the filter copies it.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// What the filter calls its record.
+const AUDIT: &str = "stepup.audit";
+
+/// The property with the server that the route's metadata names.
+pub const ROUTE_SERVER: &str = "xds.route_metadata.filter_metadata.stepup.server";
+
+/// The property with the identity in the peer's certificate.
+pub const PEER_IDENTITY: &str = "connection.uri_san_peer_certificate";
+
+/// The audit record of a request; `Null` when there is none.
+pub fn record(transcript: &Transcript) -> Value {
+    let text = transcript.filter_state.get(AUDIT);
+    text.and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default()
 }
 
 /// Longer than anything a filter waits for.

@@ -38,7 +38,7 @@ pub struct Findings {
 
 /// Checks all of them. 0: they will load; 1: one will not.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let renderer = if std::io::stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer();
     let (mut errors, mut warnings) = (0, 0);
     for path in &arguments.policies {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -49,6 +49,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let failed = errors > 0 || (arguments.strict && warnings > 0);
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// In colour for people.
+pub(crate) fn renderer() -> Renderer {
+    if std::io::stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() }
 }
 
 /// Checks one policy. Secrets from the environment are taken to be there.

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use step_up_core::effect::Millis;
 
-use crate::backend::{Request, Run, Script, Start};
-use crate::host::{Chunk, Client, Headers, Origin};
+use crate::backend::{self, Request, Run, Script, Start};
+use crate::host::{Call, CallPlan, Chunk, Client, Headers, Network, Origin, UpstreamPlan, UpstreamRequest};
 use crate::signing::Key;
 use crate::yaml;
 
@@ -26,6 +26,20 @@ pub const NOW: Millis = Millis(1_795_219_200_000);
 pub struct Corpus {
     root: PathBuf,
     now: Millis,
+}
+
+/// The world of the corpus: no token service, and an upstream that says yes.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Network for Nobody {
+    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
+        CallPlan::UnknownCluster
+    }
+
+    fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
+        UpstreamPlan { headers: Headers::of([(":status", "200")]), ..UpstreamPlan::default() }
+    }
 }
 
 /// One file, ready to be sent.
@@ -61,8 +75,7 @@ impl Corpus {
 
     /// The policy everything in it is judged by, as JSON.
     pub fn policy(&self) -> Result<String> {
-        let text = fs::read_to_string(self.root.join("policy.yaml"))?;
-        Ok(yaml::to_json(&yaml::read(&text)?).to_string())
+        Ok(yaml::load(&self.root.join("policy.yaml"))?.to_string())
     }
 
     /// The files of one kind (`frames`, `tokens`), in order.
@@ -108,11 +121,7 @@ impl Case {
     pub fn complaint(&self, run: &Run) -> Option<String> {
         let Expected { reason, status, rule, removes, .. } = &self.expected;
         let Some(transcript) = run.transcripts.first() else { return Some("nothing happened".to_owned()) };
-        let record: Value = transcript
-            .filter_state
-            .get("stepup.audit")
-            .and_then(|text| serde_json::from_slice(text).ok())
-            .unwrap_or_default();
+        let record = backend::record(transcript);
         let member = |name: &str| record.get(name).and_then(Value::as_str);
         let actual = member("reason").unwrap_or("(no record)");
         let own = transcript.response.as_ref().filter(|response| response.origin == Origin::Filter);
@@ -238,9 +247,7 @@ impl Frame {
             client.trailers = Some(Headers::of([("x-trailer", "1")]));
         }
         if let Some(server) = self.route {
-            client
-                .properties
-                .insert("xds.route_metadata.filter_metadata.stepup.server".to_owned(), server.into_bytes());
+            client.properties.insert(backend::ROUTE_SERVER.to_owned(), server.into_bytes());
         }
         for (name, values) in headers {
             let values = match values {

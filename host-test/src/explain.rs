@@ -1,11 +1,11 @@
 //! `stepup explain`: which rule applied, what it required, what was missing, and what the client saw.
 
 use std::fs;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Snippet};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 use step_up_core::policy::join;
@@ -13,7 +13,7 @@ use step_up_core::reason::Reason;
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};
-use crate::yaml;
+use crate::{check, yaml};
 
 /// What the user asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,7 +100,7 @@ impl Page<'_> {
         if let Some(would) = record.get("would") {
             text += &line("enforced", &would.to_string());
         }
-        if let Some(reason) = Reason::ALL.into_iter().find(|known| known.name() == reason) {
+        if let Some(reason) = Reason::ALL.iter().copied().find(|known| known.name() == reason) {
             if !is_good(reason) {
                 text += &line("told", reason.wire().text);
             }
@@ -141,9 +141,8 @@ impl Page<'_> {
         if let Some(tier) = &tier {
             snippet = snippet.annotation(AnnotationKind::Context.span(self.places.of(tier)).label("with this tier"));
         }
-        let renderer = if std::io::stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() };
         let group = Level::NOTE.primary_title(format!("rule `{rule}`")).element(snippet);
-        renderer.render(&[group]) + "\n"
+        check::renderer().render(&[group]) + "\n"
     }
 }
 

@@ -274,8 +274,7 @@ impl Asked<'_> {
     }
 
     fn form(&self) -> Vec<(String, String)> {
-        let pairs = self.body.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+        form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
     }
 
     fn answer(&self) -> Option<Answer> {
@@ -371,18 +370,6 @@ fn tokens(answer: &Answer, fields: &[&str]) -> Vec<String> {
     let json = answer.message().unwrap_or_default();
     let texts = fields.iter().filter_map(|field| json.get(field)?.as_str());
     texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = || u8::from_str_radix(std::str::from_utf8(tail.get(..2)?).ok()?, 16).ok();
-        let escaped = if *first == b'%' { hex() } else { None };
-        bytes.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
-        rest = tail.get(if escaped.is_some() { 2 } else { 0 }..).unwrap_or_default();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A panic elsewhere does not spoil the books.

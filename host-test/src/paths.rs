@@ -13,6 +13,11 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
+/// The example policies and their scenarios.
+pub fn policies() -> PathBuf {
+    workspace().join("policies")
+}
+
 /// The folder of the Envoy stack.
 pub fn envoy() -> PathBuf {
     workspace().join("envoy")

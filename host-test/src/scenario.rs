@@ -23,6 +23,8 @@ pub use file::{File, Given, Scenario};
 pub use outcome::{Difference, Outcome};
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::{fs, io};
@@ -127,23 +129,23 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<Case>> {
-    let text = fs::read_to_string(path)?;
-    let file: File = serde_json::from_value(yaml::to_json(&yaml::read(&text)?))?;
+    let file: File = serde_json::from_value(yaml::load(path)?)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     // policies/NAME/tests/FILE.yaml
     let owner = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let prefix = owner.map_or_else(|| stem.to_string(), |owner| format!("{owner}::{stem}"));
-    let mut cases = Vec::new();
+    let (mut cases, mut policies) = (Vec::new(), BTreeMap::<PathBuf, Value>::new());
     for scenario in file.scenarios {
         if let Some(fault) = scenario.then.all().iter().find_map(file::Then::fault) {
             return Err(anyhow!("`{}`: {fault}", scenario.name));
         }
         let given = file.given.overridden(&scenario.given);
         let policy_file = folder.join(given.policy.as_deref().unwrap_or("../policy.yaml"));
-        let text = fs::read_to_string(&policy_file).with_context(|| policy_file.display().to_string())?;
-        let policy = yaml::read(&text).map_err(|fault| anyhow!("{}:{fault}", policy_file.display()))?;
-        let policy = yaml::to_json(&policy);
+        let policy = match policies.entry(policy_file.clone()) {
+            Entry::Occupied(read) => read.get().clone(),
+            Entry::Vacant(place) => place.insert(yaml::load(&policy_file)?).clone(),
+        };
         let name = format!("{prefix}::{}", scenario.name);
         if cases.iter().any(|case: &Case| case.name == name) {
             return Err(anyhow!("two scenarios are called `{}`", scenario.name));

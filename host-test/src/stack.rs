@@ -3,8 +3,8 @@
 mod envoy;
 mod http;
 
-pub(crate) use envoy::discovery;
 pub use envoy::{EnvoyStack, Options, Setup, encode};
+pub(crate) use envoy::{discovery, new_folder, start_envoy, wait_until_live};
 pub use http::{Answer, Request, send};
 
 use anyhow::Result;

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::Path;
 
+use anyhow::{Context as _, anyhow};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use step_up_core::json::Value;
 
@@ -71,6 +73,13 @@ pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
     reader.expect(&Event::DocumentEnd)?;
     reader.expect(&Event::StreamEnd)?;
     Ok((value, reader.places))
+}
+
+/// Reads a file, as serde_json has the tree. The error names the file.
+pub fn load(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("{name} cannot be read"))?;
+    read(&text).map(|value| to_json(&value)).map_err(|fault| anyhow!("{name}:{fault}"))
 }
 
 /// The same tree as serde_json has it.

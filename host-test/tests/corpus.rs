@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
 use anyhow::Result;
 use host_test::backend::{Backend, Native, Run, Wasm};
-use host_test::corpus::{Case, Corpus};
-use host_test::host::{Call, CallPlan, Headers, Network, UpstreamPlan, UpstreamRequest};
+use host_test::corpus::{Case, Corpus, Nobody};
+use host_test::host::Headers;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Fewer files mean that the corpus was not found, or lost.
@@ -41,13 +40,12 @@ type Judge = fn(&Corpus, &Path, Reader) -> Result<(), String>;
 /// Each case gets a fresh filter. The last one checks all signatures in wasm itself.
 const BACKENDS: [(&str, Judge); 3] = [
     ("native", |corpus, file, read| judge(&Native, corpus, file, read)),
-    ("wasm", |corpus, file, read| judge(wasm()?, corpus, file, read)),
-    ("wasm_alone", |corpus, file, read| judge(&wasm()?.clone().without_foreign_functions(), corpus, file, read)),
+    ("wasm", |corpus, file, read| judge(&wasm()?, corpus, file, read)),
+    ("wasm_alone", |corpus, file, read| judge(&wasm()?.without_foreign_functions(), corpus, file, read)),
 ];
 
-fn wasm() -> Result<&'static Wasm, String> {
-    static WASM: OnceLock<Result<Wasm, String>> = OnceLock::new();
-    WASM.get_or_init(|| Wasm::new().map_err(|error| format!("{error:#}"))).as_ref().map_err(Clone::clone)
+fn wasm() -> Result<Wasm, String> {
+    Wasm::new().map_err(|error| format!("{error:#}"))
 }
 
 fn judge(backend: &dyn Backend, corpus: &Corpus, file: &Path, read: Reader) -> Result<(), String> {
@@ -58,19 +56,6 @@ fn judge(backend: &dyn Backend, corpus: &Corpus, file: &Path, read: Reader) -> R
     match case.complaint(&run) {
         None => Ok(()),
         Some(complaint) => Err(format!("{}: {complaint}\n{}", name(file), shown(&run))),
-    }
-}
-
-/// A world without a token service, and an upstream that says yes.
-struct Nobody;
-
-impl Network for Nobody {
-    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
-        CallPlan::UnknownCluster
-    }
-
-    fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
-        UpstreamPlan { headers: Headers::of([(":status", "200")]), ..UpstreamPlan::default() }
     }
 }
 

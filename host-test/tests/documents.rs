@@ -24,7 +24,7 @@ fn the_policy_in_the_readme_loads() {
 #[test]
 fn every_example_policy_loads_without_warnings() {
     let mut seen = 0;
-    for entry in fs::read_dir(paths::workspace().join("policies")).unwrap() {
+    for entry in fs::read_dir(paths::policies()).unwrap() {
         let policy = entry.unwrap().path().join("policy.yaml");
         if policy.is_file() {
             assert_eq!(load(&fs::read_to_string(&policy).unwrap()).warnings(), &[], "{}", policy.display());

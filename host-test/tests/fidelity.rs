@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
-use host_test::backend::{Backend as _, Envoy, Wasm};
-use host_test::corpus::{self, Corpus};
-use host_test::host::{Call, CallPlan, Headers, Network, Origin, UpstreamPlan, UpstreamRequest};
+use host_test::backend::{Backend as _, Envoy, REQUEST_ID, Wasm};
+use host_test::corpus::{self, Corpus, Nobody};
+use host_test::host::Origin;
+use host_test::paths;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -20,18 +21,11 @@ thread_local! {
     static ENVOY: RefCell<Option<Envoy>> = const { RefCell::new(None) };
 }
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     // On this thread, one after the other: they share Envoys.
     arguments.test_threads = Some(1);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    let cases = match scenario::load(&folder) {
-        Ok(cases) => cases,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cases = scenario::load(&paths::policies())?;
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.not_on_envoy().is_none()).collect();
     let count = cases.len();
     let mut trials: Vec<Trial> =
@@ -57,7 +51,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     // A thread's variables may outlive the process's own end; Envoys must not.
     ENVOY.with(|envoy| drop(envoy.take()));
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }
 
 type Reader = fn(&Corpus, &Path) -> Result<corpus::Case>;
@@ -72,7 +66,7 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
         let mut script = case.script(corpus.policy()?);
         for request in &mut script.requests {
             let name = file.display().to_string();
-            request.client.headers.replace(b"x-request-id", name.as_bytes());
+            request.client.headers.replace(REQUEST_ID.as_bytes(), name.as_bytes());
         }
         let run = envoy.run(&script, Rc::new(RefCell::new(Nobody)))?;
         let Some(transcript) = run.transcripts.first() else { bail!("nothing happened") };
@@ -86,19 +80,6 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
             None => Ok(()),
         }
     })
-}
-
-/// A world without a token service, and an upstream that says yes.
-struct Nobody;
-
-impl Network for Nobody {
-    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
-        CallPlan::UnknownCluster
-    }
-
-    fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
-        UpstreamPlan { headers: Headers::of([(":status", "200")]), ..UpstreamPlan::default() }
-    }
 }
 
 fn in_envoy<R>(act: impl FnOnce(&Envoy) -> Result<R>) -> Result<R> {

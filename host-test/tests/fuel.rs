@@ -18,7 +18,7 @@ fn no_scenario_takes_more_than_it_did() {
     let file = paths::workspace().join("benches/fuel.csv");
     let wasm = Wasm::new().unwrap();
     let mut now = BTreeMap::new();
-    for case in scenario::load(&paths::workspace().join("policies")).unwrap() {
+    for case in scenario::load(&paths::policies()).unwrap() {
         now.insert(case.name.clone(), case.run(&wasm).unwrap().fuel.unwrap());
     }
     if std::env::var_os("UPDATE_FUEL").is_some() {

@@ -12,7 +12,7 @@ use step_up_core::policy::{NoEnvironment, Policy};
 /// After a change on purpose: `UPDATE_REFERENCE=1 cargo test -p host-test --test reference`.
 #[test]
 fn the_files_are_up_to_date() {
-    let folder = paths::workspace().join("policies");
+    let folder = paths::policies();
     for (file, text) in [
         ("reference.md", reference::reference().unwrap()),
         ("schema/policy.json", reference::pretty(&reference::policy_schema()).unwrap() + "\n"),

@@ -1,24 +1,18 @@
 //! Every scenario of `policies/`, on each host: as its file says, and alike.
 
-use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use host_test::backend::{Backend, Native, Wasm};
+use host_test::paths;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Fewer mean that scenarios were not found, or lost.
 const FEWEST: usize = 120;
 
-fn main() -> ExitCode {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    let cases = match scenario::load(&folder) {
-        Ok(cases) => cases,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+fn main() -> Result<ExitCode> {
+    let cases = scenario::load(&paths::policies())?;
     let count = cases.len();
     let enough = Trial::test("all::enough_of_them", move || {
         if count >= FEWEST { Ok(()) } else { Err(format!("{count}; there must be {FEWEST}").into()) }
@@ -31,7 +25,7 @@ fn main() -> ExitCode {
             Trial::test(format!("alike::{}", case.name), move || alike(&case)),
         ]
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.chain([enough]).collect()).exit_code()
+    Ok(libtest_mimic::run(&Arguments::from_args(), trials.chain([enough]).collect()).exit_code())
 }
 
 fn run(case: &Case, backend: &dyn Backend) -> Result<(), Failed> {

@@ -48,7 +48,7 @@ const BUGS: [(&str, &str, &str, &str); 5] = [
 #[ignore = "builds the module once for each bug"]
 fn every_seeded_bug_is_caught() {
     let place = paths::target().join("seeded");
-    let cases = scenario::load(&paths::workspace().join("policies")).unwrap();
+    let cases = scenario::load(&paths::policies()).unwrap();
     let complains = |case: &&scenario::Case, module: &Wasm| -> bool {
         let outcome = case.run(module).unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
         !case.check(&outcome).is_empty()

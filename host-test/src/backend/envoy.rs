@@ -7,9 +7,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,14 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use super::{Backend, Run, Script};
+use super::{AUDIT, Backend, REQUEST_ID, Run, Script};
 use crate::fixtures::{self, Fixtures};
 use crate::host::{
     Call, CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, Transcript, UpstreamRequest,
 };
 use crate::process::{Process, free_port};
-use crate::stack::{discovery, send};
-use crate::{artifact, paths, stack, yaml};
+use crate::stack::{discovery, new_folder, start_envoy, wait_until_live};
+use crate::{artifact, paths, yaml};
 
 /// Runs scripts in Envoy, one process for each policy.
 pub struct Envoy {
@@ -76,10 +74,7 @@ impl Envoy {
     }
 
     fn start(&self, policy: &str) -> Result<Running> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("scenarios-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = paths::target().join("stacks").join(name);
-        fs::create_dir_all(&folder)?;
+        let folder = new_folder()?;
         let (arrivals, received) = channel();
         let mut clusters = Vec::new();
         for name in clusters_of(policy)? {
@@ -89,14 +84,8 @@ impl Envoy {
         let (port, admin) = (free_port()?, free_port()?);
         fs::write(folder.join("step-up.ecds.yaml"), discovery(policy, &self.module)?.to_string())?;
         fs::write(folder.join("envoy.yaml"), bootstrap(port, admin, &clusters)?.to_string())?;
-        let mut command = Command::new(self.fixtures.envoy());
-        command
-            .current_dir(&folder)
-            .args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"])
-            .args(["--concurrency", "1", "--file-flush-interval-msec", "10"]);
-        let mut envoy = Process::start("envoy", &mut command, &folder)?;
-        let ready = stack::Request::get(format!("http://127.0.0.1:{admin}/ready"));
-        envoy.wait_until(|_| send(&ready).is_ok_and(|answer| answer.body.trim() == "LIVE"))?;
+        let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
+        wait_until_live(&mut envoy, admin)?;
         Ok(Running { folder, port, arrivals: received, _envoy: envoy })
     }
 }
@@ -125,7 +114,7 @@ impl Backend for Envoy {
                 }
             }
             let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
-            let id = request.client.headers.text("x-request-id").unwrap_or_default();
+            let id = request.client.headers.text(REQUEST_ID).unwrap_or_default();
             run.transcripts.push(running.transcript(&id, response));
         }
         let begin = Instant::now();
@@ -134,7 +123,7 @@ impl Backend for Envoy {
         }
         for (request, transcript) in script.requests.iter().zip(&mut run.transcripts) {
             let sent = &request.client.headers;
-            let arrived = upstream.remove(&sent.text("x-request-id").unwrap_or_default());
+            let arrived = upstream.remove(&sent.text(REQUEST_ID).unwrap_or_default());
             transcript.upstream = arrived.map(|mut arrived| {
                 arrived.headers.0.retain(|(name, _)| sent.get(name).is_some() || !is_of_envoy(name));
                 arrived
@@ -173,7 +162,7 @@ impl Running {
                 let trailers = None;
                 let arrived = UpstreamRequest { headers, body, trailers, is_complete: true };
                 let plan = network.borrow_mut().upstream(&arrived);
-                upstream.insert(arrived.headers.text("x-request-id").unwrap_or_default(), arrived);
+                upstream.insert(arrived.headers.text(REQUEST_ID).unwrap_or_default(), arrived);
                 let body = plan.body.into_iter().flat_map(|chunk| chunk.bytes).collect();
                 (plan.headers, body)
             }
@@ -199,7 +188,7 @@ impl Running {
             _ => Origin::Proxy,
         };
         let mut transcript = Transcript { has_ended: true, is_reset: response.is_none(), ..Transcript::default() };
-        transcript.filter_state.extend(record.map(|record| ("stepup.audit".to_owned(), record.as_bytes().to_vec())));
+        transcript.filter_state.extend(record.map(|record| (AUDIT.to_owned(), record.as_bytes().to_vec())));
         transcript.response = response.map(|Response { headers, body }| ClientResponse {
             origin,
             headers,
@@ -289,8 +278,7 @@ fn bootstrap(port: u16, admin: u16, clusters: &[(String, u16)]) -> Result<Value>
     const ADMIN: &str = "/admin/address/socket_address/port_value";
     const LISTENER: &str = "/static_resources/listeners/0";
     const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-    let text = fs::read_to_string(paths::envoy().join("envoy.yaml"))?;
-    let mut document = yaml::to_json(&yaml::read(&text)?);
+    let mut document = yaml::load(&paths::envoy().join("envoy.yaml"))?;
     let endpoint = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
     let clusters: Vec<Value> = clusters
         .iter()

@@ -15,7 +15,7 @@ use step_up_core::policy::{Environment, Policy};
 use step_up_core::response::Response;
 use step_up_core::signatures::PureRust;
 
-use super::{Backend, PATIENCE, Run, Script, Start};
+use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
 use crate::host::{
     self, CallAnswer, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
 };
@@ -275,8 +275,8 @@ impl Vm {
         let Some(stream) = self.streams.get(at) else { return Ok(()) };
         let (client, end_of_stream) = (stream.client.clone(), stream.arrived);
         let property = |name: &str| client.properties.get(name).map(|value| String::from_utf8_lossy(value));
-        let server = property("xds.route_metadata.filter_metadata.stepup.server");
-        let source = property("connection.uri_san_peer_certificate").filter(|_| self.gate.policy().asks_source());
+        let server = property(ROUTE_SERVER);
+        let source = property(PEER_IDENTITY).filter(|_| self.gate.policy().asks_source());
         let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let headers: Vec<(String, Vec<u8>)> =
             client.headers.0.iter().map(|(key, value)| (name(key), value.clone())).collect();
@@ -315,7 +315,7 @@ impl Vm {
                     Effect::Reply { stream, response } => self.answer(place(stream), &response)?,
                     Effect::Record { stream, record } => {
                         if let Some(stream) = self.streams.get_mut(place(stream)) {
-                            stream.transcript.filter_state.insert("stepup.audit".to_owned(), record.into_bytes());
+                            stream.transcript.filter_state.insert(AUDIT.to_owned(), record.into_bytes());
                         }
                     }
                     Effect::ReadBody { stream } => self.deliver_body(place(stream))?,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
 
@@ -18,9 +19,11 @@ pub struct Wasm {
 }
 
 impl Wasm {
-    /// The module, built if need be, on a host like Envoy.
+    /// The module, built if need be, on a host like Envoy. Loaded once in a process.
     pub fn new() -> Result<Wasm> {
-        Wasm::of(&artifact::module()?)
+        static SHIPPED: OnceLock<Result<Wasm, String>> = OnceLock::new();
+        let load = || Wasm::of(&artifact::module()?);
+        SHIPPED.get_or_init(|| load().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
     }
 
     /// Another module.

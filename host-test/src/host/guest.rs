@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use wasmtime::{
@@ -40,9 +41,9 @@ pub(super) struct Vm {
     fuel_used: u64,
 }
 
-/// The VM ended in the middle of a callback.
-#[derive(Clone, Debug)]
-pub(super) struct Trapped(pub String);
+/// The VM ended in the middle of a callback; the log says why.
+#[derive(Debug)]
+pub(super) struct Trapped;
 
 /// What may be called. A module exports what it is interested in.
 #[derive(Clone, Default)]
@@ -131,10 +132,7 @@ impl Vm {
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_fuel(limits.fuel)?;
-        let mut linker = Linker::new(engine);
-        abi::link(&mut linker)?;
-        wasi::link(&mut linker)?;
-        let instance = linker.instantiate(&mut store, &module.compiled)?;
+        let instance = linker()?.instantiate(&mut store, &module.compiled)?;
         let exports = Exports::of(&mut store, &instance)?;
         let memory = instance.get_memory(&mut store, "memory").context("the module exports no memory")?;
         store.data_mut().exports = exports;
@@ -163,6 +161,21 @@ impl Vm {
     pub fn fuel_used(&self) -> u64 {
         self.fuel_used
     }
+}
+
+/// What any module may import: the same for all VMs.
+fn linker() -> Result<&'static Linker<VmState>> {
+    static LINKER: OnceLock<Result<Linker<VmState>, String>> = OnceLock::new();
+    let build = || {
+        let mut linker = Linker::new(module::engine()?);
+        abi::link(&mut linker)?;
+        wasi::link(&mut linker)?;
+        anyhow::Ok(linker)
+    };
+    LINKER
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|text| anyhow::anyhow!("{text}"))
 }
 
 /// A VM that may be called now: from outside, or by a host function that leads back into it.
@@ -207,7 +220,7 @@ impl Guest<'_> {
         parameters: P,
     ) -> Called<R> {
         if self.has_failed() {
-            return Err(Trapped("the VM has failed".to_owned()));
+            return Err(Trapped);
         }
         let Some(function) = export(&self.store.data().exports).clone() else { return Ok(None) };
         let outer = std::mem::replace(&mut self.store.data_mut().effective, context);
@@ -216,9 +229,8 @@ impl Guest<'_> {
         state.effective = outer;
         result.map(Some).map_err(|error| {
             state.has_failed = true;
-            let trapped = Trapped(format!("{error:#}"));
-            state.world.borrow_mut().log.push((CRITICAL, format!("a VM trapped: {}", trapped.0)));
-            trapped
+            state.world.borrow_mut().log.push((CRITICAL, format!("a VM trapped: {error:#}")));
+            Trapped
         })
     }
 

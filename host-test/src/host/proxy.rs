@@ -231,11 +231,7 @@ impl Proxy {
 
     /// A client connects to a filter's listener.
     pub fn send(&mut self, filter: usize, client: Client) -> StreamId {
-        let mut world = self.world.borrow_mut();
-        world.next_stream += 1;
-        let stream = StreamId(world.next_stream);
-        world.later(0, Event::Request { stream, filter, client });
-        stream
+        self.send_later(filter, 0, client)
     }
 
     /// The same, after so many milliseconds.

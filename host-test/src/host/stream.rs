@@ -72,7 +72,7 @@ pub(super) struct Stream {
     pub place: Place,
     /// The filter's configuration, in the same VM.
     root: u32,
-    /// `None`: the filter is skipped.
+    /// False: the filter is skipped.
     filtered: bool,
     header_stop: bool,
     fails_open: bool,
@@ -247,7 +247,9 @@ const CONTINUE: i32 = 0;
 impl Guest<'_> {
     /// The head has arrived.
     pub fn begin(&mut self, id: StreamId, client: Client) {
-        let Some(place) = self.read(id, |stream| stream.place) else { return };
+        let Some((place, root, filtered)) = self.read(id, |stream| (stream.place, stream.root, stream.filtered)) else {
+            return;
+        };
         let end = client.body.is_empty() && client.trailers.is_none();
         let world = self.world();
         {
@@ -261,12 +263,8 @@ impl Guest<'_> {
             world.later(idle, Event::Idle { stream: id });
             schedule_client(&mut world, id, client);
         }
-        let filtered = self.read(id, |stream| stream.filtered).unwrap_or(false);
-        if filtered {
-            let root = self.read(id, |stream| stream.root).unwrap_or_default();
-            if let Err(trapped) = self.on_context_create(place.context, root) {
-                return self.fail(id, &trapped);
-            }
+        if filtered && self.on_context_create(place.context, root).is_err() {
+            return self.fail(id);
         }
         self.headers(id, Direction::Request, end);
     }
@@ -467,7 +465,7 @@ impl Guest<'_> {
             if self.read(id, |stream| stream.fails_open)? {
                 return Some((CONTINUE, false));
             }
-            self.fail(id, &Trapped("the VM has failed".to_owned()));
+            self.fail(id);
             return None;
         }
         self.change(id, |stream| stream.in_callback = true);
@@ -477,8 +475,8 @@ impl Guest<'_> {
         let stopped = std::mem::take(&mut self.store.data_mut().stops_iteration);
         match said {
             Ok(action) => Some((action.unwrap_or(CONTINUE), stopped)),
-            Err(trapped) => {
-                self.fail(id, &trapped);
+            Err(Trapped) => {
+                self.fail(id);
                 None
             }
         }
@@ -545,7 +543,8 @@ impl Guest<'_> {
             (half.stop, half.open, half.trailers_open, half.buffering) = (Stop::No, false, false, false);
             let first = !std::mem::replace(&mut half.released, true);
             let bytes = std::mem::take(&mut half.buffer);
-            let (headers, trailers) = (half.headers.clone(), half.trailers.clone());
+            let headers = if first { half.headers.clone() } else { Headers::default() };
+            let trailers = half.trailers.clone();
             let finished = half.arrived && !std::mem::replace(&mut half.finished, half.arrived);
             match direction {
                 Direction::Request => {
@@ -557,7 +556,7 @@ impl Guest<'_> {
                         upstream.trailers = trailers;
                         upstream.is_complete |= finished;
                     }
-                    if let Some(request) = stream.upstream.clone().filter(|_| finished) {
+                    if finished && let Some(request) = stream.upstream.clone() {
                         world.later(0, Event::Upstream { stream: id, request });
                     }
                     false
@@ -624,7 +623,7 @@ impl Guest<'_> {
     }
 
     /// The VM died in a callback of this stream.
-    fn fail(&mut self, id: StreamId, _why: &Trapped) {
+    fn fail(&mut self, id: StreamId) {
         let in_response = self.read(id, |stream| stream.has_responded() || stream.response.open);
         if in_response == Some(true) {
             // Measured: the client sees the status, and a reset.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::file::{OneOrMany, Then};
-use super::script::{Plan, REQUEST_ID};
+use super::script::Plan;
 use super::world::{World, form};
-use crate::backend::{Request, Run};
+use crate::backend::{self, REQUEST_ID, Request, Run};
 use crate::host::{CallRecord, Headers, Origin, Transcript};
 
 /// For each request, a tree of JSON: easy to compare, to print and to keep.
@@ -188,8 +188,10 @@ fn json_of(bytes: &[u8]) -> Value {
 }
 
 fn record(transcript: &Transcript) -> Value {
-    let Some(record) = transcript.filter_state.get("stepup.audit") else { return Value::Null };
-    let record: Map<String, Value> = serde_json::from_slice(record).unwrap_or_default();
+    let record = backend::record(transcript);
+    if record.is_null() {
+        return record;
+    }
     let members = RECORD.iter().filter_map(|name| Some(((*name).to_owned(), record.get(*name)?.clone())));
     Value::Object(members.collect())
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::file::{Given, Scenario, Token, When};
-use crate::backend::{Request, Script, Start};
+use crate::backend::{PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start};
 use crate::host::{Chunk, Client, Headers, Protocol};
 use crate::signing::Key;
 
@@ -52,9 +52,6 @@ pub struct TokenService {
     pub revoke: String,
     pub client: String,
 }
-
-/// The header by which calls are known to belong to a request: the filter copies it.
-pub const REQUEST_ID: &str = "x-request-id";
 
 impl Plan {
     pub fn new(given: &Given, scenario: &Scenario, document: &Value, clock: Option<u64>) -> Result<Plan> {
@@ -133,10 +130,7 @@ fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minte
         }
     }
     let mut properties = BTreeMap::new();
-    for (path, value) in [
-        ("xds.route_metadata.filter_metadata.stepup.server", &when.route),
-        ("connection.uri_san_peer_certificate", &when.source),
-    ] {
+    for (path, value) in [(ROUTE_SERVER, &when.route), (PEER_IDENTITY, &when.source)] {
         properties.extend(value.iter().map(|value| (path.to_owned(), value.clone().into_bytes())));
     }
     Ok(Client {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::file::{Answer, Failure, Given, OneOrMany, Upstream};
 use super::script::{self, Plan, Policy, TokenService};
 use crate::host::{Call, CallPlan, Chunk, Headers, Network, UpstreamPlan, UpstreamRequest};
-use crate::signing::Key;
+use crate::signing::{Key, claims};
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
@@ -177,11 +177,4 @@ fn reply(answer: &Answer, good: &str) -> CallPlan {
 /// `application/x-www-form-urlencoded`
 pub fn form(body: &[u8]) -> BTreeMap<String, String> {
     form_urlencoded::parse(body).into_owned().collect()
-}
-
-fn claims(token: &str) -> Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).unwrap_or_default();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
 }

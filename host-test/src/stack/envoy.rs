@@ -157,12 +157,7 @@ impl EnvoyStack {
         let filter = options.without_discovery.then_some(&filter);
         fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref())?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
-        let mut command = Command::new(fixtures.envoy());
-        command
-            .current_dir(&folder)
-            .args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"])
-            .args(["--concurrency", &options.workers.to_string(), "--file-flush-interval-msec", "20"]);
-        let envoy = Process::start("envoy", &mut command, &folder)?;
+        let envoy = start_envoy(&fixtures, &folder, options.workers)?;
         Ok(EnvoyStack {
             folder,
             fixtures,
@@ -180,8 +175,7 @@ impl EnvoyStack {
 
     /// Waits until Envoy says that it is live.
     pub fn wait_until_ready(&mut self) -> Result<()> {
-        let admin = self.admin_url("/ready");
-        self.envoy.wait_until(|_| send(&Request::get(&admin)).is_ok_and(|answer| answer.body.trim() == "LIVE"))
+        wait_until_live(&mut self.envoy, self.ports.admin)
     }
 
     /// The process of Envoy.
@@ -255,7 +249,7 @@ impl EnvoyStack {
 
     /// Replaces the credential that Envoy presents to the token service, as an operator would; `None`: the right one.
     pub fn replace_credential(&self, authorization: Option<&str>) -> Result<()> {
-        let mut document = yaml::to_json(&yaml::read(&fs::read_to_string(paths::envoy().join(SECRET))?)?);
+        let mut document = yaml::load(&paths::envoy().join(SECRET))?;
         let place = "/resources/0/generic_secret/secret/inline_string";
         *document.pointer_mut(place).with_context(|| format!("{SECRET} has no {place}"))? =
             json!(authorization.unwrap_or(FILTER_CREDENTIAL));
@@ -410,16 +404,19 @@ fn sample(ports: &Ports) -> Result<Value> {
 
 /// The shipped discovery file with this policy (JSON) and this module.
 pub(crate) fn discovery(policy: &str, module: &Path) -> Result<Value> {
-    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
-    let mut document = yaml::to_json(&yaml::read(&text)?);
-    configure(&mut document, policy, module)?;
+    let mut document = yaml::load(&paths::envoy().join(ECDS))?;
+    set_module(&mut document, module)?;
+    set_policy(&mut document, policy)?;
     Ok(document)
 }
 
-fn configure(document: &mut Value, policy: &str, module: &Path) -> Result<()> {
-    let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy });
-    place(document, CONFIGURATION, configuration)?;
+fn set_module(document: &mut Value, module: &Path) -> Result<()> {
     place(document, &format!("{FILTER}/config/vm_config/code/local/filename"), json!(module.display().to_string()))
+}
+
+fn set_policy(document: &mut Value, policy: &str) -> Result<()> {
+    let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy });
+    place(document, CONFIGURATION, configuration)
 }
 
 fn place(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
@@ -430,11 +427,10 @@ fn place(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
 /// The discovery file for a setup, as JSON (which is YAML too).
 fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
     let mut document = sample(ports)?;
-    let code = json!(module.display().to_string());
-    place(&mut document, &format!("{FILTER}/config/vm_config/code/local/filename"), code)?;
+    set_module(&mut document, module)?;
     match setup {
         Setup::Sample => {}
-        Setup::Configuration(text) => configure(&mut document, text, module)?,
+        Setup::Configuration(text) => set_policy(&mut document, text)?,
         Setup::Open => {
             let anybody = json!({ "any": { "permissions": [{ "any": true }], "principals": [{ "any": true }] } });
             let rbac = json!({
@@ -497,7 +493,26 @@ fn write(path: &Path, document: &Value) -> Result<()> {
     fs::rename(&new, path).map_err(Into::into)
 }
 
-fn new_folder() -> Result<PathBuf> {
+/// Envoy with `envoy.yaml` of that folder. Its access log is written out at once, as tests want it.
+pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32) -> Result<Process> {
+    let mut command = Command::new(fixtures.envoy());
+    command.current_dir(folder).args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"]).args([
+        "--concurrency",
+        &workers.to_string(),
+        "--file-flush-interval-msec",
+        "20",
+    ]);
+    Process::start("envoy", &mut command, folder)
+}
+
+/// Waits until Envoy says that it is live, on that port of its admin interface.
+pub(crate) fn wait_until_live(envoy: &mut Process, admin: u16) -> Result<()> {
+    let ready = Request::get(format!("http://127.0.0.1:{admin}/ready"));
+    envoy.wait_until(|_| send(&ready).is_ok_and(|answer| answer.body.trim() == "LIVE"))
+}
+
+/// A folder for one Envoy and what belongs to it.
+pub(crate) fn new_folder() -> Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = paths::target().join("stacks").join(name);
@@ -507,15 +522,5 @@ fn new_folder() -> Result<PathBuf> {
 
 /// `application/x-www-form-urlencoded`
 pub fn encode(form: &[(&str, &str)]) -> String {
-    let escape = |text: &str| {
-        text.bytes().fold(String::new(), |mut out, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                out.push(char::from(byte));
-            } else {
-                out.push_str(&format!("%{byte:02X}"));
-            }
-            out
-        })
-    };
-    form.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect::<Vec<_>>().join("&")
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
 }

@@ -93,8 +93,8 @@ pub enum Metric {
 /// never from a request. A histogram counts as one.
 pub fn most_series(servers: usize, issuers: usize) -> usize {
     // A reason has one verdict in enforce mode and another in shadow mode.
-    let decisions = (servers + 1) * Reason::COUNT * 2;
-    let exchanges = servers * (Reason::COUNT + 3);
+    let decisions = (servers + 1) * Reason::ALL.len() * 2;
+    let exchanges = servers * (Reason::ALL.len() + 3);
     let revocations = 4;
     let keys = issuers * 4;
     let process = FAULTS.len() + 2;

@@ -1,7 +1,9 @@
 //! Every cause of every answer, and the one table that says what it looks like on the wire.
 
+use strum::VariantArray;
+
 /// Why a request was answered as it was. [`Reason::name`] is what audit records, metrics and tests call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 pub enum Reason {
     // The request went upstream, or was answered as asked.
     /// The policy permits it.
@@ -205,101 +207,7 @@ pub struct Wire {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; Reason::COUNT] = {
-        use Reason::*;
-        [
-            Permitted,
-            Metadata,
-            Dropped,
-            ClientGone,
-            UnknownServer,
-            UnknownPath,
-            MethodNotAllowed,
-            UpgradeNotAllowed,
-            MethodOverride,
-            HeaderDuplicated,
-            HeaderMalformed,
-            TokenInQuery,
-            BodyNotAllowed,
-            TrailersNotAllowed,
-            OriginNotAllowed,
-            TokenMissing,
-            SchemeNotBearer,
-            TokenMalformed,
-            TokenType,
-            AlgorithmNotAllowed,
-            CriticalHeader,
-            KeyInHeader,
-            IssuerUnknown,
-            KeyUnknown,
-            SignatureInvalid,
-            ClaimMissing,
-            ClaimMalformed,
-            NotAnAccessToken,
-            TokenExpired,
-            TokenNotYetValid,
-            AudienceMismatch,
-            TokenBound,
-            TokenTooLongLived,
-            KeysUnavailable,
-            KeysStale,
-            BodyTooLarge,
-            BodyTimeout,
-            HostWithoutHeaderStop,
-            BodyUnreadable,
-            ContentType,
-            ContentEncoding,
-            NotUtf8,
-            JsonSyntax,
-            DuplicateKey,
-            TooDeep,
-            Batch,
-            FoldedKey,
-            FrameShape,
-            FrameId,
-            ResponseNotAllowed,
-            ProtocolVersion,
-            HeaderMissing,
-            HeaderMismatch,
-            UnknownMethod,
-            ParamsInvalid,
-            NoRule,
-            Denied,
-            NameConfusable,
-            ScopeMissing,
-            ScopeNotObtainable,
-            TokenTooLongLivedForRule,
-            LoginTooOld,
-            Elevated,
-            OwnTokenPresented,
-            IssuerNotExchangeable,
-            NotEligible,
-            StandingPrivilege,
-            ElevationRate,
-            ElevationRefused,
-            ElevationNeedsUser,
-            SubjectTokenRejected,
-            FilterNotAccepted,
-            ElevationUnavailable,
-            ElevatedTokenMalformed,
-            ElevatedTokenType,
-            ElevatedSignature,
-            ElevatedIssuer,
-            ElevatedAudience,
-            ElevatedLifetime,
-            ElevatedSubject,
-            ElevatedTokenNotOurs,
-            ElevatedWithRefreshToken,
-            GrantedTooWide,
-            GrantedTooNarrow,
-            UpstreamRefusedToken,
-            ShadowCannotExchange,
-            Internal,
-        ]
-    };
-
-    /// How many there are.
-    pub const COUNT: usize = Reason::Internal as usize + 1;
+    pub const ALL: &[Reason] = <Reason as VariantArray>::VARIANTS;
 
     /// The name used in audit records, metrics and tests.
     pub fn name(self) -> &'static str {
