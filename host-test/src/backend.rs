@@ -61,19 +61,36 @@ pub struct Run {
     pub log: Vec<String>,
     /// Fuel used after the policy was loaded, where it is counted.
     pub fuel: Option<u64>,
+    /// Time is real, and the second had passed that the script was made for: tokens are judged to the second.
+    pub is_late: bool,
 }
 
 /// A host of the filter.
 pub trait Backend {
     /// Its name, for test names.
     fn name(&self) -> &'static str;
-    /// Where time is real: the time now, in milliseconds since the epoch.
+    /// Where time is real: the second it is now, in milliseconds since the epoch.
     fn clock(&self) -> Option<u64> {
         None
     }
     /// Runs a script in a fresh filter. An error says that the filter refused its policy, or broke its contract.
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run>;
 }
+
+/// Makes a script for the host's clock and runs it; again, when it came too late to be judged. The last attempt stands: most
+/// scripts do not mind a second.
+pub fn in_time<T>(backend: &dyn Backend, attempt: impl Fn(Option<u64>) -> Result<(Run, T)>) -> Result<(Run, T)> {
+    for _ in 1..ATTEMPTS {
+        let (run, rest) = attempt(backend.clock())?;
+        if !run.is_late {
+            return Ok((run, rest));
+        }
+    }
+    attempt(backend.clock())
+}
+
+/// On an idle machine, one script in a hundred meets the end of a second.
+const ATTEMPTS: usize = 5;
 
 /// The header by which calls are known to belong to a request: the filter copies it.
 pub const REQUEST_ID: &str = "x-request-id";

@@ -32,7 +32,7 @@ use std::{fs, io};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 
-use crate::backend::{Backend, Script};
+use crate::backend::{Backend, Script, in_time};
 use crate::host::Network;
 use crate::yaml;
 
@@ -61,9 +61,12 @@ impl Case {
 
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
-        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, backend.clock())?;
-        let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
-        let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
+        let (run, (plan, world)) = in_time(backend, |clock| {
+            let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, clock)?;
+            let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+            let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
+            Ok((run, (plan, world)))
+        })?;
         Ok(Outcome::of(&run, &plan, &world.borrow()))
     }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
-use host_test::backend::{Backend as _, Envoy, REQUEST_ID, Wasm};
+use host_test::backend::{Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
 use host_test::corpus::{self, Corpus, Nobody};
 use host_test::host::Origin;
 use host_test::paths;
@@ -58,17 +58,21 @@ type Reader = fn(&Corpus, &Path) -> Result<corpus::Case>;
 
 fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
     in_envoy(|envoy| {
-        let now = envoy.clock().unwrap_or_default();
-        let case = read(&corpus.clone().at_time(now), file)?.on_envoy();
-        if case.not_on_envoy().is_some() {
+        if read(corpus, file)?.on_envoy().not_on_envoy().is_some() {
             return Ok(());
         }
-        let mut script = case.script(corpus.policy()?);
-        for request in &mut script.requests {
-            let name = file.display().to_string();
-            request.client.headers.replace(REQUEST_ID.as_bytes(), name.as_bytes());
-        }
-        let run = envoy.run(&script, Rc::new(RefCell::new(Nobody)))?;
+        let policy = corpus.policy()?;
+        let (run, case) = in_time(envoy, |clock| {
+            let now = clock.context("Envoy has no clock")?;
+            let case = read(&corpus.clone().at_time(now), file)?.on_envoy();
+            let mut script = case.script(policy.clone());
+            for request in &mut script.requests {
+                // Each attempt has an entry of its own in the access log.
+                let id = format!("{}-{now}", file.display());
+                request.client.headers.replace(REQUEST_ID.as_bytes(), id.as_bytes());
+            }
+            Ok((envoy.run(&script, Rc::new(RefCell::new(Nobody)))?, case))
+        })?;
         let Some(transcript) = run.transcripts.first() else { bail!("nothing happened") };
         // A refusal of Envoy's own, and not what it says when a filter trapped (503) or nobody answered.
         let by_envoy = transcript.response.as_ref().is_some_and(|response| {

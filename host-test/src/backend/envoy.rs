@@ -55,8 +55,12 @@ enum Place {
 const UPSTREAM: &str = "the-upstream";
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A revocation is on its way within milliseconds.
-const LINGER: Duration = Duration::from_millis(400);
+/// How long a revocation may take on a machine that has much else to do. By itself it is on its way within milliseconds.
+const LONGEST_REVOCATION: Duration = Duration::from_secs(5);
+/// How long an entry of the access log may take. Some requests never have one.
+const LONGEST_ENTRY: Duration = Duration::from_secs(2);
+/// A call too many would follow the one before it as fast.
+const QUIET: Duration = Duration::from_millis(100);
 
 impl Envoy {
     /// Installs Envoy and builds the module, if need be.
@@ -114,12 +118,15 @@ impl Backend for Envoy {
                 }
             }
             let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
+            run.is_late |= clock() != script.now;
             let id = request.client.headers.text(REQUEST_ID).unwrap_or_default();
             run.transcripts.push(running.transcript(&id, response));
         }
+        // What was given out comes back, and then there is silence.
         let begin = Instant::now();
-        while !run.calls.is_empty() && begin.elapsed() < LINGER {
-            running.handle(&network, &mut run, &mut upstream, Duration::from_millis(10))?;
+        let mut is_quiet = run.calls.is_empty();
+        while !is_quiet || network.borrow().is_owed() && begin.elapsed() < LONGEST_REVOCATION {
+            is_quiet = !running.handle(&network, &mut run, &mut upstream, QUIET)?;
         }
         for (request, transcript) in script.requests.iter().zip(&mut run.transcripts) {
             let sent = &request.client.headers;
@@ -134,17 +141,17 @@ impl Backend for Envoy {
 }
 
 impl Running {
-    /// Answers what has arrived at the servers.
+    /// Answers what arrives at the servers next; false when nothing does for so long.
     fn handle(
         &self,
         network: &Rc<RefCell<dyn Network>>,
         run: &mut Run,
         upstream: &mut HashMap<String, UpstreamRequest>,
         patience: Duration,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let arrival = match self.arrivals.recv_timeout(patience) {
             Ok(arrival) => arrival,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => return Ok(false),
             Err(RecvTimeoutError::Disconnected) => bail!("the servers have ended"),
         };
         let Arrival { at, request, headers, body } = arrival;
@@ -174,7 +181,7 @@ impl Running {
         }
         // Who asked may be gone.
         let _ = request.respond(response);
-        Ok(())
+        Ok(true)
     }
 
     fn transcript(&self, id: &str, response: Option<Response>) -> Transcript {
@@ -202,7 +209,7 @@ impl Running {
     /// The access log's entry of a request; it is written a moment after the answer.
     fn entry(&self, id: &str) -> Option<Value> {
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(1) {
+        while begin.elapsed() < LONGEST_ENTRY {
             let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
             let entries = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             if let Some(entry) = entries.into_iter().find(|entry| entry.get("id") == Some(&json!(id))) {
@@ -214,15 +221,9 @@ impl Running {
     }
 }
 
-/// Whole seconds, in milliseconds: tokens know no others. Not at the end of one: what is judged by it must be judged in it.
+/// Whole seconds, in milliseconds: tokens know no others.
 fn clock() -> u64 {
-    loop {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match now.subsec_millis() {
-            0..800 => return now.as_secs() * 1000,
-            late => sleep(Duration::from_millis(1000 - u64::from(late))),
-        }
-    }
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() * 1000
 }
 
 /// Headers that Envoy and HTTP/1.1 add on the way.

@@ -52,7 +52,7 @@ impl Backend for Native {
             return Err(Misbehaviour::Undecided.into());
         }
         let transcripts = vm.streams.into_iter().map(|stream| stream.transcript).collect();
-        Ok(Run { transcripts, calls: vm.calls, log: vm.log, fuel: None })
+        Ok(Run { transcripts, calls: vm.calls, log: vm.log, ..Run::default() })
     }
 }
 

@@ -77,6 +77,7 @@ impl Backend for Wasm {
             calls: proxy.calls(),
             log,
             fuel: Some(proxy.fuel_used() - loaded),
+            is_late: false,
         })
     }
 }

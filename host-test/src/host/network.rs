@@ -10,6 +10,10 @@ pub trait Network {
     fn call(&mut self, now: u64, call: &Call) -> CallPlan;
     /// A request has reached the upstream, completely.
     fn upstream(&mut self, request: &UpstreamRequest) -> UpstreamPlan;
+    /// It gave something out that is not back yet. Where time is real, this says how long to wait.
+    fn is_owed(&self) -> bool {
+        false
+    }
 }
 
 /// A request that a client makes.

@@ -152,6 +152,7 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
     let elevated = sent.as_ref().and_then(|token| world.minted.get(token)).map(timeless);
     let id = request.client.headers.text(REQUEST_ID);
     let calls = calls.iter().filter(|record| record.call.headers.text(REQUEST_ID) == id);
+    let calls = without_order(calls.map(|record| (record.at, call(record, world))).collect());
     json!({
         "forwarded": upstream.is_some(),
         "status": transcript.response.as_ref().map(|response| response.headers.status()),
@@ -168,7 +169,7 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
         "set": upstream.map(|upstream| set(&request.client.headers, &upstream.headers)),
         "removed": upstream.map(|upstream| removed(&request.client.headers, &upstream.headers)),
         "framed": upstream.map(|upstream| upstream.is_framed_well()),
-        "calls": calls.map(|record| call(record, world)).collect::<Vec<_>>(),
+        "calls": calls,
         "record": record(transcript),
         "body": body,
         "reset": transcript.is_reset,
@@ -248,6 +249,19 @@ fn call(record: &CallRecord, world: &World) -> Value {
     let kind = if sent.contains_key("grant_type") { "exchange" } else { "revocation" };
     sent.insert("call".to_owned(), kind.into());
     sent.into()
+}
+
+/// Revocations that are sent at once take a connection each: which arrives first is not the filter's to say. They are put in
+/// the order of their tokens' names.
+fn without_order(mut calls: Vec<(u64, Value)>) -> Vec<Value> {
+    let is_revocation = |call: &Value| call.get("call").is_some_and(|kind| kind == "revocation");
+    let name = |call: &Value| call.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let at_once =
+        |one: &(u64, Value), next: &(u64, Value)| one.0 == next.0 && is_revocation(&one.1) && is_revocation(&next.1);
+    for group in calls.chunk_by_mut(at_once) {
+        group.sort_by_key(|(_, call)| name(call));
+    }
+    calls.into_iter().map(|(_, call)| call).collect()
 }
 
 /// What is said must be there; what is not said is not looked at. A call may be named by its kind alone.

@@ -1,6 +1,6 @@
 //! The world outside of the filter, as a scenario scripts it: issuers' keys, the token service, the upstream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -24,6 +24,8 @@ pub struct World {
     callers: BTreeMap<String, String>,
     /// What was minted here, by text.
     pub minted: BTreeMap<String, Value>,
+    /// What was handed out and is not revoked yet.
+    owed: BTreeSet<String>,
 }
 
 /// One answer after the other; the last one again and again.
@@ -55,6 +57,7 @@ impl World {
             upstream: given.upstream.clone().unwrap_or_default(),
             callers: plan.tokens.clone(),
             minted: BTreeMap::new(),
+            owed: BTreeSet::new(),
         })
     }
 
@@ -85,7 +88,9 @@ impl World {
             members.extend(answer.answer.clone());
             members.retain(|_, value| !value.is_null());
         }
-        reply(&answer, &body.to_string())
+        let reply = reply(&answer, &body.to_string());
+        self.owed.extend(tokens(&reply).into_iter().filter(|token| !self.callers.contains_key(token)));
+        reply
     }
 
     fn mint(
@@ -128,7 +133,10 @@ impl Network for World {
         }
         match self.policy.token_service.clone() {
             Some(service) if is(&service.cluster, &service.token) => self.exchange(&service, call),
-            Some(service) if is(&service.cluster, &service.revoke) => reply(&self.revocation.next(), ""),
+            Some(service) if is(&service.cluster, &service.revoke) => {
+                self.owed.remove(&form(&call.body).remove("token").unwrap_or_default());
+                reply(&self.revocation.next(), "")
+            }
             _ => CallPlan::UnknownCluster,
         }
     }
@@ -155,6 +163,10 @@ impl Network for World {
         }
         UpstreamPlan { after: plan.after.0, headers, body, trailers: None, breaks: plan.breaks }
     }
+
+    fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
+    }
 }
 
 fn reply(answer: &Answer, good: &str) -> CallPlan {
@@ -172,6 +184,14 @@ fn reply(answer: &Answer, good: &str) -> CallPlan {
     let body = answer.body.clone().or(refusal).unwrap_or_else(|| otherwise.to_owned());
     let headers = Headers::of([(":status", status.to_string().as_str()), ("content-type", "application/json")]);
     CallPlan::Answer { after: answer.after.0, headers, body: body.into_bytes() }
+}
+
+/// The tokens in an answer.
+fn tokens(reply: &CallPlan) -> Vec<String> {
+    let CallPlan::Answer { body, .. } = reply else { return Vec::new() };
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let token = |name: &&str| Some(body.get(name)?.as_str()?.to_owned());
+    ["access_token", "refresh_token"].iter().filter_map(token).collect()
 }
 
 /// `application/x-www-form-urlencoded`
