@@ -1,7 +1,7 @@
 //! `stepup check`: everything that is wrong with a policy, at once, where it stands.
 
 use std::fs;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _, stdout};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for path in &arguments.policies {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let findings = check(path, &text, &renderer);
-        print!("{}", findings.text);
+        write!(stdout(), "{}", findings.text)?;
         errors += findings.errors;
         warnings += findings.warnings;
     }
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// In colour for people.
 pub(crate) fn renderer() -> Renderer {
-    if std::io::stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() }
+    if stdout().is_terminal() { Renderer::styled() } else { Renderer::plain() }
 }
 
 /// Checks one policy. Secrets from the environment are taken to be there.

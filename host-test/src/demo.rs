@@ -1,6 +1,6 @@
 //! `stepup demo`: the story, told as a timeline on a running stack.
 
-use std::io::Write as _;
+use std::io::{Write as _, stdout};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -47,9 +47,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let failed = told.iter().filter(|step| step.surprise.is_some()).count();
     if arguments.json {
         let document = json!({ "steps": told, "failed": failed, "stack": sights(&stack) });
-        println!("{document:#}");
+        writeln!(stdout(), "{document:#}")?;
     } else if failed == 0 {
-        println!("\nEverything went as told. The audit records are in the access log.");
+        writeln!(stdout(), "\nEverything went as told. The audit records are in the access log.")?;
     }
     if arguments.keep {
         keep(&stack, arguments.json)?;
@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn print(step: &Told, elapsed: u128) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     writeln!(out, "\n{:>5} ms  {}", elapsed, step.title)?;
     writeln!(out, "          -> {}", step.request)?;
     writeln!(out, "          <- {} {}", step.status, step.answer)?;
@@ -94,18 +94,19 @@ fn keep(stack: &EnvoyStack, quiet: bool) -> Result<()> {
         let _ = stop.send(());
     })?;
     if !quiet {
-        println!("\nStill running:");
+        let mut out = stdout().lock();
+        writeln!(out, "\nStill running:")?;
         for (name, value) in stack.sights() {
-            println!("  {name:24} {value}");
+            writeln!(out, "  {name:24} {value}")?;
         }
         let url = stack.url(Server::Notes);
-        println!("\nTokens for {url} (10 minutes):");
-        println!("  export MINIMAL={}", stack.token(Server::Notes, "mcp:connect")?);
-        println!("  export ADMIN={}", stack.token(Server::Notes, "mcp:connect tools:admin")?);
-        println!("\nTry (then with $ADMIN, and with another tool):");
-        println!("  curl -i {url} -H \"Authorization: Bearer $MINIMAL\" -H 'Content-Type: application/json' \\");
-        println!("    -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2026-07-28' \\");
-        println!("    -H 'Mcp-Method: tools/call' -H 'Mcp-Name: get-env' -d '{}'", story::modern_call("get-env"));
+        writeln!(out, "\nTokens for {url} (10 minutes):")?;
+        writeln!(out, "  export MINIMAL={}", stack.token(Server::Notes, "mcp:connect")?)?;
+        writeln!(out, "  export ADMIN={}", stack.token(Server::Notes, "mcp:connect tools:admin")?)?;
+        writeln!(out, "\nTry (then with $ADMIN, and with another tool):")?;
+        writeln!(out, "  curl -i {url} -H \"Authorization: Bearer $MINIMAL\" -H 'Content-Type: application/json' \\")?;
+        writeln!(out, "    -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2026-07-28' \\")?;
+        writeln!(out, "    -H 'Mcp-Method: tools/call' -H 'Mcp-Name: get-env' -d '{}'", story::modern_call("get-env"))?;
     }
     eprintln!("\nCtrl-C stops everything.");
     stopped.recv()?;

@@ -1,7 +1,7 @@
 //! `stepup explain`: which rule applied, what it required, what was missing, and what the client saw.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("that is no audit record: it has no `reason`");
     }
     let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, document: &document };
-    print!("{}", page.explain(&record, outcome.as_ref()));
+    write!(stdout(), "{}", page.explain(&record, outcome.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
 

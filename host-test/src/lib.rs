@@ -1,4 +1,6 @@
 //! What the `stepup` command and the tests around the filter are made of.
+// It panics when nobody reads any more.
+#![deny(clippy::print_stdout)]
 
 pub mod artifact;
 pub mod backend;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -35,9 +36,9 @@ enum What {
 /// Prints it.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.what {
-        What::Policy => println!("{}", pretty(&policy_schema())?),
-        What::Scenarios => println!("{}", pretty(&scenario_schema())?),
-        What::Reference => print!("{}", reference()?),
+        What::Policy => writeln!(stdout(), "{}", pretty(&policy_schema())?)?,
+        What::Scenarios => writeln!(stdout(), "{}", pretty(&scenario_schema())?)?,
+        What::Reference => write!(stdout(), "{}", reference()?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

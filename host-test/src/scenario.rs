@@ -110,7 +110,7 @@ pub fn load(path: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Files with scenarios: `*.yaml` in folders that are called `tests`.
+/// Files with scenarios: `*.yaml` and `*.yml` in folders that are called `tests`.
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_path_buf()]);
@@ -123,7 +123,7 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
         if entry.is_dir() {
             found.extend(files(&entry)?);
         } else if path.file_name().is_some_and(|name| name == "tests")
-            && entry.extension().is_some_and(|extension| extension == "yaml")
+            && entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
         {
             found.push(entry);
         }

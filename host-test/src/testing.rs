@@ -1,6 +1,7 @@
 //! `stepup test`: runs the scenarios of policies, as `cargo test` runs tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -70,13 +71,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let paths: Vec<String> = arguments.paths.iter().map(|path| path.display().to_string()).collect();
         let filter =
             arguments.filter.as_ref().map_or_else(String::new, |filter| format!(" whose name contains `{filter}`"));
-        bail!("no scenarios{filter} in {}; they are *.yaml files in a folder called `tests`", paths.join(", "));
+        bail!(
+            "no scenarios{filter} in {}; they are *.yaml or *.yml files in a folder called `tests`",
+            paths.join(", ")
+        );
     }
     let begin = Instant::now();
     let wasm = if arguments.host == Host::Native { None } else { Some(Wasm::new()?) };
     let human = arguments.format == Format::Human;
     if human {
-        println!("running {} scenarios", cases.len());
+        writeln!(stdout(), "running {} scenarios", cases.len())?;
     }
     let mut tested = test_all(&cases, arguments.host, wasm.as_ref(), human);
     if arguments.envoy {
@@ -85,14 +89,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let failed = tested.iter().filter(|tested| !tested.complaints.is_empty()).count();
     match arguments.format {
         Format::Human => {
-            print_failures(&tested);
-            print_coverage(&cases, &tested, arguments.filter.is_some());
+            print_failures(&tested)?;
+            print_coverage(&cases, &tested, arguments.filter.is_some())?;
             let result = if failed == 0 { "ok" } else { "FAILED" };
             let passed = tested.len() - failed;
-            println!("\ntest result: {result}. {passed} passed; {failed} failed; finished in {:.2?}", begin.elapsed());
+            writeln!(
+                stdout(),
+                "\ntest result: {result}. {passed} passed; {failed} failed; finished in {:.2?}",
+                begin.elapsed()
+            )?;
         }
-        Format::Json => println!("{:#}", as_json(&cases, &tested)),
-        Format::Junit => println!("{}", as_junit(&tested)?),
+        Format::Json => writeln!(stdout(), "{:#}", as_json(&cases, &tested))?,
+        Format::Junit => writeln!(stdout(), "{}", as_junit(&tested)?)?,
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -109,7 +117,8 @@ fn test_all(cases: &[Case], host: Host, wasm: Option<&Wasm>, human: bool) -> Vec
                     let tested = test(case, host, wasm);
                     if human {
                         let result = if tested.complaints.is_empty() { "ok" } else { "FAILED" };
-                        println!("scenario {} ... {result}", tested.name);
+                        // When nobody reads, the result will not be written either, and that is said.
+                        let _ = writeln!(stdout(), "scenario {} ... {result}", tested.name);
                     }
                     if let Ok(mut done) = done.lock() {
                         done.insert(at, tested);
@@ -171,20 +180,21 @@ fn replay(cases: &[Case], tested: &mut [Tested]) -> Result<()> {
     Ok(())
 }
 
-fn print_failures(tested: &[Tested]) {
+fn print_failures(tested: &[Tested]) -> Result<()> {
     let failed: Vec<&Tested> = tested.iter().filter(|tested| !tested.complaints.is_empty()).collect();
     if !failed.is_empty() {
-        println!("\nfailures:");
+        writeln!(stdout(), "\nfailures:")?;
     }
     for tested in failed {
-        println!("\n---- {}", tested.name);
+        writeln!(stdout(), "\n---- {}", tested.name)?;
         for complaint in &tested.complaints {
-            println!("{complaint}");
+            writeln!(stdout(), "{complaint}")?;
         }
         for (at, request) in tested.outcome.iter().flat_map(|outcome| &outcome.requests).enumerate() {
-            println!("request {} came to {}", at + 1, short(request));
+            writeln!(stdout(), "request {} came to {}", at + 1, short(request))?;
         }
     }
+    Ok(())
 }
 
 /// What a person wants to see first.
@@ -214,13 +224,14 @@ fn uncovered(cases: &[Case], tested: &[Tested]) -> BTreeMap<String, Vec<String>>
     left.filter(|(_, left)| !left.is_empty()).collect()
 }
 
-fn print_coverage(cases: &[Case], tested: &[Tested], filtered: bool) {
+fn print_coverage(cases: &[Case], tested: &[Tested], filtered: bool) -> Result<()> {
     if filtered {
-        return;
+        return Ok(());
     }
     for (policy, left) in uncovered(cases, tested) {
-        println!("\n{policy}: no scenario came to the rules of {}", left.join(", "));
+        writeln!(stdout(), "\n{policy}: no scenario came to the rules of {}", left.join(", "))?;
     }
+    Ok(())
 }
 
 fn as_json(cases: &[Case], tested: &[Tested]) -> Value {

@@ -1,0 +1,142 @@
+//! The command as its users meet it: what it prints, and what it exits with.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use host_test::paths;
+use serde_json::Value;
+
+const POLICY: &str = "policies/step-up-on-write/policy.yaml";
+
+fn stepup(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepup"));
+    command.current_dir(paths::workspace()).args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = stepup(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A folder with a policy, and two scenarios in a file of that name.
+fn folder(name: &str, file: &str, scenarios: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("tests")).unwrap();
+    fs::copy(paths::workspace().join(POLICY), folder.join("policy.yaml")).unwrap();
+    fs::write(folder.join("tests").join(file), scenarios).unwrap();
+    folder.display().to_string()
+}
+
+const RIGHT: &str = "
+given: { tokens: { minimal: { scope: mcp:connect } } }
+scenarios:
+  - { name: no scope, when: { tool: get_file, token: minimal }, then: { reason: scope_missing } }
+  - { name: no token, when: { tool: get_file }, then: { reason: token_missing } }
+";
+
+const WRONG: &str = "
+given: { tokens: { minimal: { scope: mcp:connect } } }
+scenarios:
+  - { name: no scope, when: { tool: get_file, token: minimal }, then: { reason: permitted, status: 403 } }
+  - { name: no token, when: { tool: get_file }, then: { reason: token_missing } }
+";
+
+#[test]
+fn exit_codes_tell_good_from_bad_from_unknown() {
+    let (right, wrong) = (folder("codes-right", "a.yaml", RIGHT), folder("codes-wrong", "a.yaml", WRONG));
+    let none = folder("codes-none", "a.txt", RIGHT);
+    for (code, arguments) in [
+        (0, vec!["check", POLICY]),
+        (1, vec!["check", "host-test/tests/broken/03-word-misspelt.yaml"]),
+        (2, vec!["check", "no/such/policy.yaml"]),
+        (0, vec!["test", "--host", "native", &right]),
+        (1, vec!["test", "--host", "native", &wrong]),
+        (2, vec!["test", "--host", "native", &none]),
+        (2, vec!["test", "--host", "native", "--filter", "no such name", &right]),
+        (2, vec!["explain", POLICY, "--call", "no/such/call.yaml"]),
+        (2, vec!["no-such-command"]),
+    ] {
+        let (actual, out, error) = run(&arguments);
+        assert_eq!(actual, code, "{arguments:?}\n{out}\n{error}");
+        assert!(code < 2 || !error.is_empty(), "{arguments:?} does not say what is wrong");
+    }
+}
+
+#[test]
+fn a_failed_scenario_shows_the_field_and_what_came_of_it() {
+    let (code, out, _) = run(&["test", "--host", "native", &folder("shown", "a.yml", WRONG)]);
+    assert_eq!(code, 1);
+    for line in [
+        "running 2 scenarios",
+        "scenario shown::a::no scope ... FAILED",
+        "scenario shown::a::no token ... ok",
+        r#"native: request 1, record.reason: expected "permitted", got "scope_missing""#,
+        "test result: FAILED. 1 passed; 1 failed",
+    ] {
+        assert!(out.contains(line), "no `{line}` in\n{out}");
+    }
+    assert!(out.contains(r#"request 1 came to {"#) && out.contains(r#""status":403"#), "{out}");
+    let coverage = out.lines().find(|line| line.contains("no scenario came to")).unwrap();
+    assert!(coverage.contains("create_issue") && !coverage.contains("get_*"), "{coverage}");
+}
+
+#[test]
+fn a_filter_leaves_the_others_out() {
+    let folder = folder("filtered", "a.yaml", WRONG);
+    let (code, out, _) = run(&["test", "--host", "native", "--filter", "no token", &folder]);
+    assert_eq!(code, 0);
+    assert!(out.contains("1 passed; 0 failed") && !out.contains("no scenario came to"), "{out}");
+}
+
+#[test]
+fn machines_read_json_and_junit() {
+    let folder = folder("formats", "a.yaml", WRONG);
+    let (code, out, _) = run(&["test", "--host", "native", "--format", "json", &folder]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let passed: Vec<_> = document["scenarios"].as_array().unwrap().iter().map(|one| one["passed"].as_bool()).collect();
+    assert_eq!((code, passed), (1, vec![Some(false), Some(true)]));
+    assert_eq!(document["scenarios"][0]["requests"][0]["status"], 403);
+
+    let (code, out, _) = run(&["test", "--host", "native", "--format", "junit", &folder]);
+    assert_eq!(code, 1);
+    let report = quick_junit::Report::deserialize_from_str(&out).unwrap();
+    assert_eq!((report.tests, report.failures, report.errors), (2, 1, 0));
+}
+
+#[test]
+fn a_call_and_its_record_are_explained_alike() {
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (call, claims, record) = (place.join("call.yaml"), place.join("claims.yaml"), place.join("record.json"));
+    fs::write(&call, "{ tool: merge_pr }").unwrap();
+    fs::write(&claims, "{ scope: mcp:connect repo:write }").unwrap();
+    fs::write(&record, r#"{ "reason": "scope_missing", "verdict": "deny", "method": "tools/call", "name": "merge_pr", "server": "default", "rule": "merge_pr", "missing": ["repo:admin"] }"#).unwrap();
+    let (call, claims, record) = (call.to_str().unwrap(), claims.to_str().unwrap(), record.to_str().unwrap());
+    let (code, of_call, error) = run(&["explain", POLICY, "--call", call, "--claims", claims]);
+    assert_eq!(code, 0, "{error}");
+    let (code, of_record, error) = run(&["explain", POLICY, "--audit", record]);
+    assert_eq!(code, 0, "{error}");
+    for out in [&of_call, &of_record] {
+        for part in ["tools/call merge_pr", "this rule applies", "repo:admin", "scope_missing", "to act     the client"]
+        {
+            assert!(out.contains(part), "no `{part}` in\n{out}");
+        }
+    }
+    assert!(of_call.contains("insufficient_scope"), "{of_call}");
+}
+
+/// `stepup test ... | head -1`: an error, and no panic.
+#[test]
+fn nobody_reads_to_the_end() {
+    let folder = folder("pipe", "a.yaml", RIGHT);
+    for arguments in [vec!["schema", "policy"], vec!["test", "--host", "native", &folder]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let Output { status, stderr, .. } = stepup(&arguments).stdout(writer).output().unwrap();
+        let error = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(2) && error.contains("Broken pipe") && !error.contains("panicked"), "{error}");
+    }
+}
