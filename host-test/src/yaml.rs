@@ -62,8 +62,14 @@ pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
     if text.len() > MAX_TEXT {
         return Err(Fault { line: 1, column: 1, problem: "larger than 1 MiB".to_owned() });
     }
-    let mut reader =
-        Reader { parser: Parser::new_from_str(text), text, path: String::new(), depth: 0, places: Places::default() };
+    let offsets = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        offsets,
+        path: String::new(),
+        depth: 0,
+        places: Places::default(),
+    };
     reader.expect(&Event::StreamStart)?;
     let (event, span) = reader.next()?;
     if !matches!(event, Event::DocumentStart(_)) {
@@ -101,7 +107,8 @@ pub fn to_json(value: &Value<'_>) -> serde_json::Value {
 
 struct Reader<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
-    text: &'t str,
+    /// Where each character begins: the parser counts characters.
+    offsets: Vec<usize>,
     /// Of the value that is being read.
     path: String,
     depth: usize,
@@ -209,13 +216,9 @@ impl Reader<'_> {
     /// A scalar stands from its key to its end; of a map or a list the key alone is shown.
     fn note(&mut self, path: &str, key: Span, value: Span) {
         let end = if value.start.line() == key.start.line() { value.end } else { key.end };
-        let range = self.offset(key.start.index())..self.offset(end.index());
+        let offset = |characters: usize| self.offsets.get(characters).copied().unwrap_or_default();
+        let range = offset(key.start.index())..offset(end.index());
         self.places.0.insert(path.to_owned(), range);
-    }
-
-    /// The parser counts characters.
-    fn offset(&self, characters: usize) -> usize {
-        self.text.char_indices().nth(characters).map_or(self.text.len(), |(at, _)| at)
     }
 }
 
