@@ -1,7 +1,7 @@
 //! The audit record of a request: one line of JSON, bounded, visible ASCII, no token in it.
 
 use std::collections::HashMap;
-use std::io;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
@@ -88,14 +88,27 @@ pub(crate) struct Would<'a> {
 }
 
 impl Audit<'_> {
-    /// The JSON text, with everything outside visible ASCII escaped.
+    /// The JSON text, with everything outside visible ASCII escaped: a record is printed raw into access logs, where a line
+    /// separator or a direction mark would let a caller forge or hide an entry.
     pub fn to_json(&self) -> String {
-        let mut bytes = Vec::with_capacity(512);
-        let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Ascii);
-        match self.serialize(&mut writer) {
-            Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
-            Err(_) => String::new(),
+        let json = serde_json::to_string(self).unwrap_or_default();
+        // serde_json has escaped what is below ` `.
+        if json.is_ascii() && !json.contains('\u{7f}') {
+            return json;
         }
+        // Outside of strings, JSON has nothing else.
+        let mut text = String::with_capacity(json.len() * 2);
+        for c in json.chars() {
+            if matches!(c, ' '..='~') {
+                text.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+        text
     }
 }
 
@@ -148,48 +161,30 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// JSON in visible ASCII: a record is printed raw into access logs, where a line separator or a direction mark would
-/// let a caller forge or hide an entry.
-struct Ascii;
-
-impl serde_json::ser::Formatter for Ascii {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        for c in fragment.chars() {
-            if matches!(c, ' '..='~') {
-                writer.write_all(&[c as u8])?;
-            } else {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_record_is_one_line_of_visible_ascii() {
-        let facts = Facts { name: Some("x\n\u{2028}\u{202e}\"é😀".to_owned()), ..Facts::default() };
-        let audit = Audit {
-            id: "1",
-            verdict: "deny",
-            reason: "denied",
-            status: Some(403),
-            mode: "enforce",
-            would: None,
-            missing: &[],
-            policy: "abc",
-            facts,
-            suppressed: 0,
-        };
-        let json = audit.to_json();
-        assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{json}");
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(value["name"], "x\n\u{2028}\u{202e}\"é😀");
+        for name in ["get_file", "x\n\u{2028}\u{202e}\"é😀", "\u{7f}", "\t\u{1b}[2J", "\\u0041"] {
+            let audit = Audit {
+                id: "1",
+                verdict: "deny",
+                reason: "denied",
+                status: Some(403),
+                mode: "enforce",
+                would: None,
+                missing: &[],
+                policy: "abc",
+                facts: Facts { name: Some(name.to_owned()), ..Facts::default() },
+                suppressed: 0,
+            };
+            let json = audit.to_json();
+            assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{json}");
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(value["name"], name);
+        }
     }
 
     #[test]

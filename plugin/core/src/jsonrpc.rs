@@ -209,7 +209,13 @@ fn is_folded_member(object: &Value<'_>, names: &[&str]) -> bool {
 
 /// Different from `name`, and equal to it under Unicode simple case folding.
 fn is_folded(member: &str, name: &str) -> bool {
-    member != name && member.chars().map(fold).eq(name.chars().map(fold))
+    // Nearly every member is ASCII.
+    let alike = if member.is_ascii() {
+        member.eq_ignore_ascii_case(name)
+    } else {
+        member.chars().map(fold).eq(name.chars().map(fold))
+    };
+    alike && member != name
 }
 
 // For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k. Java compares by

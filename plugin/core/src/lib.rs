@@ -30,13 +30,7 @@ mod mcp;
 mod revocation;
 mod tail;
 
-use std::fmt::Write as _;
-
 /// The first `most` bytes in hexadecimal.
 fn hex(bytes: &[u8], most: usize) -> String {
-    bytes.iter().take(most).fold(String::with_capacity(most * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    base16ct::lower::encode_string(bytes.get(..most).unwrap_or(bytes))
 }

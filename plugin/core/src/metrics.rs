@@ -1,7 +1,5 @@
 //! The fixed list of metrics. Names carry their labels, which `stats_tags` (in `envoy/`) turn into real ones.
 
-use std::fmt::Write as _;
-
 use crate::reason::Reason;
 
 /// What can go wrong without being anybody's request: internal errors, replies to calls never made, and a host that
@@ -142,9 +140,11 @@ impl Metric {
 fn labelled(name: &str, labels: &[(&str, &str)]) -> String {
     let mut text = name.to_owned();
     for (label, value) in labels {
-        let value = value.replace([';', '='], "_");
-        // Writing to a String cannot fail.
-        let _ = write!(text, ";{label}={value}");
+        text.extend([";", label, "="]);
+        match value.contains([';', '=']) {
+            true => text += &value.replace([';', '='], "_"),
+            false => text += value,
+        }
     }
     text
 }
