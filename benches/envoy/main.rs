@@ -111,7 +111,14 @@ impl Bench {
         fs::write(&bare, wat::parse_str(BARE)?)?;
         let upstream = free_port()?;
         let answer = json!({ "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "inline_string": "{}" } } });
-        let process = start(&envoy, &folder, "upstream", 1, &config(upstream, &answer, &[], &[]))?;
+        // It answers when it has the whole request: answered earlier, it would close the connection each time.
+        let whole = json!({
+            "name": "envoy.filters.http.buffer",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 65536,
+            },
+        });
+        let process = start(&envoy, &folder, "upstream", 1, &config(upstream, &answer, &[whole], &[]))?;
         Ok(Bench { envoy, module: artifact::module()?, bare, upstream, folder, _upstream: process })
     }
 
