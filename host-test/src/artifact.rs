@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::once::once;
 use crate::paths;
 
 const TARGET: &str = "wasm32-wasip1";
@@ -14,7 +15,7 @@ const TARGET: &str = "wasm32-wasip1";
 /// The path of `step_up_filter.wasm`, built if need be. `STEP_UP_WASM` names another one, which is then taken as it is.
 pub fn module() -> Result<PathBuf> {
     static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    MODULE.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+    once(&MODULE, build).cloned()
 }
 
 fn build() -> Result<PathBuf> {

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
 pub mod host;
+mod once;
 pub mod paths;
 pub mod process;
 pub mod reference;

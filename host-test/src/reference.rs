@@ -388,10 +388,12 @@ pub fn reference() -> Result<String> {
     text += REASONS;
     for reason in Reason::ALL {
         let wire = reason.wire();
-        let code = wire.code.map_or_else(String::new, |code| code.to_string());
         let refused = wire.code != Some(50001) || *reason == Reason::Internal;
-        let (status, told) = if refused { (wire.status.to_string(), wire.text) } else { (String::new(), "") };
-        let code = if refused { code } else { String::new() };
+        let (status, code, told) = if refused {
+            (wire.status.to_string(), wire.code.map_or_else(String::new, |code| code.to_string()), wire.text)
+        } else {
+            Default::default()
+        };
         writeln!(text, "| `{}` | {status} | {code} | {told} |", reason.name())?;
     }
     Ok(text)

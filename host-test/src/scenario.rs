@@ -62,8 +62,7 @@ impl Case {
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
         let (run, (plan, world)) = in_time(backend, |clock| {
-            let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, clock)?;
-            let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+            let (plan, world) = self.set_up(clock)?;
             let run = backend.run(&plan.script, Rc::<RefCell<world::World>>::clone(&world))?;
             Ok((run, (plan, world)))
         })?;
@@ -72,12 +71,17 @@ impl Case {
 
     /// What happens in it, spelled out, with the last request made so many times; and the world it happens in.
     pub fn script(&self, times: usize) -> Result<(Script, Rc<RefCell<dyn Network>>)> {
-        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, None)?;
-        let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+        let (plan, world) = self.set_up(None)?;
         let mut script = plan.script;
         let last = script.requests.last().cloned();
         script.requests.extend(last.into_iter().cycle().take(times.saturating_sub(1)));
         Ok((script, world))
+    }
+
+    fn set_up(&self, clock: Option<u64>) -> Result<(script::Plan, Rc<RefCell<world::World>>)> {
+        let plan = script::Plan::new(&self.given, &self.scenario, &self.policy, clock)?;
+        let world = Rc::new(RefCell::new(world::World::new(&self.given, &plan)?));
+        Ok((plan, world))
     }
 
     /// Why real Envoy cannot be asked to repeat it, if it cannot.
@@ -88,6 +92,13 @@ impl Case {
     /// What is not as the file says.
     pub fn check(&self, outcome: &Outcome) -> Vec<Difference> {
         outcome.differences(&self.scenario.then)
+    }
+
+    /// What is wrong with what came of it in real Envoy: not as the file says, or not as it came out simulated.
+    pub fn complaints(&self, real: &Outcome, simulated: Option<&Outcome>) -> Vec<String> {
+        let wrong = self.check(real).into_iter().map(|difference| format!("envoy: {difference}"));
+        let unlike = simulated.into_iter().flat_map(|simulated| simulated.compare(real));
+        wrong.chain(unlike.map(|difference| format!("simulated and real differ: {difference}"))).collect()
     }
 
     /// The file of its policy.

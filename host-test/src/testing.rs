@@ -163,18 +163,10 @@ fn replay(cases: &[Case], tested: &mut [Tested]) -> Result<()> {
             continue;
         }
         replayed += 1;
-        let real = match case.run(&envoy) {
-            Ok(real) => real,
-            Err(error) => {
-                tested.complaints.push(format!("envoy: {error:#}"));
-                continue;
-            }
-        };
-        let wrong = case.check(&real).into_iter().map(|difference| format!("envoy: {difference}"));
-        let unlike = tested.outcome.iter().flat_map(|outcome| outcome.compare(&real));
-        tested
-            .complaints
-            .extend(wrong.chain(unlike.map(|difference| format!("simulated and real differ: {difference}"))));
+        match case.run(&envoy) {
+            Ok(real) => tested.complaints.extend(case.complaints(&real, tested.outcome.as_ref())),
+            Err(error) => tested.complaints.push(format!("envoy: {error:#}")),
+        }
     }
     eprintln!("{replayed} of {} scenarios were replayed in Envoy", cases.len());
     Ok(())

@@ -216,7 +216,7 @@ impl Reader<'_> {
     /// A scalar stands from its key to its end; of a map or a list the key alone is shown.
     fn note(&mut self, path: &str, key: Span, value: Span) {
         let end = if value.start.line() == key.start.line() { value.end } else { key.end };
-        let offset = |characters: usize| self.offsets.get(characters).copied().unwrap_or_default();
+        let offset = |at: usize| self.offsets.get(at).or(self.offsets.last()).copied().unwrap_or_default();
         let range = offset(key.start.index())..offset(end.index());
         self.places.0.insert(path.to_owned(), range);
     }

@@ -100,8 +100,6 @@ fn replay(case: &Case) -> Result<(), Failed> {
     let said = |error: anyhow::Error| format!("{error:#}");
     let simulated = case.run(&Wasm::new().map_err(said)?).map_err(said)?;
     let real = in_envoy(|envoy| case.run(envoy)).map_err(said)?;
-    let wrong = case.check(&real).into_iter().map(|difference| format!("in Envoy: {difference}"));
-    let unlike = simulated.compare(&real).into_iter().map(|difference| format!("simulated and real: {difference}"));
-    let complaints: Vec<String> = wrong.chain(unlike).collect();
+    let complaints = case.complaints(&real, Some(&simulated));
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n").into()) }
 }

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use super::{Backend, PATIENCE, Run, Script, Start};
 use crate::artifact;
 use crate::host::{Configuration, FailurePolicy, ForeignFunctions, Limits, Module, Network, Proxy, StreamId};
+use crate::once::once;
 
 /// Runs `step_up_filter.wasm`.
 #[derive(Clone)]
@@ -22,8 +23,7 @@ impl Wasm {
     /// The module, built if need be, on a host like Envoy. Loaded once in a process.
     pub fn new() -> Result<Wasm> {
         static SHIPPED: OnceLock<Result<Wasm, String>> = OnceLock::new();
-        let load = || Wasm::of(&artifact::module()?);
-        SHIPPED.get_or_init(|| load().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+        once(&SHIPPED, || Wasm::of(&artifact::module()?)).cloned()
     }
 
     /// Another module.

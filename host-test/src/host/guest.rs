@@ -12,6 +12,7 @@ use wasmtime::{
 
 use super::world::{Place, World};
 use super::{Module, abi, module, wasi};
+use crate::once::once;
 
 /// What a VM carries beside its memory.
 pub(super) struct VmState {
@@ -166,16 +167,12 @@ impl Vm {
 /// What any module may import: the same for all VMs.
 fn linker() -> Result<&'static Linker<VmState>> {
     static LINKER: OnceLock<Result<Linker<VmState>, String>> = OnceLock::new();
-    let build = || {
+    once(&LINKER, || {
         let mut linker = Linker::new(module::engine()?);
         abi::link(&mut linker)?;
         wasi::link(&mut linker)?;
-        anyhow::Ok(linker)
-    };
-    LINKER
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-        .as_ref()
-        .map_err(|text| anyhow::anyhow!("{text}"))
+        Ok(linker)
+    })
 }
 
 /// A VM that may be called now: from outside, or by a host function that leads back into it.

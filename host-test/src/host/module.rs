@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
+use crate::once::once;
 use crate::paths;
 
 /// A compiled module. Cheap to copy.
@@ -30,10 +31,7 @@ impl Module {
 
 pub(super) fn engine() -> Result<&'static Engine> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
-    ENGINE
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-        .as_ref()
-        .map_err(|text| anyhow::anyhow!("{text}"))
+    once(&ENGINE, build)
 }
 
 fn build() -> Result<Engine> {
