@@ -4,7 +4,7 @@ mod envoy;
 mod http;
 
 pub use envoy::{EnvoyStack, Options, Setup, encode};
-pub(crate) use envoy::{discovery, new_folder, start_envoy, wait_until_live};
+pub(crate) use envoy::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
 pub use http::{Answer, Request, send};
 
 use anyhow::Result;

@@ -21,7 +21,7 @@ use crate::host::{
     Call, CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, Transcript, UpstreamRequest,
 };
 use crate::process::{Process, free_port};
-use crate::stack::{discovery, new_folder, start_envoy, wait_until_live};
+use crate::stack::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
 use crate::{artifact, paths, yaml};
 
 /// Runs scripts in Envoy, one process for each policy.
@@ -34,6 +34,7 @@ pub struct Envoy {
 struct Running {
     folder: PathBuf,
     port: u16,
+    admin: u16,
     arrivals: Receiver<Arrival>,
     _envoy: Process,
 }
@@ -86,11 +87,26 @@ impl Envoy {
         }
         clusters.push((UPSTREAM.to_owned(), serve(Place::Upstream, &arrivals)?));
         let (port, admin) = (free_port()?, free_port()?);
-        fs::write(folder.join("step-up.ecds.yaml"), discovery(policy, &self.module)?.to_string())?;
+        discover(&folder, &discovery(policy, &self.module)?)?;
         fs::write(folder.join("envoy.yaml"), bootstrap(port, admin, &clusters)?.to_string())?;
         let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
         wait_until_live(&mut envoy, admin)?;
-        Ok(Running { folder, port, arrivals: received, _envoy: envoy })
+        Ok(Running { folder, port, admin, arrivals: received, _envoy: envoy })
+    }
+
+    /// A filter that has seen nothing yet, in the same Envoy: its configuration differs in white space.
+    fn renew(&self, running: &Running, policy: &str) -> Result<()> {
+        let before = running.reloads()?;
+        let space = " ".repeat(usize::try_from(before % 1_000)?);
+        discover(&running.folder, &discovery(&format!("{policy}{space}"), &self.module)?)?;
+        let begin = Instant::now();
+        while running.reloads()? == before {
+            if begin.elapsed() > PATIENCE {
+                bail!("the filter was not replaced after {PATIENCE:?}");
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 }
 
@@ -105,6 +121,7 @@ impl Backend for Envoy {
 
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
         let running = self.running(&script.policy)?;
+        self.renew(&running, &script.policy)?;
         let mut run = Run::default();
         let mut upstream: HashMap<String, UpstreamRequest> = HashMap::new();
         for request in &script.requests {
@@ -141,6 +158,11 @@ impl Backend for Envoy {
 }
 
 impl Running {
+    /// How often the filter was replaced.
+    fn reloads(&self) -> Result<u64> {
+        stat(self.admin, "extension_config_discovery.http_filter.step-up.config_reload")
+    }
+
     /// Answers what arrives at the servers next; false when nothing does for so long.
     fn handle(
         &self,
@@ -188,10 +210,10 @@ impl Running {
         // What Envoy's codec refuses has no headers in the log, and never came to the filter.
         let entry = self.entry(id).unwrap_or_default();
         let record = entry.get("stepup").and_then(Value::as_str);
-        let details = entry.get("details").and_then(Value::as_str).unwrap_or_default();
-        let origin = match (details, record) {
-            ("via_upstream", _) => Origin::Upstream,
-            (_, Some(_)) => Origin::Filter,
+        let origin = match entry.get("details").and_then(Value::as_str) {
+            Some("via_upstream") => Origin::Upstream,
+            // Envoy's own answers say why it gave them.
+            Some("") => Origin::Filter,
             _ => Origin::Proxy,
         };
         let mut transcript = Transcript { has_ended: true, is_reset: response.is_none(), ..Transcript::default() };

@@ -200,8 +200,7 @@ impl EnvoyStack {
 
     /// The value of one of Envoy's statistics; 0 when there is none of that name.
     pub fn stat(&self, name: &str) -> Result<u64> {
-        let answer = send(&Request::get(self.admin_url(&format!("/stats?filter=^{name}$"))))?;
-        Ok(answer.body.rsplit(": ").next().and_then(|value| value.trim().parse().ok()).unwrap_or(0))
+        stat(self.ports.admin, name)
     }
 
     /// How often the authorization server was asked for its keys, as its own log says.
@@ -223,14 +222,14 @@ impl EnvoyStack {
 
     /// Replaces the filter's configuration, as an operator's control plane would, and returns at once.
     pub fn update(&self, setup: &Setup) -> Result<()> {
-        write(&self.folder.join(ECDS), &filter(setup, &self.ports, &self.module)?)
+        discover(&self.folder, &filter(setup, &self.ports, &self.module)?)
     }
 
     /// The same, with changes to the discovery document beyond the policy.
     pub fn update_document(&self, setup: &Setup, change: impl FnOnce(&mut Value)) -> Result<()> {
         let mut document = filter(setup, &self.ports, &self.module)?;
         change(&mut document);
-        write(&self.folder.join(ECDS), &document)
+        discover(&self.folder, &document)
     }
 
     /// Ends the authorization server, if there is one, and starts another one in its place, with new keys.
@@ -509,6 +508,17 @@ pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32) -> R
 pub(crate) fn wait_until_live(envoy: &mut Process, admin: u16) -> Result<()> {
     let ready = Request::get(format!("http://127.0.0.1:{admin}/ready"));
     envoy.wait_until(|_| send(&ready).is_ok_and(|answer| answer.body.trim() == "LIVE"))
+}
+
+/// The value of one of the statistics of the Envoy with that admin interface; 0 when there is none of that name.
+pub(crate) fn stat(admin: u16, name: &str) -> Result<u64> {
+    let answer = send(&Request::get(format!("http://127.0.0.1:{admin}/stats?filter=^{name}$")))?;
+    Ok(answer.body.rsplit(": ").next().and_then(|value| value.trim().parse().ok()).unwrap_or(0))
+}
+
+/// Gives the Envoy of that folder its filter, or another one.
+pub(crate) fn discover(folder: &Path, filter: &Value) -> Result<()> {
+    write(&folder.join(ECDS), filter)
 }
 
 /// A folder for one Envoy and what belongs to it.
