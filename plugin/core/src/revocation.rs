@@ -79,6 +79,11 @@ impl Revocations {
         self.waiting.is_empty()
     }
 
+    /// Is that token waiting here?
+    pub fn contains(&self, token: &Secret) -> bool {
+        self.waiting.values().any(|waiting| waiting.revocation.token == *token)
+    }
+
     /// The calls to make now, each once, and not too many at a time: the rest is due at once again.
     pub fn calls_due(
         &mut self,

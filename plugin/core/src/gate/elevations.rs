@@ -23,8 +23,8 @@ pub(super) struct Elevations {
     tails: BTreeMap<StreamId, Tail>,
     pub revocations: Revocations,
     rates: Rates,
-    /// Every token that was ever handed over or is being taken back, by digest, until it is dead: a token is for one
-    /// operation (P12), also where the token service gives the same one twice.
+    /// Every token that the token service has given, by digest, until it is dead: a token is for one operation (P12), also
+    /// where the token service gives the same one twice.
     known: HashMap<[u8; 32], Millis>,
 }
 
@@ -59,6 +59,11 @@ impl Elevations {
     /// Remembers a token until it is dead. False when it is known already.
     fn meet(&mut self, digest: [u8; 32], expires: Millis) -> bool {
         self.known.insert(digest, expires).is_none()
+    }
+
+    /// Is it for somebody else to take this token back: its operation is under way, or has just ended?
+    fn is_in_use(&self, token: &Secret) -> bool {
+        self.tails.values().any(|tail| tail.token.text() == token) || self.revocations.contains(token)
     }
 }
 
@@ -142,8 +147,8 @@ impl Gate {
             Answer::Refused { .. } => false,
         };
         match (waiting, answer) {
-            // Nor is it taken back: that is for the operation it belongs to.
-            (Some((flow, request)), Answer::Elevated(_)) if is_known => {
+            (Some((flow, request)), Answer::Elevated(token)) if is_known => {
+                self.take_back_elevated(&pending, &token, now);
                 self.refuse(pending.stream, flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
             }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
@@ -158,7 +163,6 @@ impl Gate {
                 self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
             }
             // The client was answered, or is gone: nobody will use what came.
-            (None, Answer::Elevated(_)) if is_known => {}
             (None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),
             (None, Answer::Refused { minted, .. }) => self.take_back_all(&pending, minted, now),
         }
@@ -250,10 +254,8 @@ impl Gate {
         // What is in these was not believed, their `exp` neither.
         let expires = now.plus_seconds(self.policy.limits.max_ttl.max(300));
         for (token, hint) in minted {
-            // Not that of another operation, which still uses it.
-            if self.elevations.meet(*Compact::new(token.reveal()).digest(), expires) {
-                self.take_back(pending, token, hint, expires, now);
-            }
+            self.elevations.meet(*Compact::new(token.reveal()).digest(), expires);
+            self.take_back(pending, token, hint, expires, now);
         }
     }
 
@@ -263,6 +265,9 @@ impl Gate {
     }
 
     fn take_back(&mut self, pending: &Pending, token: Secret, hint: &'static str, expires: Millis, now: Millis) {
+        if self.elevations.is_in_use(&token) {
+            return;
+        }
         let (decision, trace) = (pending.decision.clone(), pending.elevation.trace.clone());
         self.elevations.revocations.add(Revocation { token, hint, expires, due: now, decision, trace });
     }
