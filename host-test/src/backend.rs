@@ -10,6 +10,8 @@ pub use wasm::Wasm;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -85,6 +87,9 @@ pub fn in_time<T>(backend: &dyn Backend, attempt: impl Fn(Option<u64>) -> Result
         if !run.is_late {
             return Ok((run, rest));
         }
+        // At the start of the next second, with all of it ahead.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        sleep(Duration::from_secs(1) - Duration::from_nanos(since_epoch.subsec_nanos().into()));
     }
     attempt(backend.clock())
 }
