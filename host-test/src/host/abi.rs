@@ -499,8 +499,8 @@ impl<'a> Access<'a> {
         let (world, place) = (self.world(), self.place());
         let mut world = world.borrow_mut();
         if path == "plugin_root_id" {
-            let context = world.stream_at(place).map_or(place.context, |stream| stream.root());
-            return world.root(Place { context, ..place }).map(|root| root.root_id.clone().into_bytes());
+            let root = world.stream_at(place).map_or(place, |stream| stream.root());
+            return world.root(root).map(|root| root.root_id.clone().into_bytes());
         }
         world.stream_at(place)?.property(&path)
     }

@@ -80,6 +80,8 @@ pub struct Proxy {
     vms: Vec<Vm>,
     threads: Vec<Thread>,
     filters: Vec<Configuration>,
+    /// Roots of configurations that are no longer in force, and streams may still need.
+    replaced: Vec<Place>,
 }
 
 /// The VMs of a thread, by what makes them one, and the filters' roots.
@@ -107,7 +109,13 @@ impl Proxy {
     ) -> Proxy {
         let world = World::new(now.saturating_mul(MILLI), network, limits, foreign);
         let threads = (0..workers + 2).map(|_| Thread::default()).collect();
-        Proxy { world: Rc::new(RefCell::new(world)), vms: Vec::new(), threads, filters: Vec::new() }
+        Proxy {
+            world: Rc::new(RefCell::new(world)),
+            vms: Vec::new(),
+            threads,
+            filters: Vec::new(),
+            replaced: Vec::new(),
+        }
     }
 
     /// Streams that are resumed go on inside of the host call, as on hosts that do not defer it.
@@ -129,16 +137,18 @@ impl Proxy {
     }
 
     /// Replaces a filter's configuration, as discovery does: at once in all threads, or, if it is refused, in none. Streams
-    /// that have begun keep the old one.
+    /// that have begun keep the old one, whose root ends with the last of them.
     pub fn update(&mut self, filter: usize, configuration: Configuration) -> Result<()> {
         let configured = self.configure(&configuration)?;
-        let old: Vec<Place> =
-            self.threads.iter().filter_map(|thread| thread.roots.get(filter).copied().flatten()).collect();
         *self.filters.get_mut(filter).context("no such filter")? = configuration;
+        let old = self.threads.iter().map(|thread| thread.roots.get(filter).copied().flatten());
+        // The base VM's root was for a trial: it goes without a word.
+        let (trial, old): (Vec<Place>, Vec<Place>) =
+            old.flatten().partition(|place| self.world.borrow().base_vms.contains(&place.vm));
+        self.world.borrow_mut().contexts.retain(|place, _| !trial.contains(place));
+        self.replaced.extend(old);
         self.install(filter, configured);
-        for place in old {
-            self.end_root(place);
-        }
+        self.reap();
         Ok(())
     }
 
@@ -226,7 +236,6 @@ impl Proxy {
                 root.ending = true;
             }
         });
-        self.reap();
     }
 
     /// A client connects to a filter's listener.
@@ -271,12 +280,14 @@ impl Proxy {
 
     /// What has become of a stream so far.
     pub fn transcript(&self, stream: StreamId) -> Transcript {
-        self.world.borrow().streams.get(&stream).map(Stream::transcript).unwrap_or_default()
+        let world = self.world.borrow();
+        let ended = world.ended.get(&stream).cloned();
+        ended.or_else(|| world.streams.get(&stream).map(Stream::transcript)).unwrap_or_default()
     }
 
     /// Is it over?
     pub fn has_ended(&self, stream: StreamId) -> bool {
-        self.world.borrow().streams.get(&stream).is_some_and(Stream::has_ended)
+        self.world.borrow().ended.contains_key(&stream)
     }
 
     /// All calls so far.
@@ -448,8 +459,14 @@ impl Proxy {
         }
     }
 
-    /// Roots that were told to end and have now said that they may.
+    /// Ends roots that nobody needs any more, and those that were told to end and have now said that they may.
     fn reap(&mut self) {
+        let replaced = std::mem::take(&mut self.replaced);
+        let (in_use, unused) = replaced.into_iter().partition(|place| self.world.borrow().is_in_use(*place));
+        self.replaced = in_use;
+        for place in unused {
+            self.end_root(place);
+        }
         loop {
             let done = self.world.borrow_mut().done.pop();
             let Some(place) = done else { return };

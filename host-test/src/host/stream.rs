@@ -164,14 +164,10 @@ impl Stream {
         }
     }
 
-    pub fn has_ended(&self) -> bool {
-        self.has_ended
-    }
-
     // ---- for host functions
 
-    pub fn root(&self) -> u32 {
-        self.root
+    pub fn root(&self) -> Place {
+        Place { vm: self.place.vm, context: self.root }
     }
 
     pub fn is_in_callback(&self) -> bool {
@@ -657,7 +653,14 @@ impl Guest<'_> {
             let _ = self.on_log(place.context).and_then(|_| self.on_done(place.context));
             let _ = self.on_delete(place.context);
         }
-        self.world().borrow_mut().contexts.remove(&place);
+        {
+            let world = self.world();
+            let mut world = world.borrow_mut();
+            world.contexts.remove(&place);
+            if let Some(stream) = world.streams.remove(&id) {
+                world.ended.insert(id, stream.transcript());
+            }
+        }
         // Its own end was not a callback in which anything could be asked for on it, but on others.
         self.act_on_all();
     }

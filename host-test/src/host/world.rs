@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::events::{Event, Events};
 use super::network::{Call, CallAnswer, CallPlan, Network, Refused};
 use super::proxy::Limits;
-use super::stream::{Stream, StreamId};
+use super::stream::{Stream, StreamId, Transcript};
 
 /// One millisecond, in the clock's nanoseconds.
 pub(super) const MILLI: u64 = 1_000_000;
@@ -82,7 +82,9 @@ pub(super) struct World {
     pub limits: Limits,
     pub foreign: ForeignFunctions,
     pub contexts: HashMap<Place, Context>,
+    /// Those that have not ended.
     pub streams: BTreeMap<StreamId, Stream>,
+    pub ended: BTreeMap<StreamId, Transcript>,
     pub next_stream: u32,
     pub next_call: u32,
     pub calls: Vec<CallRecord>,
@@ -118,6 +120,7 @@ impl World {
             foreign,
             contexts: HashMap::new(),
             streams: BTreeMap::new(),
+            ended: BTreeMap::new(),
             next_stream: 0,
             next_call: 0,
             calls: Vec::new(),
@@ -149,6 +152,11 @@ impl World {
             Some(Context::Stream(id)) => self.streams.get_mut(id),
             _ => None,
         }
+    }
+
+    /// Is any stream still on that root?
+    pub fn is_in_use(&self, root: Place) -> bool {
+        self.streams.values().any(|stream| stream.root() == root)
     }
 
     // ---- ticks
