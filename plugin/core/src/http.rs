@@ -159,11 +159,8 @@ impl<'a> Head<'a> {
             // A joined pair whose first half is another scheme is ambiguous, not merely foreign.
             return Err(if value.contains(',') { Reason::HeaderDuplicated } else { Reason::SchemeNotBearer });
         }
-        if token.contains(',') {
-            return Err(Reason::HeaderDuplicated);
-        }
         if token.is_empty() || !token.bytes().all(is_token68) {
-            return Err(Reason::TokenMalformed);
+            return Err(if token.contains(',') { Reason::HeaderDuplicated } else { Reason::TokenMalformed });
         }
         Ok(token)
     }

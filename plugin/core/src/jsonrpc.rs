@@ -202,20 +202,17 @@ fn has_folded(object: &Value<'_>) -> bool {
 }
 
 fn is_folded_member(object: &Value<'_>, names: &[&str]) -> bool {
-    object
-        .members()
-        .is_some_and(|members| members.iter().any(|(member, _)| names.iter().any(|name| is_folded(member, name))))
+    object.members().is_some_and(|members| members.iter().any(|(member, _)| is_folded(member, names)))
 }
 
-/// Different from `name`, and equal to it under Unicode simple case folding.
-fn is_folded(member: &str, name: &str) -> bool {
-    // Nearly every member is ASCII.
-    let alike = if member.is_ascii() {
-        member.eq_ignore_ascii_case(name)
-    } else {
-        member.chars().map(fold).eq(name.chars().map(fold))
-    };
-    alike && member != name
+/// Different from all of the names, and equal to one of them under Unicode simple case folding.
+fn is_folded(member: &str, names: &[&str]) -> bool {
+    let mut names = names.iter();
+    match member.is_ascii() {
+        _ if names.as_slice().contains(&member) => false,
+        true => names.any(|name| member.eq_ignore_ascii_case(name)),
+        false => names.any(|name| member.chars().map(fold).eq(name.chars().map(fold))),
+    }
 }
 
 // For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k. Java compares by
