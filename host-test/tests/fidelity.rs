@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
-use host_test::backend::{Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
+use host_test::backend::{self, Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
 use host_test::corpus::{self, Corpus, Nobody};
 use host_test::host::Origin;
 use host_test::paths;
@@ -74,13 +74,13 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
             Ok((envoy.run(&script, Rc::new(RefCell::new(Nobody)))?, case))
         })?;
         let Some(transcript) = run.transcripts.first() else { bail!("nothing happened") };
+        let (origin, status) =
+            transcript.response.as_ref().map(|response| (response.origin, response.headers.status())).unzip();
         // A refusal of Envoy's own, and not what it says when a filter trapped (503) or nobody answered.
-        let by_envoy = transcript.response.as_ref().is_some_and(|response| {
-            response.origin == Origin::Proxy && (400..500).contains(&response.headers.status())
-        });
+        let by_envoy = origin == Some(Origin::Proxy) && status.is_some_and(|status| (400..500).contains(&status));
         match case.complaint(&run) {
             Some(_) if by_envoy && transcript.upstream.is_none() && !case.is_permitted() => Ok(()),
-            Some(complaint) => bail!("{complaint}\n{transcript:#?}"),
+            Some(complaint) => bail!("{complaint}; answer {status:?} of {origin:?}, {}", backend::record(transcript)),
             None => Ok(()),
         }
     })

@@ -58,9 +58,7 @@ const UPSTREAM: &str = "the-upstream";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a revocation may take on a machine that has much else to do. By itself it is on its way within milliseconds.
 const LONGEST_REVOCATION: Duration = Duration::from_secs(5);
-/// How long an entry of the access log may take. Some requests never have one.
-const LONGEST_ENTRY: Duration = Duration::from_secs(2);
-/// A call too many would follow the one before it as fast.
+/// A call too many would follow the one before it as fast, and so would a request's own entry in the log another's.
 const QUIET: Duration = Duration::from_millis(100);
 
 impl Envoy {
@@ -125,7 +123,7 @@ impl Backend for Envoy {
         let mut run = Run::default();
         let mut upstream: HashMap<String, UpstreamRequest> = HashMap::new();
         for request in &script.requests {
-            let (client, port) = (request.client.clone(), running.port);
+            let (client, port, logged) = (request.client.clone(), running.port, running.log().lines().count());
             let begin = Instant::now();
             let answering = spawn(move || exchange(port, &client));
             while !answering.is_finished() {
@@ -137,7 +135,7 @@ impl Backend for Envoy {
             let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
             run.is_late |= clock() != script.now;
             let id = request.client.headers.text(REQUEST_ID).unwrap_or_default();
-            run.transcripts.push(running.transcript(&id, response));
+            run.transcripts.push(running.transcript(&id, logged, response)?);
         }
         // What was given out comes back, and then there is silence.
         let begin = Instant::now();
@@ -206,9 +204,8 @@ impl Running {
         Ok(true)
     }
 
-    fn transcript(&self, id: &str, response: Option<Response>) -> Transcript {
-        // What Envoy's codec refuses has no headers in the log, and never came to the filter.
-        let entry = self.entry(id).unwrap_or_default();
+    fn transcript(&self, id: &str, logged: usize, response: Option<Response>) -> Result<Transcript> {
+        let entry = self.entry(id, logged)?;
         let record = entry.get("stepup").and_then(Value::as_str);
         let origin = match entry.get("details").and_then(Value::as_str) {
             Some("via_upstream") => Origin::Upstream,
@@ -225,21 +222,33 @@ impl Running {
             trailers: None,
             is_complete: true,
         });
-        transcript
+        Ok(transcript)
     }
 
-    /// The access log's entry of a request; it is written a moment after the answer.
-    fn entry(&self, id: &str) -> Option<Value> {
+    /// The access log's entry of a request that was made after so many entries; it is written a moment after the answer.
+    /// What Envoy's codec refuses is not logged under its id.
+    fn entry(&self, id: &str, logged: usize) -> Result<Value> {
         let begin = Instant::now();
-        while begin.elapsed() < LONGEST_ENTRY {
-            let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
-            let entries = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            if let Some(entry) = entries.into_iter().find(|entry| entry.get("id") == Some(&json!(id))) {
-                return Some(entry);
+        let mut first = None;
+        while begin.elapsed() < PATIENCE {
+            let log = self.log();
+            let entries = log.lines().skip(logged).filter_map(|line| serde_json::from_str(line).ok());
+            let entries: Vec<Value> = entries.collect();
+            if let Some(own) = entries.iter().find(|entry| entry.get("id").is_some_and(|own| own == id)) {
+                return Ok(own.clone());
+            }
+            if let Some(entry) = entries.first()
+                && first.get_or_insert_with(Instant::now).elapsed() > QUIET
+            {
+                return Ok(entry.clone());
             }
             sleep(Duration::from_millis(5));
         }
-        None
+        bail!("the access log has no entry for {id}")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("access.log")).unwrap_or_default()
     }
 }
 
