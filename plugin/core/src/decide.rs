@@ -77,6 +77,8 @@ pub(crate) struct Asker<'a> {
     pub source: Option<&'a str>,
     /// The operation, for the token service.
     pub context: Option<&'a str>,
+    /// The operation is to go on after its answer.
+    pub is_task: bool,
     /// The caller's trace.
     pub trace: &'a [(&'static str, Secret)],
     /// Headers that must not reach the upstream.
@@ -131,6 +133,7 @@ fn judge(policy: &Policy, requirement: &Requirement, asker: &Asker<'_>, now: Mil
         Some(exchange) => standing(exchange, asker)
             .and_then(|()| satisfied(requirement, asker.caller, now))
             .and_then(|()| eligible(policy, exchange, asker))
+            .and_then(|()| ends_with_its_answer(asker))
             .map(|()| Verdict::Elevate(elevation(exchange, asker))),
     };
     judged.unwrap_or_else(Verdict::Refuse)
@@ -161,6 +164,11 @@ fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) -> Result<(
         return Err(Shortfall::plain(Reason::NotEligible));
     }
     Ok(())
+}
+
+/// P11: the token is revoked when the operation is answered, and a task would still need it.
+fn ends_with_its_answer(asker: &Asker<'_>) -> Result<(), Shortfall> {
+    if asker.is_task { Err(Shortfall::plain(Reason::TaskNotElevated)) } else { Ok(()) }
 }
 
 fn elevation(exchange: &Exchange, asker: &Asker<'_>) -> Elevation {

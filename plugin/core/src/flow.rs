@@ -77,6 +77,7 @@ struct Origin {
     modern: bool,
     /// The operation, as the token service is told.
     context: Option<String>,
+    is_task: bool,
 }
 
 /// What an answer to an elevated request needs to know.
@@ -307,7 +308,7 @@ impl Flow {
         };
         let told = world.policy.token_service.as_ref().is_some_and(|service| service.context);
         let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
-        let origin = Origin { id: frame.request_id(), modern, context };
+        let origin = Origin { id: frame.request_id(), modern, context, is_task: frame.is_task() };
         self.decide(caller, &operation, server, origin, world)
     }
 
@@ -316,13 +317,14 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        Origin { id, modern, context }: Origin,
+        Origin { id, modern, context, is_task }: Origin,
         world: &World<'_>,
     ) -> Next {
         let asker = Asker {
             caller,
             source: self.source.as_deref(),
             context: context.as_deref(),
+            is_task,
             trace: &self.trace,
             unwanted: &self.unwanted,
         };

@@ -153,6 +153,12 @@ impl<'a> Frame<'a> {
         .to_string()
     }
 
+    /// Is it to go on after its answer (MCP 2025-11-25, tasks)?
+    pub fn is_task(&self) -> bool {
+        let task = self.params.as_ref().and_then(|params| params.get("task"));
+        task.is_some_and(|task| *task != Value::Null)
+    }
+
     /// The revision in `_meta`.
     pub fn meta_version(&self) -> Result<Option<&str>, Reason> {
         let meta = self.params.as_ref().and_then(|params| params.get("_meta"));
@@ -182,7 +188,7 @@ impl Id {
 fn wanted(depth: usize, name: &str) -> bool {
     match depth {
         0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
-        1 => matches!(name, "name" | "uri" | "_meta"),
+        1 => matches!(name, "name" | "uri" | "task" | "_meta"),
         2 => name == META_VERSION,
         _ => false,
     }

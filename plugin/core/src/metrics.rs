@@ -2,9 +2,9 @@
 
 use crate::reason::Reason;
 
-/// What can go wrong without being anybody's request: internal errors, replies to calls never made, and a host that
-/// stops bodies together with headers.
-pub const FAULTS: [&str; 3] = ["internal", "unexpected_reply", "host_without_header_stop"];
+/// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
+/// headers, and a token service that does not accept the filter.
+pub const FAULTS: [&str; 4] = ["internal", "unexpected_reply", "host_without_header_stop", "filter_not_accepted"];
 
 /// How a metric changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn most_series(servers: usize, issuers: usize) -> usize {
     // A reason has one verdict in enforce mode and another in shadow mode.
     let decisions = (servers + 1) * Reason::ALL.len() * 2;
     let exchanges = servers * (Reason::ALL.len() + 3);
-    let revocations = 4;
+    let revocations = 5;
     let keys = issuers * 4;
     let process = FAULTS.len() + 2;
     decisions + exchanges + servers + revocations + keys + process

@@ -150,6 +150,8 @@ pub enum Reason {
     NotEligible,
     /// The caller's own token already has a scope that is to be obtained for one call only.
     StandingPrivilege,
+    /// The call is to go on as a task after its answer, and a token is for the call only.
+    TaskNotElevated,
     /// Too many exchanges: in this VM, or for this caller.
     ElevationRate,
     /// The token service said no.
@@ -280,6 +282,7 @@ impl Reason {
             IssuerNotExchangeable => "issuer_not_exchangeable",
             NotEligible => "not_eligible",
             StandingPrivilege => "standing_privilege",
+            TaskNotElevated => "task_not_elevated",
             ElevationRate => "elevation_rate",
             ElevationRefused => "elevation_refused",
             ElevationNeedsUser => "elevation_needs_user",
@@ -390,6 +393,7 @@ impl Reason {
             OwnTokenPresented => (401, Some(40101), "the access token is not a caller token"),
             SubjectTokenRejected => (401, Some(40101), "the access token is no longer accepted by its issuer"),
             StandingPrivilege => (403, Some(40303), "this operation needs a token without that standing privilege"),
+            TaskNotElevated => (403, Some(40302), "this operation cannot be a task: call it without `task`"),
             ElevationRefused => (403, Some(40302), "the token service refused this operation"),
             ElevationNeedsUser => (403, Some(40302), "the token service wants the user for this operation"),
             FilterNotAccepted => (503, Some(50301), "the token service does not accept this proxy"),
@@ -429,6 +433,7 @@ impl Reason {
                 | IssuerNotExchangeable
                 | NotEligible
                 | StandingPrivilege
+                | TaskNotElevated
         )
     }
 

@@ -12,8 +12,8 @@ use crate::policy::{Secret, TokenService};
 pub(crate) struct Revocation {
     pub token: Secret,
     pub hint: &'static str,
-    /// It is dead by itself then.
-    pub expires: Millis,
+    /// It is dead by itself then; `None`: nobody can read when.
+    pub expires: Option<Millis>,
     /// Not before.
     pub due: Millis,
     pub decision: String,
@@ -30,6 +30,8 @@ pub(crate) enum End {
     Refused,
     /// It was alive until its `exp`.
     Expired,
+    /// It may be alive still.
+    GivenUp,
 }
 
 impl End {
@@ -39,6 +41,7 @@ impl End {
             End::Unsupported => "unsupported",
             End::Refused => "refused",
             End::Expired => "expired",
+            End::GivenUp => "given_up",
         }
     }
 }
@@ -58,25 +61,35 @@ pub(crate) struct Revocations {
 struct Waiting {
     revocation: Revocation,
     attempts: u32,
+    /// Not tried any more then.
+    until: Millis,
 }
 
 /// The first pause after a failure, in milliseconds; it doubles up to the last.
 const FIRST_PAUSE: u64 = 200;
 const LAST_PAUSE: u64 = 10_000;
+/// Seconds after which a token is given up that says it lives longer, or does not say.
+const LONGEST: u64 = 24 * 3600;
 /// Calls begun in one callback: other requests of the worker wait meanwhile.
 const AT_ONCE: usize = 64;
 /// A call that nobody answers is given up this long after the host should have done so.
 const GRACE: u64 = 5_000;
 
 impl Revocations {
-    pub fn add(&mut self, revocation: Revocation) {
+    pub fn add(&mut self, revocation: Revocation, now: Millis) {
         self.next += 1;
         self.due.insert((revocation.due, self.next));
-        self.waiting.insert(self.next, Waiting { revocation, attempts: 0 });
+        let longest = now.plus_seconds(LONGEST);
+        let until = revocation.expires.map_or(longest, |expires| expires.min(longest));
+        self.waiting.insert(self.next, Waiting { revocation, attempts: 0, until });
     }
 
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Is that token waiting here?
@@ -135,20 +148,23 @@ impl Revocations {
         Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
     }
 
-    /// Those that have died by themselves, with no call under way and at least one made: by the token service's clock they
-    /// may be alive. A call that the host forgot counts as failed.
-    pub fn expired(&mut self, now: Millis) -> Vec<Revocation> {
+    /// Those that have died by themselves or are given up, with no call under way and at least one made: by the token
+    /// service's clock they may be alive. A call that the host forgot counts as failed.
+    pub fn over(&mut self, now: Millis) -> Vec<(Revocation, End)> {
         let forgotten: Vec<u64> =
             self.calls.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (serial, _))| serial).collect();
         for serial in forgotten {
             self.retry(serial, now);
         }
-        let is_over = |waiting: &Waiting| waiting.attempts > 0 && waiting.revocation.expires <= now;
+        let is_over = |waiting: &Waiting| waiting.attempts > 0 && waiting.until <= now;
         let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(is_over);
         let dead: Vec<(Millis, u64)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
         let bury = |(due, serial)| {
             self.due.remove(&(due, serial));
-            self.waiting.remove(&serial).map(|waiting| waiting.revocation)
+            let Waiting { revocation, .. } = self.waiting.remove(&serial)?;
+            let end =
+                if revocation.expires.is_some_and(|expires| expires <= now) { End::Expired } else { End::GivenUp };
+            Some((revocation, end))
         };
         dead.into_iter().filter_map(bury).collect()
     }

@@ -1675,6 +1675,62 @@ fn what_was_not_believed_is_revoked_with_the_same_patience() {
     assert!(vm.is_idle());
 }
 
+#[test]
+fn a_token_service_that_does_not_accept_the_filter_is_a_fault_and_one_line_a_minute() {
+    let mut vm = vm();
+    let refused = |vm: &mut Vm| {
+        let (stream, id) = exchange(vm, &call());
+        say(vm, id, 401, &json!({ "error": "invalid_client" }));
+        vm.settled(stream).assert_refused(503, "filter_not_accepted");
+        vm.logs.iter().filter(|line| line.contains("does not accept this filter")).count()
+    };
+    let lines = [0, 30_000, 31_000].map(|pause| {
+        vm.pass(pause);
+        refused(&mut vm)
+    });
+    assert_eq!(lines, [1, 1, 2]);
+    let faults = vm.metrics.iter().filter(|metric| metric.name() == "stepup_faults_total;kind=filter_not_accepted");
+    assert_eq!(faults.count(), 4, "one shows it before the first");
+}
+
+/// The token service fails every revocation for so many seconds.
+fn failing_to_revoke(vm: &mut Vm, seconds: i64) {
+    let end = vm.now.seconds() + seconds;
+    while vm.now.seconds() < end {
+        for (id, _) in revocations(vm) {
+            vm.reply(id, Ok((503, b"")));
+        }
+        vm.pass(11_000);
+    }
+}
+
+#[test]
+fn a_refused_token_that_lives_for_longer_is_tried_for_longer() {
+    let mut vm = vm();
+    let (stream, id) = exchange(&mut vm, &call());
+    grant(&mut vm, id, &good().claim("exp", START + 3_600).text());
+    vm.settled(stream).assert_refused(503, "elevated_lifetime");
+    failing_to_revoke(&mut vm, 3_500);
+    let (id, _) = only_revocation(&mut vm);
+    vm.reply(id, Ok((200, b"")));
+    assert!(vm.is_idle());
+    assert_eq!(revocations_counted(&vm, "revoked"), 1);
+}
+
+#[test]
+fn what_does_not_say_when_it_dies_is_given_up_after_a_day() {
+    let mut vm = vm();
+    let (_, id) = exchange(&mut vm, &call());
+    let mut body = answer(&good().text());
+    body["refresh_token"] = json!("for-ever");
+    say(&mut vm, id, 200, &body);
+    failing_to_revoke(&mut vm, 23 * 3_600);
+    assert_eq!((revocations_counted(&vm, "expired"), revocations_counted(&vm, "given_up")), (1, 0));
+    failing_to_revoke(&mut vm, 2 * 3_600);
+    assert_eq!((revocations_counted(&vm, "expired"), revocations_counted(&vm, "given_up")), (1, 1));
+    assert!(vm.is_idle());
+}
+
 // Deadlines.
 
 #[test]
@@ -1747,6 +1803,20 @@ fn one_token_under_two_names_is_revoked_once() {
     body["refresh_token"] = json!(good().text());
     say(&mut vm, id, 200, &body);
     assert_eq!(revoked(&mut vm), [good().text()]);
+}
+
+#[test]
+fn a_late_answer_without_a_token_is_a_lost_one_where_the_proxy_made_it() {
+    // Envoy calls back with 504 when its patience ends; a service that says no has minted nothing.
+    for (status, body, outcome) in [(504, "", "lost"), (400, r#"{"error":"invalid_target"}"#, "elevation_refused")] {
+        let mut vm = vm();
+        let (stream, id) = exchange(&mut vm, &call());
+        vm.pass(20_000);
+        assert!(vm.is_settled(stream));
+        vm.reply(id, Ok((status, body.as_bytes())));
+        assert_eq!((exchanges_counted(&vm, outcome), exchanges_counted(&vm, "late")), (1, 0));
+        assert!(vm.take_calls().is_empty() && vm.is_idle());
+    }
 }
 
 #[test]

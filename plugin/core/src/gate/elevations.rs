@@ -26,6 +26,8 @@ pub(super) struct Elevations {
     /// Every token that the token service has given, by digest, until it is dead: a token is for one operation (P12), also
     /// where the token service gives the same one twice.
     known: HashMap<[u8; 32], Millis>,
+    /// When the log was last told that the token service does not accept the filter.
+    complained: Option<Millis>,
 }
 
 /// Tokens that are not dead yet, at most: beyond it nothing is exchanged. More than a worker can exchange in a minute, so only a
@@ -52,7 +54,7 @@ impl Elevations {
         waiting().count() < limits.exchanges
             && of_caller < limits.exchanges_per_caller
             && self.pending.len() < limits.exchanges.saturating_mul(LATE_FACTOR)
-            && self.known.len() < MOST_KNOWN
+            && self.known.len().max(self.revocations.len()) < MOST_KNOWN
             && self.rates.admit(caller, limits.exchange_rate, now)
     }
 
@@ -136,8 +138,11 @@ impl Gate {
         let server = pending.server.clone().unwrap_or_default();
         let outcome = match (&waiting, &answer) {
             (Some(_), Answer::Elevated(_)) => "granted",
-            (None, _) => "late",
-            (Some(_), Answer::Refused { reason, .. }) => reason.name(),
+            (None, Answer::Elevated(_)) => "late",
+            (None, Answer::Refused { minted, .. }) if !minted.is_empty() => "late",
+            // Envoy answers 504 in the token service's name, and nobody knows what that had minted.
+            (None, Answer::Refused { reason: Reason::ElevationUnavailable, .. }) => "lost",
+            (_, Answer::Refused { reason, .. }) => reason.name(),
         };
         self.effects.push_back(Effect::Count(Metric::Exchange { server: server.clone(), outcome }));
         let millis = now.0.saturating_sub(pending.begun.0);
@@ -158,6 +163,7 @@ impl Gate {
                     Reason::SubjectTokenRejected => self.cache.forget(&pending.elevation.subject_digest),
                     // Signed with a key that is new to us, perhaps.
                     Reason::ElevatedSignature => self.want_keys_of_service(now),
+                    Reason::FilterNotAccepted => self.complain(now),
                     _ => {}
                 }
                 self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
@@ -167,6 +173,17 @@ impl Gate {
             (None, Answer::Refused { minted, .. }) => self.take_back_all(&pending, minted, now),
         }
         true
+    }
+
+    /// One line a minute, however many calls fail for it.
+    fn complain(&mut self, now: Millis) {
+        if self.elevations.complained.is_some_and(|last| now < last.plus_seconds(60)) {
+            return;
+        }
+        self.elevations.complained = Some(now);
+        let line = "the token service does not accept this filter: look at its client and credential, and at \
+                    `token_service.token`";
+        self.effects.push_back(Effect::Log(line.to_owned()));
     }
 
     fn want_keys_of_service(&mut self, now: Millis) {
@@ -239,37 +256,47 @@ impl Gate {
         let linger = if end == End::Incomplete && tail.may_linger() { linger } else { 0 };
         let millis = now.0.saturating_sub(tail.forwarded.0);
         self.effects.push_back(Effect::Log(format!("{}: {} after {millis} ms", tail.decision, end.name())));
-        self.elevations.revocations.add(Revocation {
+        let revocation = Revocation {
             token: tail.token.text().clone(),
             hint: "access_token",
-            expires: expiry(tail.token.expires_at()),
+            expires: Some(expiry(tail.token.expires_at())),
             due: now.plus_seconds(linger).min(tail.until.max(now)),
             decision: tail.decision,
             trace: tail.trace,
-        });
+        };
+        self.elevations.revocations.add(revocation, now);
     }
 
     /// What was minted and is not used is revoked at once.
     fn take_back_all(&mut self, pending: &Pending, minted: Vec<(Secret, &'static str)>, now: Millis) {
-        // What is in these was not believed, their `exp` neither.
-        let expires = now.plus_seconds(self.policy.limits.max_ttl.max(300));
+        let remembered = now.plus_seconds(self.policy.limits.max_ttl.max(300));
         for (token, hint) in minted {
-            self.elevations.meet(*Compact::new(token.reveal()).digest(), expires);
+            let compact = Compact::new(token.reveal());
+            self.elevations.meet(*compact.digest(), remembered);
+            // Not believed, its `exp` neither: it can only make the attempts go on for longer.
+            let expires = compact.read().ok().map(|token| expiry(token.claims().expires_at).max(remembered));
             self.take_back(pending, token, hint, expires, now);
         }
     }
 
     /// The same, of a token whose `exp` can be believed.
     fn take_back_elevated(&mut self, pending: &Pending, token: &ElevatedToken, now: Millis) {
-        self.take_back(pending, token.text().clone(), "access_token", expiry(token.expires_at()), now);
+        self.take_back(pending, token.text().clone(), "access_token", Some(expiry(token.expires_at())), now);
     }
 
-    fn take_back(&mut self, pending: &Pending, token: Secret, hint: &'static str, expires: Millis, now: Millis) {
+    fn take_back(
+        &mut self,
+        pending: &Pending,
+        token: Secret,
+        hint: &'static str,
+        expires: Option<Millis>,
+        now: Millis,
+    ) {
         if self.elevations.is_in_use(&token) {
             return;
         }
         let (decision, trace) = (pending.decision.clone(), pending.elevation.trace.clone());
-        self.elevations.revocations.add(Revocation { token, hint, expires, due: now, decision, trace });
+        self.elevations.revocations.add(Revocation { token, hint, expires, due: now, decision, trace }, now);
     }
 
     /// An answer to a revocation. False when the call was not one of ours.
@@ -309,8 +336,8 @@ impl Gate {
             self.finish(stream, End::Incomplete, now);
         }
         self.elevations.known.retain(|_, expires| *expires > now);
-        for revocation in self.elevations.revocations.expired(now) {
-            self.revocation_ended(&revocation, revocation::End::Expired);
+        for (revocation, end) in self.elevations.revocations.over(now) {
+            self.revocation_ended(&revocation, end);
         }
         let Some(service) = &self.policy.token_service else { return };
         let patience = service.timeout.saturating_add(service.late).saturating_mul(1000).saturating_add(GRACE);
