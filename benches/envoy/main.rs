@@ -4,9 +4,12 @@
 //!
 //! Envoy has one worker, on core 0; a second Envoy that answers and the clients are on core 1. Eight connections, kept alive,
 //! a second to warm up and three that count, a fresh Envoy each time, the order reversed in every round. CPU is utime and stime
-//! of the process; compare it, not requests a second, which core 1 bounds. All compared variants do the same: this token
-//! may call this tool.
+//! of the process; compare it, not requests a second, which core 1 bounds. In the first tables all variants do the same: this
+//! token may call this tool. The last one takes an exchange apart; the token service is on core 1 too.
 
+mod token_service;
+
+use std::fmt;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -21,6 +24,7 @@ use host_test::process::{Process, free_port};
 use host_test::signing::Key;
 use host_test::{artifact, fixtures, paths};
 use serde_json::{Map, Value, json};
+use token_service::Answer;
 
 const SIZES: [usize; 2] = [300, 20_000];
 const CONNECTIONS: usize = 8;
@@ -34,59 +38,95 @@ enum Variant {
     Native,
     BareWasm,
     StepUp,
+    /// A tool that nobody may call.
+    Denied,
+    /// A tool that is for exchange, and what the token service says to that.
+    Exchange(Answer),
 }
 
-impl Variant {
-    const ALL: [Variant; 4] = [Variant::Nothing, Variant::Native, Variant::BareWasm, Variant::StepUp];
+/// What allows a call of a token seen before.
+const ALLOWED: [Variant; 4] = [Variant::Nothing, Variant::Native, Variant::BareWasm, Variant::StepUp];
+/// Each does what the one before it does, and more; but the last two, which are to be compared.
+const EXCHANGES: [Variant; 6] = [
+    Variant::Denied,
+    Variant::Exchange(Answer::Refusal),
+    Variant::Exchange(Answer::OtherType),
+    Variant::Exchange(Answer::OtherAudience),
+    Variant::StepUp,
+    Variant::Exchange(Answer::Token),
+];
 
+impl Variant {
     fn name(self) -> &'static str {
         match self {
             Variant::Nothing => "no filter",
             Variant::Native => "jwt_authn (cached) + mcp + rbac",
             Variant::BareWasm => "wasm that does nothing",
             Variant::StepUp => "step-up, token seen before",
+            Variant::Denied => "denied by its rule",
+            Variant::Exchange(Answer::Refusal) => "the token service refuses",
+            Variant::Exchange(Answer::OtherType) => "a token of another type, taken back",
+            Variant::Exchange(Answer::OtherAudience) => "a token for another server, taken back",
+            Variant::Exchange(Answer::Token) => "exchanged for, forwarded, taken back",
+        }
+    }
+
+    fn status(self) -> u16 {
+        match self {
+            Variant::Denied | Variant::Exchange(Answer::Refusal) => 403,
+            Variant::Exchange(Answer::OtherType | Answer::OtherAudience) => 503,
+            _ => 200,
         }
     }
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    if let Some(first) = arguments.next().filter(|first| first == "load") {
-        let port = arguments.next().with_context(|| format!("{first}: no port"))?.parse()?;
-        return load(port, &PathBuf::from(arguments.next().context("no file")?));
-    }
-    let rounds: usize = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse())?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let rounds = match arguments.as_slice() {
+        ["load", port, file, status] => return load(port.parse()?, Path::new(file), status),
+        ["token-service", port, answer] => {
+            return token_service::serve(port.parse()?, Answer::from_name(answer).context("no such answer")?);
+        }
+        [] => 3,
+        [rounds, ..] => rounds.parse()?,
+    };
     let bench = Bench::new()?;
     for size in SIZES {
-        let mut found: Vec<Vec<f64>> = vec![Vec::new(); Variant::ALL.len()];
-        for round in 0..rounds {
-            let mut order: Vec<usize> = (0..Variant::ALL.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for at in order {
-                let (Some(variant), Some(list)) = (Variant::ALL.get(at), found.get_mut(at)) else { continue };
-                list.push(bench.measure(*variant, size)?);
-            }
+        println!(
+            "\nallowed, body {size} B\n| what | CPU us/request (range) | added | of native |\n| --- | --- | --- | --- |"
+        );
+        let rows = bench.measure_all(&ALLOWED, size, rounds)?;
+        let of = |at: usize| rows.get(at).map(|row| row.middle).unwrap_or_default();
+        for row in &rows {
+            let added = row.middle - of(0);
+            println!("| {row} | {added:.1} | {:.2} |", added / (of(1) - of(0)));
         }
-        print(size, &mut found);
     }
+    println!("\nexchange, body {} B\n| what | CPU us/request (range) |\n| --- | --- |", SIZES[0]);
+    let rows = bench.measure_all(&EXCHANGES, SIZES[0], rounds)?;
+    rows.iter().for_each(|row| println!("| {row} |"));
+    let [denied, refused, unread, verified, allowed, exchanged] = rows.map(|row| row.middle);
+    println!("\nbeyond an allowed call: {:.1}, of which", exchanged - allowed);
+    println!("- call {:.1}", refused - denied);
+    println!("- revocation {:.1}", unread - refused);
+    println!("- verification {:.1}", verified - unread);
+    println!("- swap, watching the response {:.1}", exchanged - allowed - (verified - denied));
     Ok(())
 }
 
-fn print(size: usize, found: &mut [Vec<f64>]) {
-    println!("\nbody {size} B\n| what | CPU us/request (range) | added | of native |\n| --- | --- | --- | --- |");
-    let middle = |list: &[f64]| list.get(list.len() / 2).copied().unwrap_or_default();
-    for list in found.iter_mut() {
-        list.sort_by(f64::total_cmp);
-    }
-    let of = |at: usize| found.get(at).map(|list| middle(list)).unwrap_or_default();
-    let (bare, native) = (of(0), of(1) - of(0));
-    for (variant, list) in Variant::ALL.iter().zip(&*found) {
-        let (first, last) = (list.first().copied().unwrap_or_default(), list.last().copied().unwrap_or_default());
-        let added = middle(list) - bare;
-        let ratio = if native > 0.0 { added / native } else { 0.0 };
-        println!("| {} | {:.1} ({first:.1} to {last:.1}) | {added:.1} | {ratio:.2} |", variant.name(), middle(list));
+/// What was found for one variant.
+struct Row {
+    name: &'static str,
+    first: f64,
+    middle: f64,
+    last: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, first, middle, last } = self;
+        write!(f, "{name} | {middle:.1} ({first:.1} to {last:.1})")
     }
 }
 
@@ -122,24 +162,49 @@ impl Bench {
         Ok(Bench { envoy, module: artifact::module()?, bare, upstream, folder, _upstream: process })
     }
 
+    /// Every variant so many times, in turn and back.
+    fn measure_all<const N: usize>(&self, variants: &[Variant; N], size: usize, rounds: usize) -> Result<[Row; N]> {
+        let mut found = variants.map(|variant| (variant, Vec::new()));
+        for _ in 0..rounds {
+            for (variant, list) in &mut found {
+                list.push(self.measure(*variant, size)?);
+            }
+            found.reverse();
+        }
+        if rounds % 2 == 1 {
+            found.reverse();
+        }
+        Ok(found.map(|(variant, mut list)| {
+            list.sort_by(f64::total_cmp);
+            let at = |place: usize| list.get(place).copied().unwrap_or_default();
+            let last = list.len().saturating_sub(1);
+            Row { name: variant.name(), first: at(0), middle: at(last / 2), last: at(last) }
+        }))
+    }
+
     fn measure(&self, variant: Variant, size: usize) -> Result<f64> {
-        let port = free_port()?;
+        let (port, token_service) = (free_port()?, free_port()?);
+        let _token_service = match variant {
+            Variant::Exchange(answer) => {
+                let mut command = on_core(1, &std::env::current_exe()?);
+                command.args(["token-service", &token_service.to_string(), answer.name()]);
+                Some(Process::start("token-service", &mut command, &self.folder)?)
+            }
+            _ => None,
+        };
         let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": "up", "timeout": "0s" } });
-        let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": self.upstream } });
-        let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address } }] }]);
-        let cluster = json!({ "name": "up", "type": "STATIC", "load_assignment": { "cluster_name": "up", "endpoints": endpoints } });
-        let config = config(port, &route, &self.filters(variant)?, &[cluster]);
+        let clusters = [cluster("up", self.upstream), cluster("token-service", token_service)];
+        let config = config(port, &route, &self.filters(variant)?, &clusters);
         let mut envoy = start(&self.envoy, &self.folder, "measured", 0, &config)?;
         envoy.wait_for_port(port)?;
         // Keys, caches, compiled code.
         sleep(Duration::from_millis(1500));
         let request = self.folder.join("request");
         fs::write(&request, request_bytes(size)?)?;
-        let load = Command::new("taskset")
-            .args(["-c", "1"])
-            .arg(std::env::current_exe()?)
+        let load = on_core(1, &std::env::current_exe()?)
             .args(["load", &port.to_string()])
             .arg(&request)
+            .arg(variant.status().to_string())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .context("taskset (util-linux) could not be started")?;
@@ -170,20 +235,30 @@ impl Bench {
             })
         };
         let jwks = json!({ "keys": [Key::for_tests("ES256")?.public()] });
+        let (service, exchange) = token_service::policy();
+        let step_up = |rule: Value| {
+            let policy = json!({
+                "version": 1, "issuers": { ISSUER: { "keys": jwks, "algorithms": ["ES256"] } },
+                "token_service": service, "limits": { "exchanges": 100, "exchanges_per_caller": 100, "exchange_rate": 100_000 },
+                "resource": RESOURCE, "baseline": ["mcp:connect"], "tools": { "get_file": rule },
+            });
+            vec![wasm(&self.module, policy)]
+        };
         Ok(match variant {
             Variant::Nothing => Vec::new(),
             Variant::BareWasm => vec![wasm(&self.bare, json!({}))],
-            Variant::StepUp => vec![wasm(
-                &self.module,
-                json!({
-                    "version": 1, "issuers": { ISSUER: { "keys": jwks, "algorithms": ["ES256"] } },
-                    "resource": RESOURCE, "baseline": ["mcp:connect"],
-                    "tools": { "get_file": { "scope": "repo:read" } },
-                }),
-            )],
+            Variant::StepUp => step_up(json!({ "scope": "repo:read" })),
+            Variant::Denied => step_up(json!("deny")),
+            Variant::Exchange(_) => step_up(exchange),
             Variant::Native => native(&jwks),
         })
     }
+}
+
+fn cluster(name: &str, port: u16) -> Value {
+    let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address } }] }]);
+    json!({ "name": name, "type": "STATIC", "load_assignment": { "cluster_name": name, "endpoints": endpoints } })
 }
 
 /// The token, the body's method and tool, and one rule for both.
@@ -267,10 +342,15 @@ fn config(port: u16, route: &Value, filters: &[Value], clusters: &[Value]) -> Va
 fn start(envoy: &Path, folder: &Path, name: &str, core: usize, config: &Value) -> Result<Process> {
     let file = folder.join(format!("{name}.json"));
     fs::write(&file, config.to_string())?;
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(envoy).arg("-c").arg(&file);
-    command.args(["--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart"]);
+    let mut command = on_core(core, envoy);
+    command.arg("-c").arg(&file).args(["--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart"]);
     Process::start(name, &mut command, folder)
+}
+
+fn on_core(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(program);
+    command
 }
 
 /// utime and stime in microseconds (`man 5 proc`; a tick is 10 ms).
@@ -298,9 +378,10 @@ fn request_bytes(size: usize) -> Result<Vec<u8>> {
     .into_bytes())
 }
 
-/// The clients: prints how many answers came in the time that counts. Any answer but 200 is a failure.
-fn load(port: u16, file: &Path) -> Result<()> {
+/// The clients: prints how many answers came in the time that counts. Any answer with another status is a failure.
+fn load(port: u16, file: &Path, status: &str) -> Result<()> {
     let request = fs::read(file)?;
+    let start = format!("HTTP/1.1 {status}");
     let (count, counting, over) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let one = || -> Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -309,13 +390,12 @@ fn load(port: u16, file: &Path) -> Result<()> {
         while !over.load(Ordering::Relaxed) {
             stream.write_all(&request)?;
             let mut got = Vec::new();
-            // The answer's body is `{}`.
-            while !got.ends_with(b"\r\n\r\n{}") {
+            while !is_complete(&got) {
                 let read = stream.read(&mut buffer)?;
                 ensure!(read > 0, "the connection was closed: {}", String::from_utf8_lossy(&got));
                 got.extend(buffer.iter().take(read));
             }
-            if !got.starts_with(b"HTTP/1.1 200") {
+            if !got.starts_with(start.as_bytes()) {
                 bail!("{}", String::from_utf8_lossy(&got));
             }
             if counting.load(Ordering::Relaxed) {
@@ -335,4 +415,12 @@ fn load(port: u16, file: &Path) -> Result<()> {
     })?;
     println!("{}", count.load(Ordering::Relaxed));
     Ok(())
+}
+
+/// A whole response: a head with a `content-length`, and so many bytes.
+fn is_complete(got: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(got);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.and_then(|length| length.parse().ok()) == Some(body.len())
 }
