@@ -97,10 +97,10 @@ fn main() -> Result<()> {
             "\nallowed, body {size} B\n| what | CPU us/request (range) | added | of native |\n| --- | --- | --- | --- |"
         );
         let rows = bench.measure_all(&ALLOWED, size, rounds)?;
-        let of = |at: usize| rows.get(at).map(|row| row.middle).unwrap_or_default();
+        let [bare, native, ..] = &rows;
         for row in &rows {
-            let added = row.middle - of(0);
-            println!("| {row} | {added:.1} | {:.2} |", added / (of(1) - of(0)));
+            let added = row.middle - bare.middle;
+            println!("| {row} | {added:.1} | {:.2} |", added / (native.middle - bare.middle));
         }
     }
     println!("\nexchange, body {} B\n| what | CPU us/request (range) |\n| --- | --- |", SIZES[0]);

@@ -67,8 +67,10 @@ impl Envoy {
         Ok(Envoy { fixtures: fixtures::install()?, module: artifact::module()?, running: RefCell::default() })
     }
 
-    fn running(&self, policy: &str) -> Result<Rc<Running>> {
+    /// An Envoy for that policy, with a filter that has seen nothing yet.
+    fn fresh(&self, policy: &str) -> Result<Rc<Running>> {
         if let Some(running) = self.running.borrow().get(policy) {
+            self.renew(running, policy)?;
             return Ok(Rc::clone(running));
         }
         let running = Rc::new(self.start(policy)?);
@@ -92,7 +94,7 @@ impl Envoy {
         Ok(Running { folder, port, admin, arrivals: received, _envoy: envoy })
     }
 
-    /// A filter that has seen nothing yet, in the same Envoy: its configuration differs in white space.
+    /// Another filter in the same Envoy: its configuration differs in white space.
     fn renew(&self, running: &Running, policy: &str) -> Result<()> {
         let before = running.reloads()?;
         let space = " ".repeat(usize::try_from(before % 1_000)?);
@@ -118,8 +120,7 @@ impl Backend for Envoy {
     }
 
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
-        let running = self.running(&script.policy)?;
-        self.renew(&running, &script.policy)?;
+        let running = self.fresh(&script.policy)?;
         let mut run = Run::default();
         let mut upstream: HashMap<String, UpstreamRequest> = HashMap::new();
         for request in &script.requests {

@@ -153,7 +153,7 @@ impl EnvoyStack {
         }
         let filter = filter(&options.setup, &ports, &module)?;
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
-        write(&folder.join(ECDS), &filter)?;
+        discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
         fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref())?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
