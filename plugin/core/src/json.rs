@@ -2,7 +2,7 @@
 //!
 //! Stricter than RFC 8259 where the RFC leaves room for two readers to disagree: duplicate member names (compared
 //! after unescaping) are refused at every depth, as are byte order marks, trailing bytes, `NaN`, unpaired surrogates,
-//! numbers outside an IEEE double, and nesting beyond [`MAX_DEPTH`].
+//! numbers outside an IEEE double, member names with control characters, and nesting beyond [`MAX_DEPTH`].
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -60,6 +60,8 @@ impl<'a> Value<'a> {
 pub enum Fault {
     /// An object names a member twice.
     DuplicateKey,
+    /// A member name has a control character in it. A reader in C ends the name at a NUL, and sees another member.
+    ControlInName,
     /// The bytes are not UTF-8.
     NotUtf8,
     /// Not one JSON value: syntax, byte order mark, trailing bytes, number out of range.
@@ -81,12 +83,12 @@ pub fn read(bytes: &[u8]) -> Result<Value<'_>, Fault> {
 /// `keep` is asked for every member of an object, with the object's depth (the outermost is 0) and the member's name.
 pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
-    let fault = Cell::new(Fault::Syntax);
-    let seed = Seed { depth: 0, kept: true, keep, fault: &fault };
+    let (fault, control) = (Cell::new(Fault::Syntax), Cell::new(false));
+    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control };
     let mut source = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
     source.end().map_err(|_| Fault::Syntax)?;
-    Ok(value)
+    if control.get() { Err(Fault::ControlInName) } else { Ok(value) }
 }
 
 #[derive(Clone, Copy)]
@@ -95,6 +97,8 @@ struct Seed<'s> {
     kept: bool,
     keep: &'s dyn Fn(usize, &str) -> bool,
     fault: &'s Cell<Fault>,
+    /// Has a name had a control character? Said at the end: a name that comes twice is the plainer fault.
+    control: &'s Cell<bool>,
 }
 
 impl Seed<'_> {
@@ -178,6 +182,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
             if !names.insert(name.clone()) {
                 return Err(self.refuse(Fault::DuplicateKey));
             }
+            if name.chars().any(char::is_control) {
+                self.control.set(true);
+            }
             let kept = self.kept && (self.keep)(self.depth, &name);
             let value = members.next_value_seed(Seed { kept, ..inside })?;
             if self.kept {
@@ -258,6 +265,22 @@ mod tests {
     fn duplicates_are_refused_in_what_is_not_kept() {
         let text = br#"{"arguments":{"a":1,"a":2}}"#;
         assert_eq!(read_some(text, &|_, _| false), Err(Fault::DuplicateKey));
+    }
+
+    #[test]
+    fn control_characters_in_names_are_refused_wherever_they_stand() {
+        for text in [
+            r#"{"a\u0000":1}"#,
+            r#"{"a":{"b":[{"\n":1}]}}"#,
+            r#"{"\u001fa":1}"#,
+            "{\"a\u{7f}\":1}",
+            "{\"a\u{85}\":1}",
+        ] {
+            assert_eq!(fault(text), Fault::ControlInName, "{text}");
+            assert_eq!(read_some(text.as_bytes(), &|_, _| false), Err(Fault::ControlInName), "{text}");
+        }
+        assert!(read(br#"{"a":"\u0000 in a value"}"#).is_ok());
+        assert_eq!(fault(r#"{"a\u0000":1,"a\u0000":1}"#), Fault::DuplicateKey);
     }
 
     #[test]

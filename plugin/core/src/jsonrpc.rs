@@ -197,6 +197,7 @@ fn wanted(depth: usize, name: &str) -> bool {
 fn reason(fault: json::Fault) -> Reason {
     match fault {
         json::Fault::DuplicateKey => Reason::DuplicateKey,
+        json::Fault::ControlInName => Reason::FoldedKey,
         json::Fault::NotUtf8 => Reason::NotUtf8,
         json::Fault::Syntax => Reason::JsonSyntax,
         json::Fault::TooDeep => Reason::TooDeep,

@@ -104,7 +104,8 @@ pub enum Reason {
     TooDeep,
     /// The body is an array of frames.
     Batch,
-    /// A member name folds to a protocol key but is not that key.
+    /// A member name that a lenient reader takes for another one: it folds to a protocol key but is not that key, or has a
+    /// control character in it.
     FoldedKey,
     /// Not exactly one of request, notification or response.
     FrameShape,
@@ -373,7 +374,7 @@ impl Reason {
             DuplicateKey => (400, Some(-32600), "an object names a member twice"),
             TooDeep => (400, Some(-32600), "the body is nested too deep"),
             Batch => (400, Some(-32600), "batches are not accepted: send each message alone"),
-            FoldedKey => (400, Some(-32600), "a member name differs from a protocol name only by case"),
+            FoldedKey => (400, Some(-32600), "a member name could be read as another one"),
             FrameShape => (400, Some(-32600), "the body is not one JSON-RPC request, notification or response"),
             FrameId => (400, Some(-32600), "the id must be a string of at most 256 bytes or a whole number"),
             ResponseNotAllowed => (400, Some(-32600), "a JSON-RPC response is accepted in a session only"),

@@ -32,6 +32,7 @@ pub(crate) fn configuration(bytes: &[u8], environment: &dyn Environment) -> Resu
     }
     Err(match fault {
         json::Fault::DuplicateKey => whole("a field is written twice in one map", "keep one of them"),
+        json::Fault::ControlInName => whole("a field's name has a control character in it", "remove it"),
         json::Fault::NotUtf8 => whole("the policy is not UTF-8", "save it as UTF-8"),
         json::Fault::TooDeep => whole("the policy is nested too deep", "a policy needs no more than ten levels"),
         json::Fault::Syntax => whole(
