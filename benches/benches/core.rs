@@ -7,14 +7,14 @@ use std::rc::Rc;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use host_test::signing::Key;
 use serde_json::{Map, Value, json};
-use step_up_core::effect::{Effect, Input, Millis, StreamId};
-use step_up_core::gate::Gate;
-use step_up_core::http::RequestHead;
+use step_up_core::Compact;
+use step_up_core::Gate;
+use step_up_core::RequestHead;
 use step_up_core::json;
-use step_up_core::keys::{Jwk, Shared};
-use step_up_core::policy::{NoEnvironment, Policy};
-use step_up_core::signatures::{PureRust, Signatures as _};
-use step_up_core::token::Compact;
+use step_up_core::{Effect, Input, Millis, StreamId};
+use step_up_core::{Jwk, Shared};
+use step_up_core::{NoEnvironment, Policy};
+use step_up_core::{PureRust, Signatures as _};
 
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");

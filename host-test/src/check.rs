@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anyhow::{Context as _, Result};
-use step_up_core::metrics::most_series;
-use step_up_core::policy::{Environment, Policy};
+use step_up_core::most_series;
+use step_up_core::{Environment, Policy};
 
 use crate::signing::Key;
 use crate::yaml::{self, Places};

@@ -11,7 +11,7 @@ use ring::hmac;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use step_up_core::effect::Millis;
+use step_up_core::Millis;
 
 use crate::backend::{self, Request, Run, Script, Start};
 use crate::host::{Call, CallPlan, Chunk, Client, Headers, Network, Origin, UpstreamPlan, UpstreamRequest};

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Snippet};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use step_up_core::policy::join;
-use step_up_core::reason::Reason;
+use step_up_core::Reason;
+use step_up_core::join;
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};

@@ -11,7 +11,7 @@ use anyhow::Result;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
-use step_up_core::reason::Reason;
+use step_up_core::Reason;
 
 use crate::scenario;
 

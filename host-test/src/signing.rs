@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::{rsa, signature as sig};
 use serde_json::{Map, Value, json};
-use step_up_core::keys::Jwk;
+use step_up_core::Jwk;
 
 /// The claims of a token, not verified; `Null` when it is none.
 pub fn claims(token: &str) -> Value {

@@ -34,7 +34,7 @@ const MAX_TEXT: usize = 1024 * 1024;
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 64;
 
-/// Where the values of a document stand, by their path as [`step_up_core::policy::Fault`] writes it.
+/// Where the values of a document stand, by their path as [`step_up_core::Fault`] writes it.
 #[derive(Clone, Debug, Default)]
 pub struct Places(HashMap<String, Range<usize>>);
 
@@ -202,7 +202,7 @@ impl<'t> Reader<'t> {
             if !seen.insert(name.clone()) {
                 return Err(fault(span, &format!("`{name}` is written twice")));
             }
-            let path = step_up_core::policy::join(&self.path, &name);
+            let path = step_up_core::join(&self.path, &name);
             let (event, value) = self.next()?;
             self.note(&path, span, value);
             let outer = std::mem::replace(&mut self.path, path);

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use host_test::{paths, yaml};
-use step_up_core::policy::Policy;
+use step_up_core::Policy;
 
 #[cfg(test)]
 fn load(text: &str) -> Policy {
     let document = yaml::read(text).unwrap_or_else(|fault| panic!("{fault}\n{text}"));
-    Policy::from_value(&document, text.as_bytes(), &step_up_core::policy::NoEnvironment)
+    Policy::from_value(&document, text.as_bytes(), &step_up_core::NoEnvironment)
         .unwrap_or_else(|faults| panic!("{faults:#?}\n{text}"))
 }
 

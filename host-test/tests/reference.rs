@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use host_test::{paths, reference, yaml};
 use serde_json::{Value, json};
-use step_up_core::policy::{NoEnvironment, Policy};
+use step_up_core::{NoEnvironment, Policy};
 
 /// After a change on purpose: `UPDATE_REFERENCE=1 cargo test -p host-test --test reference`.
 #[test]

@@ -14,7 +14,7 @@ use host_test::{paths, scenario};
 const BUGS: [(&str, &str, &str, &str); 5] = [
     (
         "the caller's token goes upstream in place of the elevated one",
-        "plugin/core/src/decide.rs",
+        "plugin/core/src/decide/mod.rs",
         r#"Permit { set: vec![("authorization", authorization)], remove, watched: true }"#,
         r#"Permit { set: if authorization.reveal().is_empty() { vec![("authorization", authorization)] } else { Vec::new() }, remove, watched: true }"#,
     ),
@@ -32,7 +32,7 @@ const BUGS: [(&str, &str, &str, &str); 5] = [
     ),
     (
         "one of several missing scopes is enough",
-        "plugin/core/src/decide.rs",
+        "plugin/core/src/decide/mod.rs",
         "    if !missing.is_empty() {\n",
         "    if missing.len() == requirement.held.len() {\n",
     ),

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
-use step_up_core::decide::Permit;
-use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::gate::Gate;
-use step_up_core::http::RequestHead;
-use step_up_core::keys::Shared;
-use step_up_core::policy::{Environment, Policy};
-use step_up_core::response::Response;
-use step_up_core::signatures::PureRust;
+use step_up_core::Gate;
+use step_up_core::Permit;
+use step_up_core::PureRust;
+use step_up_core::RequestHead;
+use step_up_core::Response;
+use step_up_core::Shared;
+use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::{Environment, Policy};
 
 use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
 use crate::host::{

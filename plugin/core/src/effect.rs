@@ -1,39 +1,9 @@
 //! The whole vocabulary between the core and a host: what happened ([`Input`]) and what to do ([`Effect`]).
 
 use crate::decide::Permit;
-use crate::http::RequestHead;
+use crate::http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
 use crate::metrics::Metric;
-use crate::policy::Secret;
-use crate::response::Response;
-
-/// Milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Millis(pub u64);
-
-impl Millis {
-    /// The whole seconds, as tokens count them.
-    pub fn seconds(self) -> i64 {
-        i64::try_from(self.0 / 1000).unwrap_or(i64::MAX)
-    }
-
-    /// This moment and `seconds` more.
-    pub fn plus_seconds(self, seconds: u64) -> Millis {
-        self.plus(seconds.saturating_mul(1000))
-    }
-
-    /// This moment and `millis` more.
-    pub fn plus(self, millis: u64) -> Millis {
-        Millis(self.0.saturating_add(millis))
-    }
-}
-
-/// The host's name for one HTTP stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(pub u32);
-
-/// Our name for one call that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(pub u32);
+use crate::time::Millis;
 
 /// What happened.
 #[derive(Debug)]
@@ -104,24 +74,6 @@ pub enum BodyFault {
     Unreadable,
 }
 
-/// The answer to a [`Call`].
-#[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
-    /// HTTP status.
-    pub status: u16,
-    /// Body bytes.
-    pub body: &'a [u8],
-}
-
-/// Why a call has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallFault {
-    /// The host refused to make the call: unknown cluster, circuit breaker.
-    Refused,
-    /// The host gave up: no status, reset.
-    Unanswered,
-}
-
 /// What to do. A host performs effects in the order polled, and holds no borrow of the gate while it does.
 #[derive(Debug)]
 pub enum Effect {
@@ -167,23 +119,4 @@ pub enum Effect {
         /// When.
         at: Millis,
     },
-}
-
-/// An HTTP request to a cluster of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// The host's name for the peer.
-    pub cluster: String,
-    /// `GET` or `POST`.
-    pub method: &'static str,
-    /// `host[:port]` of the URL.
-    pub authority: String,
-    /// Path and query of the URL.
-    pub path: String,
-    /// Further headers.
-    pub headers: Vec<(&'static str, Secret)>,
-    /// The body; empty for none.
-    pub body: Secret,
-    /// Milliseconds until the host gives up.
-    pub timeout: u64,
 }

@@ -1,19 +1,21 @@
 //! One request on its way to a decision. A state is named after what it waits for; it is taken out while an input is
 //! handled, and what is left behind refuses.
 
-use crate::audit::{Facts, field};
+use crate::answer::{self, Refusal, ReplyTo};
+use crate::audit::Facts;
 use crate::decide::{self, Asker, Permit, Verdict};
-use crate::effect::{BodyFault, CallId, Millis};
-use crate::elevation::Elevation;
-use crate::http::{Head, Method, RequestHead};
-use crate::jsonrpc::{Frame, Id, NoFrame};
+use crate::effect::BodyFault;
+use crate::http::{CallId, Head, Method, RequestHead, Response};
+use crate::jose::{Compact, Signatures};
 use crate::keys::{KeyRing, Shared};
-use crate::mcp::{self, Mirror, Operation};
-use crate::policy::{Policy, Secret, Server};
+use crate::mcp::{self, Frame, Id, Mirror, NoFrame, Operation};
+use crate::obtain::Elevation;
+use crate::policy::{Policy, Server};
 use crate::reason::Reason;
-use crate::response::{Refusal, Response};
-use crate::signatures::Signatures;
-use crate::token::{Cache, CallerToken, Compact, Rejection, Verifier};
+use crate::secret::Secret;
+use crate::text::field;
+use crate::time::Millis;
+use crate::token::{Cache, CallerToken, Rejection, Verifier};
 
 /// More requests do not wait for keys at the same time; they are refused at once.
 const MAX_WAITING: usize = 256;
@@ -57,7 +59,7 @@ enum State {
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     /// Until the token service has answered.
-    AwaitElevation { call: CallId, request: Request, deadline: Millis },
+    AwaitElevation { call: CallId, request: ReplyTo, deadline: Millis },
 }
 
 /// A request whose token has not been verified.
@@ -80,15 +82,6 @@ struct Origin {
     is_task: bool,
 }
 
-/// What an answer to an elevated request needs to know.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub id: Option<Id>,
-    pub modern: bool,
-    /// Scopes to challenge for, where the rule falls back to that.
-    pub fallback: Option<String>,
-}
-
 /// What the head has already settled about the rest of the request.
 #[derive(Debug)]
 enum Leg {
@@ -108,7 +101,7 @@ pub(crate) enum Next {
     /// Shadow mode: an exchange would have been needed.
     Shadow(Permit),
     /// An exchange is needed; the flow waits for it once it knows the call.
-    Elevate(Box<Elevation>, Request),
+    Elevate(Box<Elevation>, ReplyTo),
     Refuse(Refusal),
     Answer(Response, Reason),
 }
@@ -121,7 +114,7 @@ impl From<Reason> for Next {
 
 impl Flow {
     /// Everything that the head alone can settle, strangers above all: no body is read for them.
-    pub fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Flow, Next) {
+    pub(crate) fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Flow, Next) {
         let mut flow = Flow {
             facts: Facts::default(),
             server: None,
@@ -145,7 +138,7 @@ impl Flow {
             && let Some(server) = policy.select_metadata(host.server, head.authority, head.path)
         {
             self.facts.server = Some(server.name.to_string());
-            return Ok(Next::Answer(Response::metadata(server, head.method == Method::Head), Reason::Metadata));
+            return Ok(Next::Answer(answer::metadata(server, head.method == Method::Head), Reason::Metadata));
         }
         let at = policy.select_server(host.server, head.authority, head.path)?;
         let server = policy.server_at(at).ok_or(Reason::Internal)?;
@@ -189,13 +182,13 @@ impl Flow {
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
         let token = Compact::new(head.bearer()?);
-        self.facts.token = Some(crate::hex(token.digest(), 8));
+        self.facts.token = Some(crate::text::hex(token.digest(), 8));
         let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
         Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, world))
     }
 
     /// The keys may have changed.
-    pub fn keys_changed(&mut self, world: &mut World<'_>) -> Next {
+    pub(crate) fn keys_changed(&mut self, world: &mut World<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::Faulted) {
             State::AwaitKeys { claimed, .. } => self.authenticate(claimed, world),
             other => {
@@ -267,7 +260,7 @@ impl Flow {
     }
 
     /// The body is complete, or will never be.
-    pub fn body(&mut self, body: Result<&[u8], BodyFault>, world: &World<'_>) -> Next {
+    pub(crate) fn body(&mut self, body: Result<&[u8], BodyFault>, world: &World<'_>) -> Next {
         let body = match body {
             Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
             Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
@@ -334,9 +327,7 @@ impl Flow {
         let exchange = decision.rule.and_then(|rule| rule.requirement.exchange.as_ref());
         let leads_elsewhere = exchange.is_some_and(|exchange| exchange.audience != server.resource);
         match decision.verdict {
-            Verdict::Permit(_) if *operation == Operation::Dropped => {
-                Next::Answer(Response::accepted(), Reason::Dropped)
-            }
+            Verdict::Permit(_) if *operation == Operation::Dropped => Next::Answer(answer::accepted(), Reason::Dropped),
             Verdict::Permit(permit) => Next::Permit(permit),
             Verdict::Elevate(elevation) if world.policy.is_shadow(world.now) => {
                 match decide::not_elevated(&elevation.exchange, server, &self.unwanted) {
@@ -350,7 +341,7 @@ impl Flow {
                 scopes.sort_unstable();
                 scopes.dedup();
                 let fallback = elevation.exchange.fallback.then(|| scopes.join(" "));
-                Next::Elevate(Box::new(elevation), Request { id, modern, fallback })
+                Next::Elevate(Box::new(elevation), ReplyTo { id, modern, fallback })
             }
             Verdict::Refuse(shortfall) => Next::Refuse(Refusal {
                 id,
@@ -364,13 +355,13 @@ impl Flow {
     }
 
     /// Trailers would reach the upstream unjudged.
-    pub fn trailers(&mut self) -> Next {
+    pub(crate) fn trailers(&mut self) -> Next {
         self.state = State::Faulted;
         Reason::TrailersNotAllowed.into()
     }
 
     /// Time has passed: what should have arrived by now is not waited for any longer.
-    pub fn tick(&mut self, world: &World<'_>) -> Next {
+    pub(crate) fn tick(&mut self, world: &World<'_>) -> Next {
         match &self.state {
             State::AwaitKeys { claimed, reason } if world.now >= claimed.deadline => (*reason).into(),
             State::AwaitBody { deadline, .. } if world.now >= *deadline => {
@@ -386,12 +377,12 @@ impl Flow {
     }
 
     /// The exchange has begun.
-    pub fn await_elevation(&mut self, call: CallId, request: Request, deadline: Millis) {
+    pub(crate) fn await_elevation(&mut self, call: CallId, request: ReplyTo, deadline: Millis) {
         self.state = State::AwaitElevation { call, request, deadline };
     }
 
     /// The exchange has ended: is this the flow that waits for it?
-    pub fn elevation_ended(&mut self, ended: CallId) -> Option<Request> {
+    pub(crate) fn elevation_ended(&mut self, ended: CallId) -> Option<ReplyTo> {
         match std::mem::replace(&mut self.state, State::Faulted) {
             State::AwaitElevation { call, request, .. } if call == ended => Some(request),
             other => {
@@ -401,7 +392,7 @@ impl Flow {
         }
     }
 
-    pub fn awaits_keys(&self) -> bool {
+    pub(crate) fn awaits_keys(&self) -> bool {
         matches!(self.state, State::AwaitKeys { .. })
     }
 }

@@ -269,13 +269,9 @@ mod tests {
 
     #[test]
     fn control_characters_in_names_are_refused_wherever_they_stand() {
-        for text in [
-            r#"{"a\u0000":1}"#,
-            r#"{"a":{"b":[{"\n":1}]}}"#,
-            r#"{"\u001fa":1}"#,
-            "{\"a\u{7f}\":1}",
-            "{\"a\u{85}\":1}",
-        ] {
+        for text in
+            [r#"{"a\u0000":1}"#, r#"{"a":{"b":[{"\n":1}]}}"#, r#"{"\u001fa":1}"#, "{\"a\u{7f}\":1}", "{\"a\u{85}\":1}"]
+        {
             assert_eq!(fault(text), Fault::ControlInName, "{text}");
             assert_eq!(read_some(text.as_bytes(), &|_, _| false), Err(Fault::ControlInName), "{text}");
         }

@@ -1,36 +1,44 @@
 //! The whole decision of the step-up filter, without I/O.
 //!
-//! A host (the proxy-wasm adapter, a test) owns one [`Gate`](gate::Gate) for each policy. It tells the gate what
-//! happened ([`Input`](effect::Input)) and performs what comes out ([`Effect`](effect::Effect)). Requests leave only
-//! with a [`Permit`](decide::Permit), which only the decision can make, from a caller's token, which only the
-//! verification can make.
+//! A host (the proxy-wasm adapter, a test) owns one [`Gate`] for each policy. It tells the gate what happened ([`Input`]) and
+//! performs what comes out ([`Effect`]). Requests leave only with a [`Permit`], which only the decision can make, from a
+//! caller's token, which only the verification can make.
 //!
-//! Reading order: [`effect`], [`gate`], `flow`, [`decide`], then whichever noun is of interest.
+//! Reading order: `effect`, `gate`, `flow`, `decide`, then whichever noun is of interest.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
-pub mod decide;
-pub mod effect;
-pub mod gate;
-pub mod http;
-pub mod json;
-pub mod keys;
-pub mod metrics;
-pub mod policy;
-pub mod reason;
-pub mod response;
-pub mod signatures;
-pub mod token;
-
-mod assertion;
+mod answer;
 mod audit;
-mod elevation;
+mod decide;
+mod effect;
 mod flow;
-mod jsonrpc;
+mod gate;
+mod http;
+mod jose;
+pub mod json;
+mod keys;
 mod mcp;
-mod revocation;
-mod tail;
+mod metrics;
+mod obtain;
+mod policy;
+mod reason;
+mod secret;
+mod text;
+mod time;
+mod token;
+mod watch;
 
-/// The first `most` bytes in hexadecimal.
-fn hex(bytes: &[u8], most: usize) -> String {
-    base16ct::lower::encode_string(bytes.get(..most).unwrap_or(bytes))
-}
+pub use decide::Permit;
+pub use effect::{BodyFault, Effect, Input};
+pub use gate::{Gate, VERSION};
+pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
+pub use jose::{
+    Algorithm, BadSignature, Compact, Jwk, PublicKey, PureRust, RsaKey, Signatures, UnusableKey, Unverified,
+};
+pub use keys::Shared;
+pub use metrics::{Change, FAULTS, Metric, most_series};
+pub use policy::{Environment, Fault, Limits, NoEnvironment, Policy, is_scope_token, join};
+pub use reason::{Reason, Wire};
+pub use secret::Secret;
+pub use time::Millis;

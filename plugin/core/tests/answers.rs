@@ -4,8 +4,8 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use step_up_core::effect::BodyFault;
-use step_up_core::metrics::{Change, Metric};
+use step_up_core::BodyFault;
+use step_up_core::{Change, Metric};
 use support::*;
 
 /// One tool for each outcome.
@@ -837,7 +837,7 @@ fn inputs_for_streams_that_were_settled_or_never_began_do_nothing() {
     vm.trailers(stream);
     vm.gone(stream);
     assert_eq!(vm.settled(stream).record, before);
-    let never = step_up_core::effect::StreamId(99);
+    let never = step_up_core::StreamId(99);
     vm.body(never, b"{}");
     vm.trailers(never);
     vm.gone(never);

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use step_up_core::effect::{Call, CallFault, CallId, Millis, StreamId};
-use step_up_core::metrics::Metric;
-use step_up_core::policy::{Environment, Policy};
+use step_up_core::Metric;
+use step_up_core::{Call, CallFault, CallId, Millis, StreamId};
+use step_up_core::{Environment, Policy};
 use support::*;
 
 /// Who we are to the token service.
@@ -1284,7 +1284,7 @@ fn what_comes_on_a_stream_during_its_exchange_never_releases_it() {
     let disturbances: [fn(&mut Vm, StreamId, &[u8]); 3] = [
         |vm, stream, body| vm.body(stream, body),
         |vm, stream, _| vm.trailers(stream),
-        |vm, stream, _| vm.body_fault(stream, step_up_core::effect::BodyFault::TooLarge),
+        |vm, stream, _| vm.body_fault(stream, step_up_core::BodyFault::TooLarge),
     ];
     for disturb in disturbances {
         let mut vm = vm();

@@ -6,9 +6,9 @@ mod support;
 use std::rc::Rc;
 
 use serde_json::{Value as Json, json};
-use step_up_core::effect::{BodyFault, CallFault, CallId, Millis, StreamId};
-use step_up_core::metrics::Metric;
-use step_up_core::policy::Policy;
+use step_up_core::Metric;
+use step_up_core::Policy;
+use step_up_core::{BodyFault, CallFault, CallId, Millis, StreamId};
 use support::*;
 
 /// A policy whose issuer publishes its keys.

@@ -6,7 +6,7 @@ mod support;
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
-use step_up_core::policy::Policy;
+use step_up_core::Policy;
 use support::*;
 
 /// The pattern of the rule that decides about this name, `None` if it is refused without one.
@@ -495,8 +495,7 @@ fn p05_the_order_of_writing_never_matters() {
     for start in 0..parts.len() {
         let order: Vec<&str> = (0..parts.len()).map(|at| parts[(start + at) % parts.len()].as_str()).collect();
         let policy =
-            Policy::load(format!("{{ {} }}", order.join(", ")).as_bytes(), &step_up_core::policy::NoEnvironment)
-                .unwrap();
+            Policy::load(format!("{{ {} }}", order.join(", ")).as_bytes(), &step_up_core::NoEnvironment).unwrap();
         let mut vm = Vm::new(&policy.into());
         let mut outcome = |scope: &str, tool: &str| {
             let settled = vm.send(&Request::call(tool).bearer(&token(scope)));
@@ -835,7 +834,7 @@ fn p18_what_is_no_json_is_refused_with_a_reason() {
 fn p18_one_mebibyte_and_not_a_byte_more() {
     let mut text = document(json!({ "get": open() })).to_string();
     text.push_str(&" ".repeat(1024 * 1024 - text.len()));
-    Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
+    Policy::load(text.as_bytes(), &step_up_core::NoEnvironment).unwrap();
     text.push(' ');
     assert!(faults_of(text.as_bytes())[0].problem.contains("1 MiB"));
 }
@@ -917,7 +916,7 @@ fn two_servers_that_answer_to_the_same_place_are_a_load_error() {
     let accepted: Vec<String> = pairs
         .into_iter()
         .map(|(a, b)| servers(json!({ "a": a, "b": b })))
-        .filter(|document| Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment).is_ok())
+        .filter(|document| Policy::load(document.to_string().as_bytes(), &step_up_core::NoEnvironment).is_ok())
         .map(|document| document["servers"].to_string())
         .collect();
     assert!(accepted.is_empty(), "{accepted:#?}");
@@ -1109,7 +1108,7 @@ fn proto_struct(value: &Json) -> prost_types::Struct {
 fn p18_a_struct_means_the_same_as_its_json() {
     let tools = json!({ "*": "deny", "get_*": needs("a"), "put": { "tier": "t" }, "open": open() });
     let document = with(document(tools), "/tiers", json!({ "t": { "scope": ["b"], "max_lifetime": "5m" } }));
-    let policy = Policy::load(&proto_struct(&document).encode_to_vec(), &step_up_core::policy::NoEnvironment)
+    let policy = Policy::load(&proto_struct(&document).encode_to_vec(), &step_up_core::NoEnvironment)
         .expect("the Struct is accepted");
     let mut from_struct = Vm::new(&policy.into());
     let mut from_json = Vm::new(&load(&document));
@@ -1127,8 +1126,8 @@ fn p18_a_struct_means_the_same_as_its_json() {
 fn a_tree_read_elsewhere_means_the_same_and_has_the_same_name() {
     let text = document(json!({ "get": needs("a"), "drop": "deny" })).to_string();
     let tree = step_up_core::json::read(text.as_bytes()).unwrap();
-    let policy = Policy::from_value(&tree, text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
-    assert_eq!(policy.digest(), Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap().digest());
+    let policy = Policy::from_value(&tree, text.as_bytes(), &step_up_core::NoEnvironment).unwrap();
+    assert_eq!(policy.digest(), Policy::load(text.as_bytes(), &step_up_core::NoEnvironment).unwrap().digest());
     assert_eq!(policy.servers().collect::<Vec<_>>(), ["default"]);
     Vm::new(&policy.into()).send(&Request::call("drop").bearer(&token(BASELINE))).assert_refused(403, "denied");
 }
@@ -1170,7 +1169,7 @@ fn loading_takes_time_in_proportion_to_the_policy() {
         let text = generated(size).to_string();
         let load = |_| {
             let start = std::time::Instant::now();
-            Policy::load(text.as_bytes(), &step_up_core::policy::NoEnvironment).unwrap();
+            Policy::load(text.as_bytes(), &step_up_core::NoEnvironment).unwrap();
             start.elapsed().as_secs_f64()
         };
         (0..3).map(load).fold(f64::INFINITY, f64::min)
@@ -1322,7 +1321,7 @@ proptest! {
 
     #[test]
     fn loading_never_panics_on_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(faults) = Policy::load(&bytes, &step_up_core::policy::NoEnvironment) {
+        if let Err(faults) = Policy::load(&bytes, &step_up_core::NoEnvironment) {
             prop_assert!(!faults.is_empty());
         }
     }
@@ -1338,7 +1337,7 @@ proptest! {
             let end = (at + length).min(bytes.len());
             bytes.splice(at..end, [byte]);
         }
-        if let Err(faults) = Policy::load(&bytes, &step_up_core::policy::NoEnvironment) {
+        if let Err(faults) = Policy::load(&bytes, &step_up_core::NoEnvironment) {
             prop_assert!(!faults.is_empty(), "refused without saying why");
         }
     }
@@ -1348,7 +1347,7 @@ proptest! {
         let tools = json!({ "get": { "tier": "t", "scope": ["a"] } });
         let document = with(document(tools), "/tiers", json!({ "t": { "max_age": "5m" } }));
         let document = with(with(with(document, "/limits", json!({})), "/mode", json!("shadow")), "/until", json!("2027-03-01"));
-        if let Err(faults) = Policy::load(with(document, place, value).to_string().as_bytes(), &step_up_core::policy::NoEnvironment) {
+        if let Err(faults) = Policy::load(with(document, place, value).to_string().as_bytes(), &step_up_core::NoEnvironment) {
             prop_assert!(!faults.is_empty(), "refused without saying why");
         }
     }

@@ -5,8 +5,8 @@ mod support;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use step_up_core::effect::Millis;
-use step_up_core::metrics::{Change, Metric};
+use step_up_core::Millis;
+use step_up_core::{Change, Metric};
 use support::*;
 
 /// 2027-03-01, the first moment after the shadow.

@@ -217,9 +217,7 @@ fn small_order_points_are_no_ed25519_keys() {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": base64(x) });
         let place = "/issuers/https:~1~1as.example.com/keys";
         let document = with(document(json!({ "get": { "scope": [] } })), place, json!({ "keys": [jwk] }));
-        if step_up_core::policy::Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment)
-            .is_err()
-        {
+        if step_up_core::Policy::load(document.to_string().as_bytes(), &step_up_core::NoEnvironment).is_err() {
             continue;
         }
         let (signed, _) = parts(&Token::new(BASELINE).text());
@@ -237,7 +235,7 @@ fn time_is_ours_and_not_that_of_the_clock() {
     // Valid at the gate's time, whatever the machine's clock says.
     for start in [1_000_000_000, 4_000_000_000_u64] {
         let policy = load(&document(json!({ "get": { "scope": [] } })));
-        let now = step_up_core::effect::Millis(start * 1000);
+        let now = step_up_core::Millis(start * 1000);
         let token = |iat: u64, exp: u64| Token::new(BASELINE).claim("iat", iat).claim("exp", exp).text();
         let send =
             |token: &str| Vm::in_process(&policy, &Memory::default(), now, 1).send(&Request::call("get").bearer(token));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, LogLevel, MetricType};
-use step_up_core::decide::Permit;
-use step_up_core::effect::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::gate::Gate;
-use step_up_core::metrics::{Change, Metric};
+use step_up_core::Gate;
+use step_up_core::Permit;
+use step_up_core::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::{Change, Metric};
 
 use crate::host;
 

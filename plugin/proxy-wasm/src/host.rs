@@ -8,11 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, LogLevel, MapType};
-use step_up_core::decide::Permit;
-use step_up_core::effect::{Call, Millis};
-use step_up_core::keys::Shared;
-use step_up_core::policy::Environment;
-use step_up_core::response::Response;
+use step_up_core::Environment;
+use step_up_core::Permit;
+use step_up_core::Response;
+use step_up_core::Shared;
+use step_up_core::{Call, Millis};
 
 pub fn now() -> Millis {
     let since = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());

@@ -2,9 +2,9 @@
 
 use prost::Message;
 use proxy_wasm::hostcalls;
-use step_up_core::keys::Jwk;
-use step_up_core::signatures::{BadSignature, PureRust, Signatures};
-use step_up_core::token::{Algorithm, Unverified};
+use step_up_core::Jwk;
+use step_up_core::{Algorithm, Unverified};
+use step_up_core::{BadSignature, PureRust, Signatures};
 
 /// The host's function for what it can do, Rust for PS256, EdDSA and hosts without it.
 pub fn signatures() -> Box<dyn Signatures> {

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
-use step_up_core::effect::Input;
-use step_up_core::gate::Gate;
-use step_up_core::policy::Policy;
+use step_up_core::Gate;
+use step_up_core::Input;
+use step_up_core::Policy;
 
 use crate::drive::Driver;
 use crate::stream::Stream;

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use step_up_core::effect::{BodyFault, Input, StreamId};
-use step_up_core::http::RequestHead;
+use step_up_core::RequestHead;
+use step_up_core::{BodyFault, Input, StreamId};
 
 use crate::drive::Driver;
 use crate::host;

@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Gate, Settled};
-use crate::audit::{Elevated, field};
+use crate::answer::{self, Refusal, ReplyTo};
+use crate::audit::Elevated;
 use crate::decide;
-use crate::effect::{CallFault, CallId, Effect, Millis, Reply, StreamId};
-use crate::elevation::{Answer, Elevation, Pending, Stamp};
-use crate::flow::{Flow, Request};
+use crate::effect::Effect;
+use crate::flow::Flow;
+use crate::http::{CallFault, CallId, Reply, StreamId};
+use crate::jose::Compact;
 use crate::metrics::Metric;
-use crate::policy::{Limits, Secret};
+use crate::obtain::{Answer, Elevation, Pending, Revocation, RevocationEnd, Revocations, Stamp};
+use crate::policy::Limits;
 use crate::reason::Reason;
-use crate::response::{Refusal, Response};
-use crate::revocation::{self, Revocation, Revocations};
-use crate::tail::{End, Tail};
-use crate::token::{Compact, ElevatedToken};
+use crate::secret::Secret;
+use crate::text::field;
+use crate::time::Millis;
+use crate::token::ElevatedToken;
+use crate::watch::{OperationEnd, Tail};
 
 /// Everything that lives longer than the request it was for.
 #[derive(Default)]
@@ -37,12 +41,12 @@ const MOST_KNOWN: usize = 100_000;
 const LATE_FACTOR: usize = 16;
 
 impl Elevations {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.tails.is_empty() && self.revocations.is_empty()
     }
 
     /// When the next of those who still wait has waited long enough.
-    pub fn next_deadline(&self, now: Millis) -> Option<Millis> {
+    pub(super) fn next_deadline(&self, now: Millis) -> Option<Millis> {
         self.pending.values().map(|pending| pending.deadline).filter(|deadline| *deadline > now).min()
     }
 
@@ -103,7 +107,7 @@ impl Gate {
         stream: StreamId,
         mut flow: Flow,
         elevation: Elevation,
-        request: Request,
+        request: ReplyTo,
         now: Millis,
     ) {
         let policy = std::rc::Rc::clone(&self.policy);
@@ -192,7 +196,7 @@ impl Gate {
         }
     }
 
-    fn elevated(&mut self, pending: Pending, mut flow: Flow, request: Request, token: ElevatedToken, now: Millis) {
+    fn elevated(&mut self, pending: Pending, mut flow: Flow, request: ReplyTo, token: ElevatedToken, now: Millis) {
         let (stream, exchange) = (pending.stream, &pending.elevation.exchange);
         // The caller's token may have expired while the token service was thinking.
         let issuer = self.policy.issuer(&pending.elevation.claims.issuer).map(|(_, issuer)| issuer);
@@ -203,7 +207,7 @@ impl Gate {
         flow.facts.elevated = Some(Elevated {
             audience: field(&exchange.audience),
             scopes: exchange.granted.iter().map(|scope| scope.name.to_string()).collect(),
-            token: crate::hex(token.digest(), 8),
+            token: crate::text::hex(token.digest(), 8),
             token_id: token.token_id().map(field),
             expires_in: token.expires_at().saturating_sub(now.seconds()),
             took: now.0.saturating_sub(pending.begun.0),
@@ -231,9 +235,9 @@ impl Gate {
         let Some(tail) = self.elevations.tails.get_mut(&stream) else { return };
         if status == 401 {
             let (id, request) = (tail.decision.clone(), tail.request());
-            self.finish(stream, End::Completed, now);
+            self.finish(stream, OperationEnd::Completed, now);
             // Its challenge would send the client to log in for a token it never had.
-            let response = Response::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &request), None, None, &id);
+            let response = answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &request), None, None, &id);
             self.effects.push_back(Effect::Log(format!("{id}: the upstream refused the elevated token")));
             self.effects.push_back(Effect::Reply { stream, response });
         } else if let Some(end) = tail.head(content_type, end_of_stream) {
@@ -250,10 +254,10 @@ impl Gate {
     }
 
     /// The operation is over, and so is its token.
-    pub(super) fn finish(&mut self, stream: StreamId, end: End, now: Millis) {
+    pub(super) fn finish(&mut self, stream: StreamId, end: OperationEnd, now: Millis) {
         let Some(tail) = self.elevations.tails.remove(&stream) else { return };
         let linger = self.policy.token_service.as_ref().map_or(0, |service| service.linger);
-        let linger = if end == End::Incomplete && tail.may_linger() { linger } else { 0 };
+        let linger = if end == OperationEnd::Incomplete && tail.may_linger() { linger } else { 0 };
         let millis = now.0.saturating_sub(tail.forwarded.0);
         self.effects.push_back(Effect::Log(format!("{}: {} after {millis} ms", tail.decision, end.name())));
         let revocation = Revocation {
@@ -308,7 +312,7 @@ impl Gate {
         true
     }
 
-    fn revocation_ended(&mut self, revocation: &Revocation, end: revocation::End) {
+    fn revocation_ended(&mut self, revocation: &Revocation, end: RevocationEnd) {
         self.effects.push_back(Effect::Log(format!("{}: {}", revocation.decision, end.name())));
         self.effects.push_back(Effect::Count(Metric::Revocation { outcome: end.name() }));
     }
@@ -333,7 +337,7 @@ impl Gate {
         let ended: Vec<StreamId> =
             self.elevations.tails.iter().filter(|(_, tail)| dead(tail)).map(|(stream, _)| *stream).collect();
         for stream in ended {
-            self.finish(stream, End::Incomplete, now);
+            self.finish(stream, OperationEnd::Incomplete, now);
         }
         self.elevations.known.retain(|_, expires| *expires > now);
         for (revocation, end) in self.elevations.revocations.over(now) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::policy::conditions::{Condition, Subject, Truth};
+use crate::policy::condition::{Condition, Subject, Truth};
 
 /// One line of `tools`.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// What cannot be known is no.
-    pub fn is_open_to(&self, subject: &Subject<'_>) -> bool {
+    pub(crate) fn is_open_to(&self, subject: &Subject<'_>) -> bool {
         self.may_elevate.iter().all(|condition| condition.holds(subject) == Truth::True)
     }
 
-    pub fn asks_source(&self) -> bool {
+    pub(crate) fn asks_source(&self) -> bool {
         self.may_elevate.iter().any(Condition::asks_source)
     }
 }
@@ -92,7 +92,7 @@ pub(crate) enum Unmatched {
 
 impl Rules {
     /// `list` holds every pattern once, also when case is folded.
-    pub fn new(list: Vec<Rule>) -> Rules {
+    pub(crate) fn new(list: Vec<Rule>) -> Rules {
         let patterns = || list.iter().map(|rule| rule.pattern.as_str());
         let written = Patterns::new(patterns().map(str::to_owned));
         let folded = Patterns::new(patterns().map(str::to_ascii_lowercase));
@@ -100,7 +100,7 @@ impl Rules {
     }
 
     /// P1: exact name, else the longest prefix, else `*`; nothing is inherited.
-    pub fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
+    pub(crate) fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
         // A server may trim or normalize another name: only who wrote it out meant it.
         let chosen = if is_plain(name) { self.written.select(name) } else { self.written.exact.get(name).copied() };
         // A server that ignores case would run it under that other rule.
@@ -110,12 +110,12 @@ impl Rules {
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.list.iter()
     }
 
     /// The rules whose pattern covers this one and is less specific.
-    pub fn less_specific<'r>(&'r self, pattern: &'r str) -> impl Iterator<Item = &'r Rule> {
+    pub(crate) fn less_specific<'r>(&'r self, pattern: &'r str) -> impl Iterator<Item = &'r Rule> {
         let stem = pattern.strip_suffix('*').unwrap_or(pattern);
         let own = pattern.ends_with('*').then_some(stem.len());
         let shorter = self.written.lengths.iter().filter(move |length| Some(**length) != own);

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::effect::Millis;
-use crate::keys::{Jwk, KeyRing};
-use crate::token::Claims;
+use crate::jose::{Claims, Jwk};
+use crate::keys::KeyRing;
+use crate::time::Millis;
 
 /// More tokens than this at a time are verified again. An entry is about 1 KiB.
 const CAPACITY: usize = 4096;
@@ -30,19 +30,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub fn new(issuer: usize, key: &Jwk, generation: u64, claims: Rc<Claims>) -> Entry {
+    pub(crate) fn new(issuer: usize, key: &Jwk, generation: u64, claims: Rc<Claims>) -> Entry {
         Entry { issuer, claims, key: *key.fingerprint(), generation, until: Millis(0) }
     }
 }
 
 impl Cache {
     /// `lifetime`: seconds after which a token is verified again, whatever else holds.
-    pub fn new(lifetime: u64) -> Cache {
+    pub(crate) fn new(lifetime: u64) -> Cache {
         Cache { young: HashMap::new(), old: HashMap::new(), lifetime }
     }
 
     /// The entry, if it is young enough and its key is still the issuer's.
-    pub fn get(&mut self, digest: &[u8; 32], keys: &KeyRing, now: Millis) -> Option<Entry> {
+    pub(crate) fn get(&mut self, digest: &[u8; 32], keys: &KeyRing, now: Millis) -> Option<Entry> {
         if !self.young.contains_key(digest) {
             let entry = self.old.remove(digest)?;
             self.make_room();
@@ -63,12 +63,12 @@ impl Cache {
     }
 
     /// The issuer has said that this token is dead.
-    pub fn forget(&mut self, digest: &[u8; 32]) {
+    pub(crate) fn forget(&mut self, digest: &[u8; 32]) {
         self.young.remove(digest);
         self.old.remove(digest);
     }
 
-    pub fn insert(&mut self, digest: [u8; 32], mut entry: Entry, now: Millis) {
+    pub(crate) fn insert(&mut self, digest: [u8; 32], mut entry: Entry, now: Millis) {
         entry.until = now.plus_seconds(self.lifetime);
         self.make_room();
         self.young.insert(digest, entry);

@@ -1,12 +1,13 @@
 //! A token that the token service minted for one operation: the only place that makes an [`ElevatedToken`].
 
-use crate::effect::Millis;
+use crate::jose::Signatures;
+use crate::jose::{Claims, Compact};
 use crate::keys::KeyRing;
-use crate::policy::{Exchange, Policy, Secret, TokenType};
+use crate::policy::{Exchange, Policy, TokenType};
 use crate::reason::Reason;
-use crate::signatures::Signatures;
-use crate::token::verify::{MAX_TRIED, kind_fits};
-use crate::token::{Claims, Compact};
+use crate::secret::Secret;
+use crate::time::Millis;
+use crate::token::caller::{MAX_TRIED, kind_fits};
 
 /// INVARIANT (elevated token): made only by [`ElevatedToken::verify`]; never a caller's token, never cached, and good for
 /// the one operation it was asked for.
@@ -28,7 +29,7 @@ pub(crate) struct Wanted<'w> {
 
 impl ElevatedToken {
     /// Everything that a stranger's token would have to show, and that it is exactly what was asked for: no more, no less.
-    pub fn verify(
+    pub(crate) fn verify(
         token: &Compact,
         wanted: &Wanted<'_>,
         policy: &Policy,
@@ -89,20 +90,20 @@ impl ElevatedToken {
         })
     }
 
-    pub fn text(&self) -> &Secret {
+    pub(crate) fn text(&self) -> &Secret {
         &self.text
     }
 
-    pub fn digest(&self) -> &[u8; 32] {
+    pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
     /// Seconds since the epoch.
-    pub fn expires_at(&self) -> i64 {
+    pub(crate) fn expires_at(&self) -> i64 {
         self.expires_at
     }
 
-    pub fn token_id(&self) -> Option<&str> {
+    pub(crate) fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
     }
 }

@@ -9,8 +9,8 @@ mod tokens;
 use std::rc::Rc;
 
 use serde_json::{Value as Json, json};
-use step_up_core::effect::Millis;
-use step_up_core::policy::{Fault, Policy};
+use step_up_core::Millis;
+use step_up_core::{Fault, Policy};
 
 pub use process::{Answer, Memory, Outcome, Process, Settled, Vm};
 pub use request::Request;
@@ -64,7 +64,7 @@ pub fn without(mut document: Json, place: &str) -> Json {
 
 /// A policy that is accepted.
 pub fn load(document: &Json) -> Rc<Policy> {
-    match Policy::load(document.to_string().as_bytes(), &step_up_core::policy::NoEnvironment) {
+    match Policy::load(document.to_string().as_bytes(), &step_up_core::NoEnvironment) {
         Ok(policy) => Rc::new(policy),
         Err(faults) => panic!("the policy is refused: {}\n{document:#}", lines(&faults)),
     }
@@ -77,7 +77,7 @@ pub fn faults(document: &Json) -> Vec<Fault> {
 
 /// The faults of a configuration that is refused.
 pub fn faults_of(configuration: &[u8]) -> Vec<Fault> {
-    let faults = Policy::load(configuration, &step_up_core::policy::NoEnvironment).expect_err("the policy is accepted");
+    let faults = Policy::load(configuration, &step_up_core::NoEnvironment).expect_err("the policy is accepted");
     assert!(!faults.is_empty(), "refused without saying why");
     for fault in &faults {
         assert!(!fault.problem.is_empty() && !fault.help.is_empty(), "{fault:?}");

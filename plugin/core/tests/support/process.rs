@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde_json::Value as Json;
-use step_up_core::effect::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::gate::Gate;
-use step_up_core::keys::{Jwk, Shared};
-use step_up_core::metrics::Metric;
-use step_up_core::policy::Policy;
-use step_up_core::response::Response;
-use step_up_core::signatures::{BadSignature, PureRust, Signatures};
-use step_up_core::token::Unverified;
+use step_up_core::Gate;
+use step_up_core::Metric;
+use step_up_core::Policy;
+use step_up_core::Response;
+use step_up_core::Unverified;
+use step_up_core::{BadSignature, PureRust, Signatures};
+use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::{Jwk, Shared};
 
 use super::{NOW, Request};
 

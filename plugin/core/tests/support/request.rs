@@ -1,7 +1,7 @@
 //! MCP requests over HTTP, as a client sends them or as an attacker would.
 
 use serde_json::{Value as Json, json};
-use step_up_core::http::RequestHead;
+use step_up_core::RequestHead;
 
 /// A request: a head, and a body if there is one.
 #[derive(Clone, Debug)]

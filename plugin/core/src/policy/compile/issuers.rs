@@ -2,11 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::keys::{DocumentFault, KeySet};
-use crate::policy::document::{Entry, Fields, Report};
-use crate::policy::words::{self, Url};
+use crate::jose::{Algorithm, DocumentFault, KeySet};
+use crate::policy::document::{self, Entry, Fields, Report, Url};
 use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
-use crate::token::Algorithm;
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
 const MAX_STALE: u64 = 3600;
@@ -34,13 +32,13 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
     let types = [("at+jwt", TokenType::AccessToken), ("jwt", TokenType::Jwt)];
     let token_type = match fields.take("token_type") {
         None => Some(TokenType::AccessToken),
-        Some(entry) => super::word(&entry, &types, report),
+        Some(entry) => document::word(&entry, &types, report),
     };
-    let max_lifetime = fields.take("max_lifetime").and_then(|entry| words::duration(&entry, report));
+    let max_lifetime = fields.take("max_lifetime").and_then(|entry| document::duration(&entry, report));
     let leeway = match fields.take("leeway") {
         None => 30,
         Some(entry) => {
-            let leeway = words::duration(&entry, report).unwrap_or_default();
+            let leeway = document::duration(&entry, report).unwrap_or_default();
             if leeway > MAX_LEEWAY {
                 entry.fault(report, "more than a minute of leeway", "synchronize the clocks; 60s is the most");
             }
@@ -86,7 +84,7 @@ fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
     let url = url.and_then(|entry| Some((entry.text(report)?, entry)));
     let mut time = |name, default| match fields.take(name) {
         None => Some(default),
-        Some(entry) => words::duration(&entry, report),
+        Some(entry) => document::duration(&entry, report),
     };
     let (refresh, stale) = (time("refresh", 300), time("stale", 3600));
     if let (Some(refresh), Some(stale)) = (refresh, stale)
@@ -151,5 +149,5 @@ fn algorithms(fields: &mut Fields<'_>, report: &mut Report) -> Option<Vec<Algori
     }
     let words = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
     // Each of them is looked at, also after a fault.
-    Some(items.iter().filter_map(|item| super::word(item, &words, report)).collect())
+    Some(items.iter().filter_map(|item| document::word(item, &words, report)).collect())
 }

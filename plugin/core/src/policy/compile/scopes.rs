@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::policy::document::{Entry, Report};
+use crate::policy::document::{self, Entry, Report};
 use crate::policy::rules::Scope;
-use crate::policy::words;
 
 /// Which scope implies which.
 #[derive(Debug, Default)]
@@ -21,15 +20,15 @@ pub(super) struct Hierarchy {
 }
 
 impl Hierarchy {
-    pub fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Hierarchy {
+    pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Hierarchy {
         let mut hierarchy = Hierarchy::default();
         for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
-            if !words::is_scope_token(name) {
+            if !document::is_scope_token(name) {
                 entry.fault(report, "not a scope token", "RFC 6749 3.3: visible ASCII without quotes and backslashes");
             }
             let Some(mut fields) = entry.fields(report) else { continue };
             let implied =
-                fields.take("implies").map(|entry| (words::scopes(&entry, report).unwrap_or_default(), entry));
+                fields.take("implies").map(|entry| (document::scopes(&entry, report).unwrap_or_default(), entry));
             let (implied, path) = implied.map(|(scopes, entry)| (scopes, entry.path)).unwrap_or_default();
             fields.finish(report);
             hierarchy.targets.extend(implied.iter().map(|scope| (scope.clone(), path.clone())));
@@ -50,7 +49,7 @@ impl Hierarchy {
     }
 
     /// A scope that something requires.
-    pub fn scope(&mut self, name: &str) -> Scope {
+    pub(super) fn scope(&mut self, name: &str) -> Scope {
         self.named.insert(name.to_owned());
         if let Some(made) = self.made.get(name) {
             return made.clone();
@@ -66,7 +65,7 @@ impl Hierarchy {
     }
 
     /// Reports implied scopes that nothing else in the policy names: a typing error would silently imply nothing.
-    pub fn finish(&self, report: &mut Report) {
+    pub(super) fn finish(&self, report: &mut Report) {
         for (scope, path) in self.targets.iter().filter(|(scope, _)| !self.named.contains(scope)) {
             report.fault(
                 path,

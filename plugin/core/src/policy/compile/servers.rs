@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use super::scopes::Hierarchy;
 use super::tools::{self, Maker, Tiers};
+use crate::policy::document::{self, Url};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::rules::{Requirement, Scope};
 use crate::policy::select::WELL_KNOWN;
-use crate::policy::words::{self, Url};
 use crate::policy::{Issuer, Metadata, Server};
 
 /// The name of the server in a document that has only one.
@@ -27,7 +27,12 @@ pub(super) struct Context<'c> {
 
 impl Context<'_> {
     /// P18: `servers:`, or one server's fields at the top; not both.
-    pub fn read(&mut self, several: Option<Entry<'_>>, top: &mut Fields<'_>, report: &mut Report) -> Vec<Server> {
+    pub(super) fn read(
+        &mut self,
+        several: Option<Entry<'_>>,
+        top: &mut Fields<'_>,
+        report: &mut Report,
+    ) -> Vec<Server> {
         let Some(several) = several else {
             return self.server(ONLY, top, report).into_iter().collect();
         };
@@ -63,7 +68,7 @@ impl Context<'_> {
         servers
     }
 
-    pub fn finish(&self, report: &mut Report) {
+    pub(super) fn finish(&self, report: &mut Report) {
         self.scopes.finish(report);
         tools::unused(&self.tiers, report);
     }
@@ -74,7 +79,7 @@ impl Context<'_> {
         let resource = resource.and_then(|entry| resource_url(&entry, report));
         let baseline_help = "list the scopes every request needs, e.g. `baseline: [mcp:connect]`";
         let baseline = fields.require("baseline", baseline_help, report).and_then(|entry| {
-            let scopes = words::scopes(&entry, report)?;
+            let scopes = document::scopes(&entry, report)?;
             if scopes.is_empty() {
                 report.warn(&entry.path, "an empty baseline (P2)", "any token for this resource is enough to connect");
             }

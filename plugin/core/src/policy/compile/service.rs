@@ -1,9 +1,9 @@
 //! `token_service`: who elevates, and how we are known to it.
 
-use crate::assertion::Es256Key;
-use crate::policy::document::{Entry, Fields, Report, join};
-use crate::policy::words::{self, Url};
-use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, Secret, TokenService};
+use crate::jose::Es256Key;
+use crate::policy::document::{self, Entry, Fields, Report, Url, join};
+use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, TokenService};
+use crate::secret::Secret;
 
 pub(super) fn read(
     entry: Option<Entry<'_>>,
@@ -39,12 +39,12 @@ pub(super) fn read(
         .and_then(|entry| client(&entry, audience, environment, report));
     let mut time = |name, default| match fields.take(name) {
         None => Some(default),
-        Some(entry) => words::duration(&entry, report),
+        Some(entry) => document::duration(&entry, report),
     };
     let (timeout, late, linger) = (time("timeout", 2), time("late", 30), time("linger", 0));
     let context = fields
         .take("context")
-        .is_some_and(|entry| super::word(&entry.as_word(), &[("true", true)], report).unwrap_or(false));
+        .is_some_and(|entry| document::word(&entry.as_word(), &[("true", true)], report).unwrap_or(false));
     fields.finish(report);
     Some(TokenService {
         issuer: issuer?,
@@ -90,7 +90,7 @@ fn endpoint(
 fn client(entry: &Entry<'_>, issuer: &str, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
     let mut fields = entry.fields(report)?;
     let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
-    let by_cluster = fields.take("auth").and_then(|entry| super::word(&entry, &[("cluster", ())], report));
+    let by_cluster = fields.take("auth").and_then(|entry| document::word(&entry, &[("cluster", ())], report));
     let secret = fields.take("secret_env").and_then(|entry| variable(&entry, environment, report));
     let key = fields.take("private_key_env").and_then(|entry| signing_key(&entry, environment, report));
     let path = fields.path.clone();

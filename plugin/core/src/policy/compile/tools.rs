@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::scopes::Hierarchy;
 use crate::json::Value;
-use crate::policy::conditions::Condition;
+use crate::policy::condition::Condition;
+use crate::policy::document;
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::rules::{Exchange, Requirement, Rule, Rules, Scope, is_plain};
-use crate::policy::words;
 
 /// A tier and whether a rule uses it.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(super) struct Maker<'m> {
 }
 
 impl Maker<'_> {
-    pub fn rules(&mut self, entry: Option<Entry<'_>>, report: &mut Report) -> Rules {
+    pub(super) fn rules(&mut self, entry: Option<Entry<'_>>, report: &mut Report) -> Rules {
         let Some(entry) = entry else { return Rules::default() };
         let named = entry.named(report).unwrap_or_default();
         if named.is_empty() {
@@ -138,7 +138,7 @@ impl Maker<'_> {
         let tier = fields.take("tier");
         let allow_weaker = match fields.take("allow_weaker") {
             None => false,
-            Some(entry) => super::word(&entry.as_word(), &[("true", true)], report).is_some(),
+            Some(entry) => document::word(&entry.as_word(), &[("true", true)], report).is_some(),
         };
         let path = fields.path.clone();
         fields.finish(report);
@@ -257,10 +257,10 @@ const DEFAULT_TTL: u64 = 60;
 
 impl Terms {
     fn read(fields: &mut Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
-        let scope = fields.take("scope").map(|entry| words::scopes(&entry, report).unwrap_or_default());
+        let scope = fields.take("scope").map(|entry| document::scopes(&entry, report).unwrap_or_default());
         let ways = [("none", StepUp::None), ("challenge", StepUp::Challenge), ("exchange", StepUp::Exchange)];
-        let step_up = fields.take("step_up").and_then(|entry| super::word(&entry, &ways, report));
-        let mut time = |name| fields.take(name).and_then(|entry| Some((words::duration(&entry, report)?, entry)));
+        let step_up = fields.take("step_up").and_then(|entry| document::word(&entry, &ways, report));
+        let mut time = |name| fields.take(name).and_then(|entry| Some((document::duration(&entry, report)?, entry)));
         let (max_lifetime, max_age, ttl) = (time("max_lifetime"), time("max_age"), time("ttl"));
         if let Some((seconds, entry)) = &ttl
             && *seconds > max_ttl
@@ -268,11 +268,11 @@ impl Terms {
             let help = format!("at most {max_ttl}s; more needs `limits.max_ttl`");
             entry.fault(report, "a long life for a token of one call", help);
         }
-        let deny = fields.take("deny").and_then(|entry| super::word(&entry.as_word(), &[("true", true)], report));
+        let deny = fields.take("deny").and_then(|entry| document::word(&entry.as_word(), &[("true", true)], report));
         let audience = fields.take("audience").and_then(|entry| entry.text(report)).map(str::to_owned);
         let standings = [("ignore", Standing::Ignore), ("refuse", Standing::Refuse)];
-        let standing = fields.take("standing").and_then(|entry| super::word(&entry, &standings, report));
-        let fallback = fields.take("fallback").and_then(|entry| super::word(&entry, &[("challenge", ())], report));
+        let standing = fields.take("standing").and_then(|entry| document::word(&entry, &standings, report));
+        let fallback = fields.take("fallback").and_then(|entry| document::word(&entry, &[("challenge", ())], report));
         let may_elevate = fields.take("may_elevate").map(|entry| Condition::read(&entry, report));
         let seconds = |time: Option<(u64, Entry<'_>)>| time.map(|(seconds, _)| seconds);
         Terms {

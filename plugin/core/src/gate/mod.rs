@@ -1,0 +1,410 @@
+//! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
+
+mod elevations;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::answer::{self, Refusal};
+use crate::audit::{Audit, Facts, Limiter, Would};
+use crate::decide;
+use crate::effect::{Effect, Input};
+use crate::flow::{Flow, Next, World};
+use crate::http::{CallFault, CallId, Reply, StreamId};
+use crate::jose::Signatures;
+use crate::keys::{FetchOutcome, KeyRing, Shared};
+use crate::metrics::{FAULTS, Metric};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::time::Millis;
+use crate::token::Cache;
+use crate::watch::OperationEnd;
+
+use elevations::Elevations;
+
+/// The version of this module, for `info` and for people.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The shared slot with the digest of the policy that came into force last.
+const ANNOUNCED: &str = "stepup/1/policy";
+/// How often a gate that waits for nothing looks around.
+const IDLE: u64 = 1_000;
+/// How often it looks while keys are missing or somebody waits for them.
+const BUSY: u64 = 50;
+
+/// Inputs in by [`Gate::handle`], effects out by [`Gate::poll`]. Does no I/O and knows no time but the one it is told.
+///
+/// The host calls `handle` for everything that happens, then polls until `None` and performs each effect in turn,
+/// without holding the gate while it does: an effect may lead to the next input.
+pub struct Gate {
+    policy: Rc<Policy>,
+    signatures: Box<dyn Signatures>,
+    shared: Box<dyn Shared>,
+    keys: KeyRing,
+    cache: Cache,
+    /// In the order they came, so that those that wait are released in that order.
+    flows: BTreeMap<StreamId, Flow>,
+    /// How many of the flows wait for keys.
+    waiting: usize,
+    effects: VecDeque<Effect>,
+    limiter: Limiter,
+    elevations: Elevations,
+    seed: [u8; 16],
+    decisions: u64,
+    calls: u32,
+    body_seen: bool,
+    /// What of the changes of the keys the waiting flows have been told.
+    keys_told: u64,
+    wake: Option<Millis>,
+    /// Another policy is in force.
+    retired: bool,
+}
+
+impl Gate {
+    /// A gate for one policy. `seed` is 16 random bytes: the ids of decisions and the spread of key fetches come
+    /// from it.
+    pub fn new(
+        policy: Rc<Policy>,
+        signatures: Box<dyn Signatures>,
+        shared: Box<dyn Shared>,
+        seed: [u8; 16],
+        now: Millis,
+    ) -> Gate {
+        let [spread, ..] = seed;
+        let keys = KeyRing::new(&policy.issuers, spread, shared.as_ref(), now);
+        let cache = Cache::new(policy.limits.verified_cache);
+        let mut gate = Gate {
+            signatures,
+            shared,
+            keys,
+            cache,
+            flows: BTreeMap::new(),
+            waiting: 0,
+            effects: VecDeque::new(),
+            limiter: Limiter::default(),
+            elevations: Elevations::default(),
+            seed,
+            decisions: 0,
+            calls: 0,
+            body_seen: false,
+            keys_told: 0,
+            wake: None,
+            retired: false,
+            policy,
+        };
+        gate.info(1);
+        gate.effects.extend(FAULTS.map(|kind| Effect::Count(Metric::Fault { kind, count: 0 })));
+        gate.announce();
+        gate.schedule(now);
+        gate
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, input: Input<'_>, now: Millis) {
+        match input {
+            Input::Head { stream, head } => {
+                // A host that uses an id again has forgotten to say that the stream is gone.
+                drop(self.take(stream));
+                self.finish(stream, OperationEnd::Incomplete, now);
+                let (flow, next) = Flow::begin(&head, &mut self.world(now));
+                self.proceed(stream, flow, next, now);
+            }
+            Input::BodyBegins => self.body_seen = true,
+            Input::Body { stream, body } => {
+                self.body_seen = true;
+                self.advance(stream, now, |flow, world| flow.body(body, world));
+            }
+            Input::Trailers { stream } => self.advance(stream, now, |flow, _| flow.trailers()),
+            Input::ResponseHead { stream, status, content_type, end_of_stream } => {
+                self.response_head(stream, status, content_type, end_of_stream, now);
+            }
+            Input::ResponseChunk { stream, bytes, end_of_stream } => {
+                self.response_chunk(stream, bytes, end_of_stream, now);
+            }
+            Input::Gone { stream } => {
+                self.finish(stream, OperationEnd::Incomplete, now);
+                if let Some(flow) = self.take(stream) {
+                    self.count(&flow.facts, "abandoned", Reason::ClientGone, now);
+                }
+            }
+            Input::Reply { call, reply } => self.reply(call, &reply, now),
+            Input::Tick => self.tick(now),
+        }
+        self.tell_keys(now);
+        self.revoke(now);
+        self.schedule(now);
+    }
+
+    /// What to do next; `None` when nothing is left.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// This gate is no longer in use. Says that its policy is not in force, unless a newer gate has the same one.
+    pub fn retire(&mut self, now: Millis) {
+        self.retired = true;
+        self.keys.release(self.shared.as_ref(), now);
+        if !self.is_announced() {
+            self.info(0);
+        }
+    }
+
+    fn world(&mut self, now: Millis) -> World<'_> {
+        World {
+            policy: &self.policy,
+            keys: &mut self.keys,
+            cache: &mut self.cache,
+            signatures: self.signatures.as_ref(),
+            shared: self.shared.as_ref(),
+            now,
+            waiting: self.waiting,
+            body_seen: self.body_seen,
+        }
+    }
+
+    fn advance(&mut self, stream: StreamId, now: Millis, step: impl FnOnce(&mut Flow, &mut World<'_>) -> Next) {
+        // A stream we do not know has had its decision; what follows on it is the host's business.
+        let Some(mut flow) = self.take(stream) else { return };
+        let next = step(&mut flow, &mut self.world(now));
+        self.proceed(stream, flow, next, now);
+    }
+
+    fn take(&mut self, stream: StreamId) -> Option<Flow> {
+        let flow = self.flows.remove(&stream)?;
+        self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
+        Some(flow)
+    }
+
+    fn keep(&mut self, stream: StreamId, flow: Flow) {
+        self.waiting += usize::from(flow.awaits_keys());
+        self.flows.insert(stream, flow);
+    }
+
+    fn proceed(&mut self, stream: StreamId, flow: Flow, next: Next, now: Millis) {
+        match next {
+            Next::Wait => self.keep(stream, flow),
+            Next::ReadBody => {
+                self.keep(stream, flow);
+                self.effects.push_back(Effect::ReadBody { stream });
+            }
+            Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
+            Next::Shadow(permit) => {
+                let mut settled = Settled::plain("permit", Reason::Permitted, None);
+                settled.would = Some(Would { verdict: "elevate", reason: Reason::Elevated.name(), status: None });
+                self.record(stream, flow.facts, &settled, now);
+                self.effects.push_back(Effect::Continue { stream, permit });
+            }
+            Next::Permit(permit) => {
+                self.record(stream, flow.facts, &Settled::plain("permit", Reason::Permitted, None), now);
+                self.effects.push_back(Effect::Continue { stream, permit });
+            }
+            Next::Answer(response, reason) => {
+                self.record(stream, flow.facts, &Settled::plain("answer", reason, Some(response.status)), now);
+                self.effects.push_back(Effect::Reply { stream, response });
+            }
+            Next::Refuse(refusal) => self.refuse(stream, flow, &refusal, now),
+        }
+    }
+
+    /// The one place where a refusal leaves, or, in shadow mode, does not (P15).
+    fn refuse(&mut self, stream: StreamId, flow: Flow, refusal: &Refusal, now: Millis) {
+        let id = flow.decision.clone().unwrap_or_else(|| self.next_id());
+        let server = flow.server.and_then(|at| self.policy.server_at(at));
+        let response = answer::refusal(refusal, server, flow.facts.protocol.as_deref(), &id);
+        let challenged = response.headers.iter().any(|(name, _)| *name == "www-authenticate");
+        let verdict = if challenged { "challenge" } else { "deny" };
+        let mut settled = Settled::plain(verdict, refusal.reason, Some(response.status));
+        settled.id = Some(id);
+        settled.missing = &refusal.missing;
+        let shadow = decide::in_shadow(&self.policy, refusal.reason, &flow.unwanted, now);
+        match shadow.filter(|_| refusal.forwardable) {
+            None => {
+                self.record(stream, flow.facts, &settled, now);
+                self.effects.push_back(Effect::Reply { stream, response });
+            }
+            Some(permit) => {
+                settled.would = Some(Would { verdict, reason: refusal.reason.name(), status: Some(response.status) });
+                (settled.verdict, settled.status) = ("permit", None);
+                self.record(stream, flow.facts, &settled, now);
+                self.effects.push_back(Effect::Continue { stream, permit });
+            }
+        }
+    }
+
+    fn record(&mut self, stream: StreamId, facts: Facts, settled: &Settled<'_>, now: Millis) {
+        self.count(&facts, settled.verdict, settled.reason, now);
+        // Anybody can cause what happens before authentication.
+        let stranger = facts.issuer.is_none();
+        let Some(suppressed) = self.limiter.admit(settled.reason, stranger, now) else { return };
+        let id = settled.id.clone().unwrap_or_else(|| self.next_id());
+        let audit = Audit {
+            id: &id,
+            verdict: settled.verdict,
+            reason: settled.reason.name(),
+            status: settled.status,
+            mode: self.mode(now),
+            would: settled.would.as_ref().map(|would| Would { ..*would }),
+            missing: settled.missing,
+            policy: &self.policy.digest,
+            facts,
+            suppressed,
+        };
+        self.effects.push_back(Effect::Record { stream, record: audit.to_json() });
+    }
+
+    fn count(&mut self, facts: &Facts, verdict: &'static str, reason: Reason, now: Millis) {
+        let server = facts.server.as_deref().unwrap_or("-").into();
+        if FAULTS.contains(&reason.name()) {
+            self.effects.push_back(Effect::Count(Metric::Fault { kind: reason.name(), count: 1 }));
+        }
+        let metric = Metric::Decision { server, verdict, reason: reason.name(), mode: self.mode(now) };
+        self.effects.push_back(Effect::Count(metric));
+    }
+
+    fn mode(&self, now: Millis) -> &'static str {
+        if self.policy.is_shadow(now) { "shadow" } else { "enforce" }
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.wake = None;
+        self.keys.look(self.shared.as_ref(), now);
+        self.tell_keys(now);
+        self.age_elevations(now);
+        let calls = &mut self.calls;
+        let due = self.keys.fetch_due(self.shared.as_ref(), now, || {
+            *calls = calls.wrapping_add(1);
+            CallId(*calls)
+        });
+        self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
+        if !self.retired {
+            self.report(now);
+        }
+        let waiting: Vec<StreamId> = self.flows.keys().copied().collect();
+        for stream in waiting {
+            self.advance(stream, now, |flow, world| flow.tick(world));
+        }
+    }
+
+    /// Values that there is one of for the whole process.
+    fn report(&mut self, now: Millis) {
+        for (issuer, seconds) in self.keys.ages(now) {
+            let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
+            self.effects.push_back(Effect::Count(Metric::KeysAge { issuer, seconds }));
+        }
+        let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
+        self.effects.push_back(Effect::Count(shadow));
+    }
+
+    fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
+        if self.elevation_reply(call, reply, now) || self.revocation_reply(call, reply, now) {
+            return;
+        }
+        let Some((issuer, outcome)) = self.keys.fetched(call, reply, self.shared.as_ref(), now) else {
+            self.effects.push_back(Effect::Count(Metric::Fault { kind: "unexpected_reply", count: 1 }));
+            return;
+        };
+        let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
+        let status = match reply {
+            Ok(reply) => format!("status {}", reply.status),
+            Err(fault) => format!("{fault:?}"),
+        };
+        let (name, line) = match outcome {
+            FetchOutcome::Fetched => ("fetched", None),
+            FetchOutcome::Unreachable => {
+                ("unreachable", Some(format!("keys of {issuer} could not be fetched: {status}")))
+            }
+            FetchOutcome::Unusable(fault) => ("unusable", Some(format!("keys of {issuer} cannot be used: {fault:?}"))),
+        };
+        self.effects.extend(line.map(Effect::Log));
+        self.effects.push_back(Effect::Count(Metric::JwksFetch { issuer, outcome: name }));
+    }
+
+    /// Whoever found new keys, all that wait for them are told.
+    fn tell_keys(&mut self, now: Millis) {
+        if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
+            return;
+        }
+        let waiting: Vec<StreamId> =
+            self.flows.iter().filter(|(_, flow)| flow.awaits_keys()).map(|(stream, _)| *stream).collect();
+        for stream in waiting {
+            self.advance(stream, now, Flow::keys_changed);
+        }
+    }
+
+    /// Asks for the next tick, when it must come earlier than what was asked for.
+    fn schedule(&mut self, now: Millis) {
+        let busy = self.waiting > 0 || self.keys.is_impatient();
+        let at = now.plus(if busy { BUSY } else { IDLE });
+        // A call that is due now was refused by the host a moment ago.
+        let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
+        let at = self.elevations.next_deadline(now).map_or(at, |next| next.min(at));
+        if self.wake.is_none_or(|wake| at < wake) {
+            self.wake = Some(at);
+            self.effects.push_back(Effect::Wake { at });
+        }
+    }
+
+    /// One line for each policy that comes into force, whichever of the VMs is the first to load it.
+    fn announce(&mut self) {
+        if self.is_announced() {
+            return;
+        }
+        let digest = self.policy.digest();
+        self.shared.set(ANNOUNCED, digest.as_bytes(), None);
+        let servers = self.policy.servers().collect::<Vec<_>>().join(", ");
+        let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
+        self.effects.push_back(Effect::Log(line));
+        let warnings = self.policy.warnings().iter().map(|warning| Effect::Log(format!("policy warning: {warning}")));
+        self.effects.extend(warnings);
+    }
+
+    /// Is there nothing left that needs this gate: no request that may still be elevated, no exchange under way, no token
+    /// to be revoked?
+    pub fn is_idle(&self) -> bool {
+        self.flows.is_empty() && self.elevations.is_empty()
+    }
+
+    fn next_call(&mut self) -> CallId {
+        self.calls = self.calls.wrapping_add(1);
+        CallId(self.calls)
+    }
+
+    fn is_announced(&self) -> bool {
+        self.shared.get(ANNOUNCED).is_some_and(|(last, _)| last == self.policy.digest().as_bytes())
+    }
+
+    fn info(&mut self, value: u64) {
+        let policy = self.policy.digest.clone();
+        self.effects.push_back(Effect::Count(Metric::Info { module: VERSION, policy, value }));
+    }
+
+    /// 128 bits that nobody outside can predict, without asking for randomness again.
+    fn next_id(&mut self) -> String {
+        self.decisions += 1;
+        let digest = Sha256::new().chain_update(self.seed).chain_update(self.decisions.to_be_bytes()).finalize();
+        crate::text::hex(&digest, 16)
+    }
+}
+
+/// How a request was settled, for its record.
+struct Settled<'r> {
+    verdict: &'static str,
+    reason: Reason,
+    status: Option<u16>,
+    id: Option<String>,
+    missing: &'r [String],
+    would: Option<Would<'r>>,
+}
+
+impl Settled<'_> {
+    fn plain(verdict: &'static str, reason: Reason, status: Option<u16>) -> Settled<'static> {
+        Settled { verdict, reason, status, id: None, missing: &[], would: None }
+    }
+}

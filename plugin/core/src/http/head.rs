@@ -1,0 +1,279 @@
+//! The request head: one pass over the headers, exactly one value for each that must stand alone.
+
+use crate::reason::Reason;
+use crate::text::percent_decoded;
+
+/// Request headers as the host has them, and what the host knows beside them.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// Names (lower case, pseudo headers included) and values, in order, duplicates kept.
+    pub headers: &'a [(String, Vec<u8>)],
+    /// The server named by the route: metadata `stepup.server`, set by the operator, out of the client's reach.
+    pub server: Option<&'a str>,
+    /// The identity in the peer's verified certificate, if the host has one and the policy asks for it.
+    pub source: Option<&'a str>,
+    /// True when no body follows.
+    pub end_of_stream: bool,
+}
+
+/// The HTTP methods that mean something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Post,
+    Get,
+    Delete,
+    Head,
+    Other,
+}
+
+/// The head, read. Header values are UTF-8; those that must stand alone do.
+#[derive(Debug)]
+pub(crate) struct Head<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub authority: &'a str,
+    pub authorization: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub content_type: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+    pub content_length: Option<&'a str>,
+    pub protocol_version: Option<&'a str>,
+    pub mcp_method: Option<&'a str>,
+    pub mcp_name: Option<&'a str>,
+    pub session: bool,
+    pub request_id: Option<&'a str>,
+    pub traceparent: Option<&'a str>,
+    pub upgrade: bool,
+    pub method_override: bool,
+    /// Headers that must not reach the upstream from a caller (design: answers on the wire).
+    pub unwanted: Vec<&'a str>,
+}
+
+impl<'a> Head<'a> {
+    pub(crate) fn read(headers: &'a [(String, Vec<u8>)]) -> Result<Head<'a>, Reason> {
+        let mut head = Head {
+            method: Method::Other,
+            path: "",
+            query: None,
+            authority: "",
+            authorization: None,
+            origin: None,
+            content_type: None,
+            content_encoding: None,
+            content_length: None,
+            protocol_version: None,
+            mcp_method: None,
+            mcp_name: None,
+            session: false,
+            request_id: None,
+            traceparent: None,
+            upgrade: false,
+            method_override: false,
+            unwanted: Vec::new(),
+        };
+        let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
+        for (name, value) in headers {
+            let value = std::str::from_utf8(value).map_err(|_| Reason::HeaderMalformed)?;
+            let alone = match name.as_str() {
+                ":method" => &mut method,
+                ":path" => &mut target,
+                ":authority" | "host" => &mut authority,
+                "authorization" => &mut head.authorization,
+                "origin" => &mut head.origin,
+                "content-type" => &mut head.content_type,
+                "content-encoding" => &mut head.content_encoding,
+                "content-length" => &mut head.content_length,
+                "mcp-protocol-version" => &mut head.protocol_version,
+                "mcp-session-id" => &mut session,
+                "mcp-method" => &mut head.mcp_method,
+                "mcp-name" => &mut head.mcp_name,
+                "x-request-id" => {
+                    // Only recorded, as claimed.
+                    head.request_id.get_or_insert(value);
+                    continue;
+                }
+                "traceparent" => {
+                    head.traceparent.get_or_insert(value);
+                    continue;
+                }
+                other => {
+                    head.note(other, value);
+                    continue;
+                }
+            };
+            if alone.replace(value).is_some() {
+                return Err(Reason::HeaderDuplicated);
+            }
+        }
+        // Proxies join repeated headers by comma. None of these may hold one.
+        let joined = [head.content_type, head.content_length, head.protocol_version, session, head.origin];
+        if joined.into_iter().flatten().any(|value| value.contains(',')) {
+            return Err(Reason::HeaderDuplicated);
+        }
+        head.session = session.is_some_and(|id| !id.is_empty());
+        head.authority = authority.unwrap_or_default();
+        let target = target.unwrap_or_default();
+        (head.path, head.query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        head.method = match method.unwrap_or_default() {
+            "POST" => Method::Post,
+            "GET" => Method::Get,
+            "DELETE" => Method::Delete,
+            "HEAD" => Method::Head,
+            _ => Method::Other,
+        };
+        Ok(head)
+    }
+
+    fn note(&mut self, name: &'a str, value: &str) {
+        match name {
+            "upgrade" | ":protocol" => self.upgrade = true,
+            "connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
+            "x-http-method-override" | "x-http-method" | "x-method-override" => self.method_override = true,
+            "txn-token" | "x-mcp-authorized" | "x-envoy-original-dst-host" | "x-envoy-max-retries" => {
+                self.unwanted.push(name);
+            }
+            _ if name.starts_with("x-envoy-retry-") || name.starts_with("x-envoy-hedge-") => self.unwanted.push(name),
+            _ => {}
+        }
+    }
+
+    /// True if a body is announced, or may follow.
+    pub(crate) fn has_body(&self, end_of_stream: bool) -> bool {
+        !end_of_stream || self.content_length.is_some_and(|length| length != "0")
+    }
+
+    /// RFC 6750 2.3 allows a token in the query; MCP and OAuth 2.1 forbid it, and an upstream might read it.
+    pub(crate) fn has_token_in_query(&self) -> bool {
+        let Some(query) = self.query else { return false };
+        query.split(['&', ';']).any(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            percent_decoded(name).eq_ignore_ascii_case(b"access_token")
+        })
+    }
+
+    /// The one bearer token (RFC 6750 2.1).
+    pub(crate) fn bearer(&self) -> Result<&'a str, Reason> {
+        let value = self.authorization.ok_or(Reason::TokenMissing)?;
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            // A joined pair whose first half is another scheme is ambiguous, not merely foreign.
+            return Err(if value.contains(',') { Reason::HeaderDuplicated } else { Reason::SchemeNotBearer });
+        }
+        if token.is_empty() || !token.bytes().all(is_token68) {
+            return Err(if token.contains(',') { Reason::HeaderDuplicated } else { Reason::TokenMalformed });
+        }
+        Ok(token)
+    }
+
+    /// The announced size of the body, if it is a number.
+    pub(crate) fn content_length(&self) -> Option<Result<u64, Reason>> {
+        let digits = self.content_length?;
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(Err(Reason::HeaderMalformed));
+        }
+        // More than fits is more than any limit.
+        Some(Ok(digits.parse().unwrap_or(u64::MAX)))
+    }
+
+    /// `application/json`, with no parameter but `charset=utf-8`.
+    pub(crate) fn is_json(&self) -> bool {
+        let mut parts = self.content_type.unwrap_or_default().split(';').map(|part| part.trim_matches([' ', '\t']));
+        parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+            && parts.all(|parameter| {
+                parameter.eq_ignore_ascii_case("charset=utf-8") || parameter.eq_ignore_ascii_case("charset=\"utf-8\"")
+            })
+    }
+}
+
+// RFC 7235 2.1, without the padding: a compact JWS has none.
+fn is_token68(byte: u8) -> bool {
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn a_header_that_must_stand_alone_comes_once() {
+        for name in ["authorization", "content-type", "mcp-name", "mcp-protocol-version", "origin", "mcp-session-id"] {
+            let twice = headers(&[(name, "a"), (name, "a")]);
+            assert_eq!(Head::read(&twice).unwrap_err(), Reason::HeaderDuplicated, "{name}");
+        }
+        let joined = headers(&[("content-type", "application/json,text/plain")]);
+        assert_eq!(Head::read(&joined).unwrap_err(), Reason::HeaderDuplicated);
+    }
+
+    #[test]
+    fn host_beside_authority_is_a_duplicate() {
+        let both = headers(&[(":authority", "a"), ("host", "b")]);
+        assert_eq!(Head::read(&both).unwrap_err(), Reason::HeaderDuplicated);
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_refused_in_any_header() {
+        let list = vec![("x-anything".to_owned(), vec![b'a', 0xff])];
+        assert_eq!(Head::read(&list).unwrap_err(), Reason::HeaderMalformed);
+    }
+
+    #[test]
+    fn bearer_takes_exactly_one_token68() {
+        let cases = [
+            ("Bearer abc.def-_~+/", Ok("abc.def-_~+/")),
+            ("bEARER x", Ok("x")),
+            ("Basic abc", Err(Reason::SchemeNotBearer)),
+            ("Bearer", Err(Reason::TokenMalformed)),
+            ("Bearer ", Err(Reason::TokenMalformed)),
+            ("Bearer  x", Err(Reason::TokenMalformed)),
+            ("Bearer x y", Err(Reason::TokenMalformed)),
+            ("Bearer x=", Err(Reason::TokenMalformed)),
+            ("Bearer a,Bearer b", Err(Reason::HeaderDuplicated)),
+            ("Basic a,Bearer b", Err(Reason::HeaderDuplicated)),
+            ("Bearer\tx", Err(Reason::SchemeNotBearer)),
+        ];
+        for (value, expected) in cases {
+            let list = headers(&[("authorization", value)]);
+            assert_eq!(Head::read(&list).unwrap().bearer(), expected, "{value}");
+        }
+        assert_eq!(Head::read(&headers(&[])).unwrap().bearer(), Err(Reason::TokenMissing));
+    }
+
+    #[test]
+    fn tokens_in_the_query_are_found_however_they_are_written() {
+        for (path, found) in [
+            ("/mcp?access_token=x", true),
+            ("/mcp?a=1&ACCESS_token=x", true),
+            ("/mcp?acc%65ss%5Ftoken=x", true),
+            ("/mcp?a=1;access_token", true),
+            ("/mcp?a=access_token", false),
+            ("/mcp?access_tokens=1", false),
+            ("/access_token=1", false),
+            ("/mcp?%", false),
+        ] {
+            let list = headers(&[(":path", path)]);
+            assert_eq!(Head::read(&list).unwrap().has_token_in_query(), found, "{path}");
+        }
+    }
+
+    #[test]
+    fn json_content_types() {
+        for (value, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"", true),
+            ("application/json; charset=utf-16", false),
+            ("application/json; q=1", false),
+            ("application/json-rpc", false),
+            ("text/plain", false),
+            ("", false),
+        ] {
+            let list = headers(&[("content-type", value)]);
+            assert_eq!(Head::read(&list).unwrap().is_json(), json, "{value}");
+        }
+    }
+}

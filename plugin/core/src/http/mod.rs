@@ -1,0 +1,13 @@
+//! HTTP as the core sees it: request heads, answers, calls to others, event streams.
+
+mod call;
+mod head;
+mod response;
+mod sse;
+
+pub use call::{Call, CallFault, CallId, Reply, StreamId};
+pub use head::RequestHead;
+pub use response::Response;
+
+pub(crate) use head::{Head, Method};
+pub(crate) use sse::Events;

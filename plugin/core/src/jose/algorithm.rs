@@ -1,0 +1,38 @@
+//! The signature algorithms an issuer may list.
+
+/// The signature algorithms that can be listed for an issuer: asymmetric ones only (RFC 8725 3.1, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// ECDSA, P-256, SHA-256.
+    Es256,
+    /// ECDSA, P-384, SHA-384.
+    Es384,
+    /// RSASSA-PKCS1-v1_5, SHA-256.
+    Rs256,
+    /// RSASSA-PSS, SHA-256.
+    Ps256,
+    /// Ed25519 (RFC 8037).
+    EdDsa,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Es256, Algorithm::Es384, Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa];
+
+    /// The JOSE name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Es256 => "ES256",
+            Algorithm::Es384 => "ES384",
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Ps256 => "PS256",
+            Algorithm::EdDsa => "EdDSA",
+        }
+    }
+
+    /// The algorithm of that JOSE name.
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}

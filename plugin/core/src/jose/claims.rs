@@ -1,0 +1,159 @@
+//! The claims a decision may rest on, and the rules that hold on every call.
+
+use crate::json::Value;
+use crate::policy::{Issuer, TokenType};
+use crate::reason::Reason;
+
+/// The claims of an access token (RFC 9068 2.2). Times are seconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claims {
+    pub(crate) issuer: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) audience: Vec<String>,
+    pub(crate) expires_at: i64,
+    pub(crate) issued_at: i64,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) auth_time: Option<i64>,
+    pub(crate) token_id: Option<String>,
+    /// Sorted, without repetition.
+    pub(crate) scopes: Vec<String>,
+    /// `cnf` is present: the token works only together with a key or certificate (RFC 7800).
+    pub(crate) bound: bool,
+    /// Everybody the token names as its client: `client_id`, `azp`, and the outermost `act` (RFC 8693 4.1).
+    pub(crate) clients: Vec<String>,
+    /// Who may act for the subject (RFC 8693 4.4), where the token says so.
+    pub(crate) may_act: Option<Vec<String>>,
+    /// The payload, for conditions.
+    pub(crate) payload: Vec<u8>,
+    /// A claim that only ID, logout and security event tokens have.
+    pub(crate) foreign: bool,
+}
+
+impl Claims {
+    pub(crate) fn read(payload: &Value<'_>, bytes: &[u8]) -> Result<Claims, Reason> {
+        let text = |name: &str| match payload.get(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) if !text.is_empty() => Ok(Some(text.as_ref().to_owned())),
+            Some(_) => Err(Reason::ClaimMalformed),
+        };
+        // RFC 7519 2 allows fractions; no issuer needs them, and readers disagree on them.
+        let time = |name: &str| match payload.get(name) {
+            None => Ok(None),
+            Some(Value::Integer(seconds)) if *seconds >= 0 => Ok(Some(*seconds)),
+            Some(_) => Err(Reason::ClaimMalformed),
+        };
+        Ok(Claims {
+            issuer: text("iss")?.ok_or(Reason::ClaimMissing)?,
+            subject: text("sub")?,
+            client_id: text("client_id")?,
+            audience: audience(payload.get("aud").ok_or(Reason::ClaimMissing)?)?,
+            expires_at: time("exp")?.ok_or(Reason::ClaimMissing)?,
+            issued_at: time("iat")?.ok_or(Reason::ClaimMissing)?,
+            not_before: time("nbf")?,
+            auth_time: time("auth_time")?,
+            token_id: text("jti")?,
+            scopes: scopes(payload.get("scope"))?,
+            clients: [payload.get("client_id"), payload.get("azp")]
+                .into_iter()
+                .flatten()
+                .filter_map(Value::text)
+                .map(str::to_owned)
+                .chain(payload.get("act").into_iter().flat_map(parties))
+                .collect(),
+            may_act: payload.get("may_act").map(parties),
+            payload: bytes.to_vec(),
+            bound: payload.get("cnf").is_some(),
+            foreign: ["nonce", "at_hash", "c_hash", "events"].iter().any(|name| payload.get(name).is_some()),
+        })
+    }
+
+    /// The rules that depend on issuer, resource and time. They hold on every call, also for a token seen before.
+    pub(crate) fn check(&self, issuer: &Issuer, resource: &str, now: i64) -> Result<(), Reason> {
+        if self.subject.is_none() {
+            return Err(Reason::ClaimMissing);
+        }
+        match issuer.token_type {
+            // RFC 9068 2.2: these are required.
+            TokenType::AccessToken if self.client_id.is_none() || self.token_id.is_none() => {
+                return Err(Reason::ClaimMissing);
+            }
+            // Without a `typ` to go by, an ID token can only be told by its claims. Not by `sid`: Keycloak's access tokens
+            // have one.
+            TokenType::Jwt if self.foreign => return Err(Reason::NotAnAccessToken),
+            _ => {}
+        }
+        let leeway = i64::try_from(issuer.leeway).unwrap_or(0);
+        if now >= self.valid_until(issuer) {
+            return Err(Reason::TokenExpired);
+        }
+        let latest = now.saturating_add(leeway);
+        if self.issued_at > latest || self.not_before.is_some_and(|time| time > latest) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        if self.expires_at <= self.issued_at {
+            return Err(Reason::ClaimMalformed);
+        }
+        // RFC 9068 4: compared exactly, no normalization.
+        if !self.audience.iter().any(|audience| audience == resource) {
+            return Err(Reason::AudienceMismatch);
+        }
+        // RFC 9449 7.1: a bound token presented as Bearer must be rejected by who knows of the binding.
+        if self.bound {
+            return Err(Reason::TokenBound);
+        }
+        Ok(())
+    }
+
+    /// `exp` and the issuer's leeway.
+    pub(crate) fn valid_until(&self, issuer: &Issuer) -> i64 {
+        self.expires_at.saturating_add(i64::try_from(issuer.leeway).unwrap_or(0))
+    }
+
+    /// `exp - iat`, in seconds.
+    pub(crate) fn lifetime(&self) -> u64 {
+        u64::try_from(self.expires_at.saturating_sub(self.issued_at)).unwrap_or(0)
+    }
+
+    pub(crate) fn names_client(&self, id: &str) -> bool {
+        self.clients.iter().any(|client| client == id)
+    }
+
+    pub(crate) fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
+    }
+}
+
+/// Whom an `act` or `may_act` names.
+fn parties(value: &Value<'_>) -> Vec<String> {
+    ["sub", "client_id"].iter().filter_map(|name| value.get(name)?.text()).map(str::to_owned).collect()
+}
+
+fn audience(value: &Value<'_>) -> Result<Vec<String>, Reason> {
+    let list = match value {
+        Value::List(list) => list.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let names: Option<Vec<String>> =
+        list.iter().map(|item| item.text().filter(|text| !text.is_empty()).map(str::to_owned)).collect();
+    names.filter(|names| !names.is_empty()).ok_or(Reason::ClaimMalformed)
+}
+
+// RFC 8693 4.2: one string, scopes separated by single spaces.
+fn scopes(value: Option<&Value<'_>>) -> Result<Vec<String>, Reason> {
+    let text = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::Text(text)) => text,
+        Some(_) => return Err(Reason::ClaimMalformed),
+    };
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut scopes: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    if !scopes.iter().all(|scope| crate::policy::is_scope_token(scope)) {
+        return Err(Reason::ClaimMalformed);
+    }
+    scopes.sort_unstable();
+    scopes.dedup();
+    Ok(scopes)
+}

@@ -1,0 +1,146 @@
+//! Compact JWS (RFC 7515 7.1), read strictly and not yet believed.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::jose::{Algorithm, Claims};
+use crate::json::{self, Value};
+use crate::reason::Reason;
+
+/// Longer tokens are refused. Envoy's own header limit is 60 KiB.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// The text of a bearer token. Its digest is what identifies it; `Debug` does not show it.
+#[derive(Clone)]
+pub struct Compact {
+    text: String,
+    digest: [u8; 32],
+}
+
+impl Compact {
+    /// Whatever stood behind `Bearer`.
+    pub fn new(text: &str) -> Compact {
+        Compact { text: text.to_owned(), digest: Sha256::digest(text.as_bytes()).into() }
+    }
+
+    /// SHA-256 of the whole text, never cut short where it identifies.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The text: for the wire, and nothing else.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its parts, read strictly and not yet believed.
+    pub fn read(&self) -> Result<Unverified<'_>, Reason> {
+        Unverified::read(&self.text)
+    }
+}
+
+impl fmt::Debug for Compact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A token whose form is right and whose content nobody has vouched for.
+pub struct Unverified<'a> {
+    signed: &'a str,
+    signature: Vec<u8>,
+    algorithm: Result<Algorithm, Reason>,
+    key_id: Option<String>,
+    kind: Option<String>,
+    claims: Claims,
+}
+
+impl<'a> Unverified<'a> {
+    pub(crate) fn read(text: &'a str) -> Result<Unverified<'a>, Reason> {
+        if text.len() > MAX_TOKEN {
+            return Err(Reason::TokenMalformed);
+        }
+        let mut parts = text.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Reason::TokenMalformed);
+        };
+        let signed = text.get(..header.len() + 1 + payload.len()).ok_or(Reason::TokenMalformed)?;
+        let (header, bytes) = (decoded(header)?, decoded(payload)?);
+        let (header, payload) = (object(&header)?, object(&bytes)?);
+        // RFC 7515 4.1.11: an extension that is not understood must be rejected, and we understand none.
+        if header.get("crit").is_some() {
+            return Err(Reason::CriticalHeader);
+        }
+        // RFC 8725 3.10: a token does not get to say where its key comes from.
+        if ["jwk", "jku", "x5u"].iter().any(|name| header.get(name).is_some()) {
+            return Err(Reason::KeyInHeader);
+        }
+        let string = |name: &str| match header.get(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text.as_ref().to_owned())),
+            Some(_) => Err(Reason::TokenMalformed),
+        };
+        let algorithm = string("alg")?.ok_or(Reason::TokenMalformed)?;
+        Ok(Unverified {
+            signed,
+            signature: decoded(signature)?,
+            algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed),
+            key_id: string("kid")?,
+            kind: string("typ")?,
+            claims: Claims::read(&payload, &bytes)?,
+        })
+    }
+
+    /// The bytes the signature covers: the first two parts with the dot between.
+    pub fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    /// The decoded signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The algorithm the header names, if it is one of [`Algorithm::ALL`].
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm.ok()
+    }
+
+    /// `kid`.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// `typ`, without the optional `application/` prefix (RFC 7515 4.1.9), in lower case.
+    pub(crate) fn kind(&self) -> Option<String> {
+        let kind = self.kind.as_ref()?.to_ascii_lowercase();
+        Some(kind.strip_prefix("application/").map(str::to_owned).unwrap_or(kind))
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+impl fmt::Debug for Unverified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+// The engine refuses padding, other alphabets and trailing bits that are not zero.
+fn decoded(part: &str) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::TokenMalformed)
+}
+
+fn object(bytes: &[u8]) -> Result<Value<'_>, Reason> {
+    match json::read(bytes) {
+        Ok(value @ Value::Map(_)) => Ok(value),
+        _ => Err(Reason::TokenMalformed),
+    }
+}

@@ -1,0 +1,78 @@
+//! A key document (RFC 7517 5) and what of it is used.
+
+use std::rc::Rc;
+
+use crate::jose::Jwk;
+use crate::json::{self, Value};
+
+/// Longer documents are refused.
+const MAX_DOCUMENT: usize = 64 * 1024;
+/// Documents with more keys are refused: without a `kid`, each would be tried.
+const MAX_KEYS: usize = 32;
+
+/// The usable keys of one document.
+#[derive(Debug)]
+pub(crate) struct KeySet {
+    keys: Vec<Rc<Jwk>>,
+    skipped: usize,
+    generation: u64,
+}
+
+/// Why a document is not used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentFault {
+    /// More than 64 KiB.
+    TooLarge,
+    /// Not a JSON object with an array `keys`.
+    Malformed,
+    /// More than 32 keys.
+    TooManyKeys,
+    /// No key of it can be used.
+    NoUsableKey,
+}
+
+impl KeySet {
+    /// Reads a document. Unusable keys are skipped and counted; a document without a usable one is refused.
+    pub(crate) fn read(document: &[u8]) -> Result<KeySet, DocumentFault> {
+        if document.len() > MAX_DOCUMENT {
+            return Err(DocumentFault::TooLarge);
+        }
+        KeySet::from_value(&json::read(document).map_err(|_| DocumentFault::Malformed)?)
+    }
+
+    /// The same, from a document that is part of another.
+    pub(crate) fn from_value(document: &Value<'_>) -> Result<KeySet, DocumentFault> {
+        let Some(Value::List(list)) = document.get("keys") else { return Err(DocumentFault::Malformed) };
+        if list.len() > MAX_KEYS {
+            return Err(DocumentFault::TooManyKeys);
+        }
+        let keys: Vec<Rc<Jwk>> = list.iter().filter_map(|jwk| Jwk::read(jwk).ok()).map(Rc::new).collect();
+        if keys.is_empty() {
+            return Err(DocumentFault::NoUsableKey);
+        }
+        Ok(KeySet { skipped: list.len() - keys.len(), keys, generation: 0 })
+    }
+
+    pub(crate) fn with_generation(self, generation: u64) -> KeySet {
+        KeySet { generation, ..self }
+    }
+
+    /// Grows with every document of the issuer that this VM took over.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn contains(&self, fingerprint: &[u8; 32]) -> bool {
+        self.keys.iter().any(|key| key.fingerprint() == fingerprint)
+    }
+
+    /// Keys that may have signed a token with this `kid` (RFC 7515 4.1.4), or all if it names none.
+    pub(crate) fn candidates(&self, key_id: Option<&str>) -> impl Iterator<Item = &Rc<Jwk>> {
+        self.keys.iter().filter(move |key| key_id.is_none() || key.id() == key_id)
+    }
+
+    /// How many keys of the document were skipped.
+    pub(crate) fn skipped(&self) -> usize {
+        self.skipped
+    }
+}

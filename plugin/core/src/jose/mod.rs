@@ -1,0 +1,18 @@
+//! JOSE: keys, compact signatures and claims, read strictly and believed only where a key confirms them.
+
+mod algorithm;
+mod assertion;
+mod claims;
+mod compact;
+mod jwk;
+mod key_set;
+mod signatures;
+
+pub use algorithm::Algorithm;
+pub(crate) use claims::Claims;
+pub use compact::{Compact, Unverified};
+pub use jwk::{Jwk, PublicKey, RsaKey, UnusableKey};
+pub(crate) use key_set::{DocumentFault, KeySet};
+pub use signatures::{BadSignature, PureRust, Signatures};
+
+pub(crate) use assertion::{ASSERTION_TYPE, Es256Key};

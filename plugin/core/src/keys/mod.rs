@@ -1,0 +1,322 @@
+//! The issuers' keys: one fetcher per process, everyone else reads what it left in shared memory.
+//!
+//! Every VM of the host (one per worker, one for the main thread) ticks. The VM that gets the lease fetches; the
+//! others see the new document on their next look. Nothing here is secret: key documents are public.
+
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::http::{Call, CallFault, CallId, Reply};
+use crate::jose::{DocumentFault, KeySet};
+use crate::policy::{Endpoint, Issuer, KeySource};
+use crate::reason::Reason;
+use crate::time::Millis;
+
+/// Memory that all VMs of the process share, as proxy-wasm offers it: get, and set if unchanged. Synchronous, and
+/// without any way back into the filter.
+pub trait Shared {
+    /// The value and its version, if the slot was ever set.
+    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)>;
+    /// Sets the slot, if `version` is still the one it has; `None` sets it in any case. False when it was not.
+    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool;
+}
+
+/// How long the fetcher may take before another VM may try.
+const LEASE: u64 = 5_000;
+/// How long the host waits for the document.
+const FETCH_TIMEOUT: u64 = 3_000;
+/// The pause between attempts while there are no keys at all.
+const FIRST_RETRY: u64 = 1_000;
+/// The pause between attempts otherwise: unknown `kid`s and failures cannot cause more.
+const RETRY: u64 = 30_000;
+
+/// The keys of every issuer of a policy, in the policy's order.
+pub(crate) struct KeyRing {
+    issuers: Vec<IssuerKeys>,
+    /// 80 % to 100 % of `refresh`: spreads the VMs and the processes.
+    jitter: f64,
+    changes: u64,
+}
+
+struct IssuerKeys {
+    source: Source,
+    set: Option<Rc<KeySet>>,
+    fetched_at: Millis,
+    wanted: bool,
+}
+
+enum Source {
+    Inline,
+    Fetched(Box<Fetched>),
+}
+
+struct Fetched {
+    endpoint: Endpoint,
+    refresh: u64,
+    stale: u64,
+    document_slot: String,
+    lease_slot: String,
+    /// The version of the document slot that `set` was read from.
+    version: Option<u32>,
+    /// The fetch under way in this VM, and how long it may take.
+    call: Option<(CallId, Millis)>,
+}
+
+/// What is written in the lease slot: when the last attempt began, and until when nobody else should.
+#[derive(Clone, Copy, Default)]
+struct Lease {
+    attempted_at: u64,
+    until: u64,
+}
+
+/// What came of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchOutcome {
+    /// A usable document.
+    Fetched,
+    /// No answer, or a status other than 200.
+    Unreachable,
+    /// An answer that is no usable document.
+    Unusable(DocumentFault),
+}
+
+impl KeyRing {
+    /// `random` spreads the refresh times.
+    pub(crate) fn new(issuers: &[Issuer], random: u8, shared: &dyn Shared, now: Millis) -> KeyRing {
+        let jitter = 0.8 + 0.2 * f64::from(random) / 255.0;
+        let mut ring = KeyRing { issuers: issuers.iter().map(IssuerKeys::new).collect(), jitter, changes: 0 };
+        for fetched in ring.issuers.iter().filter_map(IssuerKeys::fetched) {
+            // There is no atomic create. Made here, before any VM ticks, the slot has a version to compare with.
+            if Lease::read(shared, &fetched.lease_slot, now).is_none() {
+                shared.set(&fetched.lease_slot, &Lease::default().bytes(), None);
+            }
+        }
+        ring.look(shared, now);
+        ring
+    }
+
+    /// The keys to check with now.
+    pub(crate) fn current(&self, issuer: usize, now: Millis) -> Result<&KeySet, Reason> {
+        let keys = self.issuers.get(issuer).ok_or(Reason::Internal)?;
+        let set = keys.set.as_deref().ok_or(Reason::KeysUnavailable)?;
+        match keys.fetched() {
+            Some(fetched) if now > keys.fetched_at.plus_seconds(fetched.stale) => Err(Reason::KeysStale),
+            _ => Ok(set),
+        }
+    }
+
+    /// Reads what other VMs left.
+    pub(crate) fn look(&mut self, shared: &dyn Shared, now: Millis) {
+        for keys in &mut self.issuers {
+            self.changes += u64::from(keys.look(shared, now));
+        }
+    }
+
+    /// Grows whenever any issuer's keys are new.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A token names a key we do not have, or a signature fails: ask for fresh keys. True when they may be coming.
+    pub(crate) fn want(&mut self, issuer: usize, shared: &dyn Shared, now: Millis) -> bool {
+        let Some(keys) = self.issuers.get_mut(issuer) else { return false };
+        let Some((lease, _)) = keys.fetched().and_then(|fetched| Lease::read(shared, &fetched.lease_slot, now)) else {
+            return false;
+        };
+        keys.wanted = lease.allows(keys.pause(), now);
+        keys.wanted || lease.is_held(now)
+    }
+
+    /// The fetches to begin now: those that are due and whose lease this VM gets.
+    pub(crate) fn fetch_due(
+        &mut self,
+        shared: &dyn Shared,
+        now: Millis,
+        mut next_call: impl FnMut() -> CallId,
+    ) -> Vec<(CallId, Call)> {
+        let jitter = self.jitter;
+        let mut calls = Vec::new();
+        for keys in &mut self.issuers {
+            // A clock that was set back must not make old keys look fresh until it has caught up.
+            keys.fetched_at = keys.fetched_at.min(now);
+            let due = keys.is_due(jitter, now);
+            let pause = keys.pause();
+            let Source::Fetched(fetched) = &mut keys.source else { continue };
+            // A call that is older than its lease will not be answered any more.
+            if !due || fetched.call.is_some_and(|(_, until)| now < until) {
+                continue;
+            }
+            let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) else { continue };
+            if lease.is_held(now) {
+                continue;
+            }
+            if !lease.allows(pause, now) {
+                keys.wanted = false;
+                continue;
+            }
+            let until = now.plus(LEASE);
+            let mine = Lease { attempted_at: now.0, until: until.0 };
+            if !shared.set(&fetched.lease_slot, &mine.bytes(), Some(version)) {
+                continue;
+            }
+            let id = next_call();
+            fetched.call = Some((id, until));
+            keys.wanted = false;
+            calls.push((id, fetched.endpoint.get(FETCH_TIMEOUT)));
+        }
+        calls
+    }
+
+    /// A fetch ended. `None` when the call is not one of ours.
+    pub(crate) fn fetched(
+        &mut self,
+        call: CallId,
+        reply: &Result<Reply<'_>, CallFault>,
+        shared: &dyn Shared,
+        now: Millis,
+    ) -> Option<(usize, FetchOutcome)> {
+        let position = self.issuers.iter().position(|keys| keys.is_waiting_for(call))?;
+        let keys = self.issuers.get_mut(position)?;
+        let Source::Fetched(fetched) = &mut keys.source else { return None };
+        let until = fetched.call.take().map_or(Millis(0), |(_, until)| until);
+        let outcome = match reply {
+            Ok(Reply { status: 200, body }) => match KeySet::read(body) {
+                Ok(_) => {
+                    let document = [&now.0.to_be_bytes()[..], body].concat();
+                    shared.set(&fetched.document_slot, &document, None);
+                    FetchOutcome::Fetched
+                }
+                Err(fault) => FetchOutcome::Unusable(fault),
+            },
+            // Redirects are failures like any other: the URL in the policy is the one to ask.
+            _ => FetchOutcome::Unreachable,
+        };
+        // Not the lease of a VM that took over because this answer was late.
+        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
+            && lease.until == until.0
+        {
+            let done = Lease { until: 0, ..lease };
+            shared.set(&fetched.lease_slot, &done.bytes(), Some(version));
+        }
+        self.look(shared, now);
+        Some((position, outcome))
+    }
+
+    /// Gives the leases of fetches under way back: who makes way for a successor may not live to see their answers.
+    pub(crate) fn release(&self, shared: &dyn Shared, now: Millis) {
+        for fetched in self.issuers.iter().filter_map(IssuerKeys::fetched) {
+            let Some((_, until)) = fetched.call else { continue };
+            if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
+                && lease.until == until.0
+            {
+                shared.set(&fetched.lease_slot, &Lease::default().bytes(), Some(version));
+            }
+        }
+    }
+
+    /// Issuers whose keys are fetched, with their age in seconds, if there are any.
+    pub(crate) fn ages(&self, now: Millis) -> impl Iterator<Item = (usize, u64)> {
+        self.issuers
+            .iter()
+            .enumerate()
+            .filter(|(_, keys)| keys.fetched().is_some() && keys.set.is_some())
+            .map(move |(position, keys)| (position, now.0.saturating_sub(keys.fetched_at.0) / 1000))
+    }
+
+    /// True while an issuer has no keys, or somebody waits for fresh ones: then looking often is worth it.
+    pub(crate) fn is_impatient(&self) -> bool {
+        self.issuers.iter().any(|keys| keys.wanted || keys.set.is_none())
+    }
+}
+
+impl IssuerKeys {
+    fn new(issuer: &Issuer) -> IssuerKeys {
+        let (source, set) = match &issuer.keys {
+            KeySource::Inline(set) => (Source::Inline, Some(Rc::clone(set))),
+            KeySource::Fetch { endpoint, refresh, stale } => {
+                // The slot names what is fetched, so that policies that differ in it do not read each other's keys.
+                let name = [&issuer.name, &endpoint.cluster, &endpoint.url].map(String::as_str).join("\n");
+                let name = crate::text::hex(&Sha256::digest(name), 8);
+                let fetched = Fetched {
+                    endpoint: endpoint.clone(),
+                    refresh: *refresh,
+                    stale: *stale,
+                    // 1: the format of what is stored. Two module versions run side by side during a rollout.
+                    document_slot: format!("stepup/1/keys/{name}/document"),
+                    lease_slot: format!("stepup/1/keys/{name}/lease"),
+                    version: None,
+                    call: None,
+                };
+                (Source::Fetched(Box::new(fetched)), None)
+            }
+        };
+        IssuerKeys { source, set, fetched_at: Millis(0), wanted: false }
+    }
+
+    fn fetched(&self) -> Option<&Fetched> {
+        match &self.source {
+            Source::Inline => None,
+            Source::Fetched(fetched) => Some(fetched),
+        }
+    }
+
+    fn is_waiting_for(&self, call: CallId) -> bool {
+        self.fetched().and_then(|fetched| fetched.call).is_some_and(|(id, _)| id == call)
+    }
+
+    fn pause(&self) -> u64 {
+        if self.set.is_none() { FIRST_RETRY } else { RETRY }
+    }
+
+    fn is_due(&self, jitter: f64, now: Millis) -> bool {
+        let Some(fetched) = self.fetched() else { return false };
+        let refresh = (fetched.refresh as f64 * jitter * 1000.0) as u64;
+        self.wanted || self.set.is_none() || now >= self.fetched_at.plus(refresh)
+    }
+
+    fn look(&mut self, shared: &dyn Shared, now: Millis) -> bool {
+        let Source::Fetched(fetched) = &mut self.source else { return false };
+        let Some((document, version)) = shared.get(&fetched.document_slot) else { return false };
+        if fetched.version == Some(version) {
+            return false;
+        }
+        fetched.version = Some(version);
+        let Some((time, body)) = document.split_first_chunk::<8>() else { return false };
+        let Ok(set) = KeySet::read(body) else { return false };
+        self.fetched_at = Millis(u64::from_be_bytes(*time)).min(now);
+        self.wanted = false;
+        let generation = self.set.as_ref().map_or(0, |old| old.generation());
+        self.set = Some(Rc::new(set.with_generation(generation + 1)));
+        true
+    }
+}
+
+impl Lease {
+    fn read(shared: &dyn Shared, slot: &str, now: Millis) -> Option<(Lease, u32)> {
+        let (bytes, version) = shared.get(slot)?;
+        let (attempted_at, rest) = bytes.split_first_chunk::<8>()?;
+        let (until, _) = rest.split_first_chunk::<8>()?;
+        let lease = Lease { attempted_at: u64::from_be_bytes(*attempted_at), until: u64::from_be_bytes(*until) };
+        // A clock that was set back must not stop fetching until it has caught up.
+        let written_later = lease.attempted_at > now.plus(1_000).0;
+        Some((if written_later { Lease::default() } else { lease }, version))
+    }
+
+    fn is_held(self, now: Millis) -> bool {
+        now.0 < self.until
+    }
+
+    /// May another attempt begin, `pause` after the last one?
+    fn allows(self, pause: u64, now: Millis) -> bool {
+        now.0 >= self.attempted_at.saturating_add(pause)
+    }
+
+    fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (first, second) = bytes.split_at_mut(8);
+        first.copy_from_slice(&self.attempted_at.to_be_bytes());
+        second.copy_from_slice(&self.until.to_be_bytes());
+        bytes
+    }
+}

@@ -1,0 +1,252 @@
+//! The JSON-RPC frame: exactly one of request, notification, response, read without any tolerance.
+
+use std::borrow::Cow;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::json::{self, Value};
+use crate::reason::Reason;
+use crate::text::hex;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    pub kind: Kind,
+    /// Requests and responses have one.
+    id: Option<Id>,
+    /// Empty for a response.
+    pub method: Cow<'a, str>,
+    params: Option<Value<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Notification,
+    Response,
+}
+
+/// The `id` of a request (JSON-RPC 2.0, 4; MCP: never null).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub(crate) enum Id {
+    Number(i64),
+    Text(String),
+}
+
+/// Why a body is no frame, and its id where that was read unambiguously.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoFrame {
+    pub reason: Reason,
+    pub id: Option<Id>,
+}
+
+/// The `_meta` member with the revision (MCP 2026-07-28, base protocol).
+pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Names the protocol gives a meaning to. A server that ignores case would read a folded twin as one of these.
+const PROTOCOL_NAMES: [&str; 16] = [
+    "jsonrpc",
+    "id",
+    "method",
+    "params",
+    "result",
+    "error",
+    "name",
+    "uri",
+    "arguments",
+    "_meta",
+    "requestState",
+    "inputResponses",
+    "task",
+    "taskId",
+    "cursor",
+    "ref",
+];
+
+impl<'a> Frame<'a> {
+    pub(crate) fn read(body: &'a [u8]) -> Result<Frame<'a>, NoFrame> {
+        let value = json::read_some(body, &wanted).map_err(|fault| NoFrame { reason: reason(fault), id: None })?;
+        let members = match &value {
+            Value::Map(members) => members,
+            Value::List(_) => return Err(NoFrame { reason: Reason::Batch, id: None }),
+            _ => return Err(NoFrame { reason: Reason::FrameShape, id: None }),
+        };
+        // Before the id is believed: a folded twin of `id` makes it ambiguous.
+        if has_folded(&value) {
+            return Err(NoFrame { reason: Reason::FoldedKey, id: None });
+        }
+        let id = match value.get("id") {
+            None => None,
+            Some(id) => Some(Id::read(id).ok_or(NoFrame { reason: Reason::FrameId, id: None })?),
+        };
+        // The id of a response is the server's: an error under it would look like the answer to something else.
+        let has = |name: &str| members.iter().any(|(member, _)| member == name);
+        let is_response = value.get("method").is_none() && (has("result") || has("error"));
+        let refuse = |reason| NoFrame { reason, id: id.clone().filter(|_| !is_response) };
+        if value.get("jsonrpc").and_then(Value::text) != Some("2.0") {
+            return Err(refuse(Reason::FrameShape));
+        }
+        let params = value.get("params");
+        if params.is_some_and(|params| params.members().is_none()) {
+            return Err(refuse(Reason::ParamsInvalid));
+        }
+        let meta = params.and_then(|params| params.get("_meta"));
+        if meta.is_some_and(|meta| meta.members().is_none()) {
+            return Err(refuse(Reason::ParamsInvalid));
+        }
+        if params.is_some_and(has_folded) || meta.is_some_and(|meta| is_folded_member(meta, &[META_VERSION])) {
+            return Err(refuse(Reason::FoldedKey));
+        }
+        let kind = match (value.get("method"), id.is_some(), has("result"), has("error")) {
+            (Some(Value::Text(method)), true, false, false) if !method.starts_with(NOTIFICATION) => Kind::Request,
+            (Some(Value::Text(method)), false, false, false) if method.starts_with(NOTIFICATION) => Kind::Notification,
+            (None, true, result, error) if result != error && params.is_none() => Kind::Response,
+            _ => return Err(refuse(Reason::FrameShape)),
+        };
+        let mut method = Cow::Borrowed("");
+        let mut params = None;
+        if let Value::Map(members) = value {
+            for (name, value) in members {
+                match (name.as_ref(), value) {
+                    ("method", Value::Text(text)) => method = text,
+                    ("params", value) => params = Some(value),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Frame { kind, id, method, params })
+    }
+
+    /// The id to answer under: a request's own.
+    pub(crate) fn request_id(&self) -> Option<Id> {
+        self.id.clone().filter(|_| self.kind == Kind::Request)
+    }
+
+    /// A member of `params`, as text. Another type is refused; it is nobody's to guess.
+    pub(crate) fn param(&self, name: &str) -> Result<Option<&str>, Reason> {
+        match self.params.as_ref().and_then(|params| params.get(name)) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Reason::ParamsInvalid),
+        }
+    }
+
+    /// The operation as an RFC 9396 object, for a token service that decides by it. The arguments are named by a digest
+    /// of their bytes; `body` is what this frame was read from.
+    pub(crate) fn context(&self, body: &[u8], client: Option<&str>) -> String {
+        #[derive(serde::Deserialize)]
+        struct Body<'b> {
+            #[serde(borrow)]
+            params: Option<Params<'b>>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Params<'b> {
+            #[serde(borrow)]
+            arguments: Option<&'b serde_json::value::RawValue>,
+        }
+        let arguments = serde_json::from_slice::<Body<'_>>(body).ok().and_then(|body| body.params?.arguments);
+        let digest = arguments.map(|text| hex(&Sha256::digest(text.get()), 32));
+        let name = self.param("name").ok().flatten();
+        serde_json::json!([{
+            "type": "mcp_operation", "method": self.method, "name": name, "client_id": client, "arguments_sha256": digest,
+        }])
+        .to_string()
+    }
+
+    /// Is it to go on after its answer (MCP 2025-11-25, tasks)?
+    pub(crate) fn is_task(&self) -> bool {
+        let task = self.params.as_ref().and_then(|params| params.get("task"));
+        task.is_some_and(|task| *task != Value::Null)
+    }
+
+    /// The revision in `_meta`.
+    pub(crate) fn meta_version(&self) -> Result<Option<&str>, Reason> {
+        let meta = self.params.as_ref().and_then(|params| params.get("_meta"));
+        match meta.and_then(|meta| meta.get(META_VERSION)) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Reason::ParamsInvalid),
+        }
+    }
+}
+
+const NOTIFICATION: &str = "notifications/";
+
+impl Id {
+    fn read(value: &Value<'_>) -> Option<Id> {
+        // 2^53: beyond it, readers that use doubles see another id.
+        const MOST: i64 = 1 << 53;
+        match value {
+            Value::Integer(number) if (-MOST..=MOST).contains(number) => Some(Id::Number(*number)),
+            Value::Text(text) if text.len() <= 256 => Some(Id::Text(text.as_ref().to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// What of a body the decision looks at; the rest is checked and skipped.
+fn wanted(depth: usize, name: &str) -> bool {
+    match depth {
+        0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
+        1 => matches!(name, "name" | "uri" | "task" | "_meta"),
+        2 => name == META_VERSION,
+        _ => false,
+    }
+}
+
+fn reason(fault: json::Fault) -> Reason {
+    match fault {
+        json::Fault::DuplicateKey => Reason::DuplicateKey,
+        json::Fault::ControlInName => Reason::FoldedKey,
+        json::Fault::NotUtf8 => Reason::NotUtf8,
+        json::Fault::Syntax => Reason::JsonSyntax,
+        json::Fault::TooDeep => Reason::TooDeep,
+    }
+}
+
+fn has_folded(object: &Value<'_>) -> bool {
+    is_folded_member(object, &PROTOCOL_NAMES)
+}
+
+fn is_folded_member(object: &Value<'_>, names: &[&str]) -> bool {
+    object.members().is_some_and(|members| members.iter().any(|(member, _)| is_folded(member, names)))
+}
+
+/// Different from all of the names, and equal to one of them under Unicode simple case folding.
+fn is_folded(member: &str, names: &[&str]) -> bool {
+    let mut names = names.iter();
+    match member.is_ascii() {
+        _ if names.as_slice().contains(&member) => false,
+        true => names.any(|name| member.eq_ignore_ascii_case(name)),
+        false => names.any(|name| member.chars().map(fold).eq(name.chars().map(fold))),
+    }
+}
+
+// For ASCII names only two characters beyond ASCII fold into the alphabet: U+017F to s, U+212A to k. Java compares by
+// upper case too, where the two Turkish letters meet i.
+fn fold(c: char) -> char {
+    match c {
+        '\u{130}' | '\u{131}' => 'i',
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_names_the_operation_and_the_bytes_of_its_arguments() {
+        let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{ "a": 1 }}}"#;
+        let frame = Frame::read(body).unwrap();
+        let context: serde_json::Value = serde_json::from_str(&frame.context(body, Some("c"))).unwrap();
+        let digest = hex(&Sha256::digest(br#"{ "a": 1 }"#), 32);
+        let expected = serde_json::json!([{
+            "type": "mcp_operation", "method": "tools/call", "name": "x", "client_id": "c", "arguments_sha256": digest,
+        }]);
+        assert_eq!(context, expected);
+    }
+}

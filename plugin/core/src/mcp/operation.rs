@@ -1,0 +1,121 @@
+//! What a request asks for, in the terms of the MCP revisions 2025-03-26 to 2026-07-28.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::mcp::frame::{Frame, Kind};
+use crate::reason::Reason;
+
+/// The revisions this filter knows. The last one is *modern*: no session, metadata on every request.
+pub(crate) const REVISIONS: [&str; 4] = ["2025-03-26", "2025-06-18", "2025-11-25", MODERN];
+const MODERN: &str = "2026-07-28";
+
+/// What the headers say about the body. They can only cause a refusal, never an allowance.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mirror {
+    pub version: Option<String>,
+    pub method: Option<String>,
+    pub name: Option<String>,
+    pub session: bool,
+}
+
+impl Mirror {
+    /// A missing version means 2025-03-26 (MCP 2025-11-25, transports).
+    pub(crate) fn is_modern(&self) -> bool {
+        self.version.as_deref() == Some(MODERN)
+    }
+
+    pub(crate) fn has_known_version(&self) -> bool {
+        self.version.as_deref().is_none_or(|version| REVISIONS.contains(&version))
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation<'a> {
+    /// A method that needs the baseline only (P20), a response in a session, or a legacy stream.
+    Baseline,
+    /// A call of a tool.
+    Tool(Cow<'a, str>),
+    /// A method whose rules this version does not have: judged like a tool without a rule.
+    WithoutRule,
+    /// A legacy notification nobody needs.
+    Dropped,
+}
+
+/// The operation of a frame that the headers agree with.
+pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Operation<'a>, Reason> {
+    if !mirror.has_known_version() {
+        return Err(Reason::ProtocolVersion);
+    }
+    if frame.kind == Kind::Response {
+        // MCP 2026-07-28 forbids responses from clients; earlier, they answer a server's request in a session.
+        let allowed = mirror.session && !mirror.is_modern() && mirror.method.is_none() && mirror.name.is_none();
+        return if allowed { Ok(Operation::Baseline) } else { Err(Reason::ResponseNotAllowed) };
+    }
+    let named = match frame.method.as_ref() {
+        "tools/call" | "prompts/get" => frame.param("name")?,
+        "resources/read" => frame.param("uri")?,
+        _ => None,
+    };
+    agree(frame, mirror, named)?;
+    match frame.method.as_ref() {
+        "tools/call" => named.map(|name| Operation::Tool(Cow::Borrowed(name))).ok_or(Reason::ParamsInvalid),
+        "initialize"
+        | "ping"
+        | "server/discover"
+        | "tools/list"
+        | "resources/list"
+        | "resources/templates/list"
+        | "prompts/list"
+        | "notifications/initialized"
+        | "notifications/cancelled"
+        | "notifications/progress"
+        | "notifications/roots/list_changed" => Ok(Operation::Baseline),
+        "resources/read"
+        | "resources/subscribe"
+        | "resources/unsubscribe"
+        | "subscriptions/listen"
+        | "prompts/get"
+        | "completion/complete" => Ok(Operation::WithoutRule),
+        _ if frame.kind == Kind::Notification && !mirror.is_modern() => Ok(Operation::Dropped),
+        _ => Err(Reason::UnknownMethod),
+    }
+}
+
+/// MCP 2026-07-28, transports: who processes the body must refuse a disagreement. We do so in every era, because
+/// somebody behind us may go by the headers.
+fn agree(frame: &Frame<'_>, mirror: &Mirror, named: Option<&str>) -> Result<(), Reason> {
+    if frame.meta_version()?.is_some_and(|version| mirror.version.as_deref() != Some(version)) {
+        return Err(Reason::HeaderMismatch);
+    }
+    if mirror.method.as_deref().is_some_and(|method| method != frame.method) {
+        return Err(Reason::HeaderMismatch);
+    }
+    if let Some(header) = &mirror.name {
+        let name = decoded(header).ok_or(Reason::HeaderMismatch)?;
+        if named != Some(name.as_ref()) {
+            return Err(Reason::HeaderMismatch);
+        }
+    }
+    // The header requirements of notifications are not defined in that revision.
+    if mirror.is_modern() && frame.kind == Kind::Request {
+        if mirror.method.is_none() || (named.is_some() && mirror.name.is_none()) {
+            return Err(Reason::HeaderMissing);
+        }
+        if frame.meta_version()?.is_none() {
+            return Err(Reason::ParamsInvalid);
+        }
+    }
+    Ok(())
+}
+
+/// A header value that may be wrapped as `=?base64?...?=` (MCP 2026-07-28, transports).
+fn decoded(value: &str) -> Option<Cow<'_, str>> {
+    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+        None => Some(Cow::Borrowed(value)),
+        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok().map(Cow::Owned),
+    }
+}

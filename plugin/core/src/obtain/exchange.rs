@@ -1,0 +1,221 @@
+//! A token for one operation (RFC 8693): what is asked, what came back, and whether it is what was asked for.
+
+use std::rc::Rc;
+
+use crate::http::{Call, CallFault, Reply, StreamId};
+use crate::jose::{ASSERTION_TYPE, Claims, Compact, Signatures};
+use crate::json::{self, Value};
+use crate::keys::KeyRing;
+use crate::policy::{ClientAuthentication, Endpoint, Exchange, Policy, TokenService};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::text::percent_encoded;
+use crate::time::Millis;
+use crate::token::{ElevatedToken, Wanted};
+
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// Longer answers are nonsense.
+const MAX_ANSWER: usize = 64 * 1024;
+/// And still read so far, for the tokens in them that have to be taken back.
+const MAX_READ: usize = 1024 * 1024;
+
+/// A need that only an exchange can satisfy: made by the decision, after everything else was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Elevation {
+    pub exchange: Exchange,
+    /// The caller's token, to be sent as `subject_token`.
+    pub subject: Secret,
+    pub subject_digest: [u8; 32],
+    pub claims: Rc<Claims>,
+    /// What the token is for, where the token service is told (RFC 9396).
+    pub context: Option<String>,
+    /// The caller's trace, to be continued.
+    pub trace: Vec<(&'static str, Secret)>,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub elevation: Elevation,
+    pub stream: StreamId,
+    pub server: Option<String>,
+    pub decision: String,
+    pub begun: Millis,
+    /// The client is answered then.
+    pub deadline: Millis,
+}
+
+/// What the token service said.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A token that is exactly what was asked for.
+    Elevated(ElevatedToken),
+    /// Something else; what it minted is to be revoked.
+    Refused { reason: Reason, minted: Vec<(Secret, &'static str)> },
+}
+
+impl Elevation {
+    /// RFC 8693 2.1. Asks for the rule's scopes only, never the baseline (P10).
+    pub(crate) fn call(&self, service: &TokenService, stamp: &Stamp<'_>) -> Call {
+        let scopes = self.exchange.granted.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
+        let audience = &self.exchange.audience;
+        // RFC 8707 2: a resource is an absolute URI; anything else is a logical name (RFC 8693 2.1).
+        let target = if is_absolute_uri(audience) { "resource" } else { "audience" };
+        let mut form = vec![
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", self.subject.reveal()),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("requested_token_type", ACCESS_TOKEN),
+            (target, audience),
+        ];
+        if !scopes.is_empty() {
+            form.push(("scope", &scopes));
+        }
+        if let Some(context) = &self.context {
+            form.push(("authorization_details", context));
+        }
+        let timeout = service.timeout.saturating_add(service.late).saturating_mul(1000);
+        post(service, &service.token, form, &self.trace, timeout, stamp)
+    }
+
+    /// Reads the answer and checks the token in it like a stranger's.
+    pub(crate) fn answer(
+        &self,
+        reply: &Result<Reply<'_>, CallFault>,
+        policy: &Policy,
+        keys: &KeyRing,
+        signatures: &dyn Signatures,
+        now: Millis,
+    ) -> Answer {
+        let unavailable = || Answer::Refused { reason: Reason::ElevationUnavailable, minted: Vec::new() };
+        let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_READ) else {
+            return unavailable();
+        };
+        let Ok(body) = json::read(reply.body) else {
+            return if reply.status == 200 {
+                unavailable()
+            } else {
+                Answer::Refused { reason: refusal(reply.status, None), minted: Vec::new() }
+            };
+        };
+        let text = |name: &str| body.get(name).and_then(Value::text).filter(|text| !text.is_empty());
+        // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
+        // the user out.
+        let is_callers = |token: &str| *Compact::new(token).digest() == self.subject_digest;
+        let refresh = text("refresh_token").filter(|refresh| text("access_token") != Some(refresh));
+        let named = [("access_token", text("access_token")), ("refresh_token", refresh)];
+        let minted: Vec<(Secret, &'static str)> = named
+            .into_iter()
+            .filter_map(|(hint, token)| Some((Secret::new(token.filter(|token| !is_callers(token))?), hint)))
+            .collect();
+        let checked = match text("access_token") {
+            _ if reply.status != 200 => Err(refusal(reply.status, text("error"))),
+            _ if reply.body.len() > MAX_ANSWER => Err(Reason::ElevationUnavailable),
+            None => Err(Reason::ElevationUnavailable),
+            Some(token) if is_callers(token) => Err(Reason::ElevatedTokenNotOurs),
+            // Null is absent; anything else that is no text is nonsense.
+            Some(_) if ["refresh_token", "scope"].iter().any(|name| is_nonsense(body.get(name))) => {
+                Err(Reason::ElevationUnavailable)
+            }
+            Some(_) if text("refresh_token").is_some() => Err(Reason::ElevatedWithRefreshToken),
+            Some(_) if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) => {
+                Err(Reason::ElevatedTokenType)
+            }
+            Some(token) if matches!(text("issued_token_type"), Some(ACCESS_TOKEN | JWT)) => {
+                let wanted = Wanted {
+                    exchange: &self.exchange,
+                    caller: &self.claims,
+                    scope: body.get("scope").and_then(Value::text),
+                };
+                ElevatedToken::verify(&Compact::new(token), &wanted, policy, keys, signatures, now)
+            }
+            Some(_) => Err(Reason::ElevatedTokenType),
+        };
+        match checked {
+            Ok(token) => Answer::Elevated(token),
+            Err(reason) => Answer::Refused { reason, minted },
+        }
+    }
+}
+
+/// RFC 3986 4.3: with a scheme, and without a fragment.
+fn is_absolute_uri(text: &str) -> bool {
+    let is_unsafe = |byte: u8| !byte.is_ascii_graphic() || b"\"#<>\\^`{|}".contains(&byte);
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && !rest.is_empty()
+            && !rest.bytes().any(is_unsafe)
+    })
+}
+
+fn is_nonsense(member: Option<&Value<'_>>) -> bool {
+    !matches!(member, None | Some(Value::Null | Value::Text(_)))
+}
+
+/// What makes one call to the token service differ from the next.
+pub(crate) struct Stamp<'s> {
+    pub unique: &'s str,
+    pub now: Millis,
+}
+
+/// RFC 7009 2.1.
+pub(crate) fn revocation(
+    service: &TokenService,
+    token: &Secret,
+    hint: &'static str,
+    trace: &[(&'static str, Secret)],
+    stamp: &Stamp<'_>,
+) -> Call {
+    let form = vec![("token", token.reveal()), ("token_type_hint", hint)];
+    post(service, &service.revoke, form, trace, service.timeout.saturating_mul(1000), stamp)
+}
+
+fn post(
+    service: &TokenService,
+    endpoint: &Endpoint,
+    form: Vec<(&'static str, &str)>,
+    trace: &[(&'static str, Secret)],
+    timeout: u64,
+    stamp: &Stamp<'_>,
+) -> Call {
+    let mut headers = vec![("content-type", Secret::new("application/x-www-form-urlencoded"))];
+    headers.extend(trace.iter().cloned());
+    let assertion;
+    let mut form: Vec<(&str, &str)> = form;
+    match &service.client.authentication {
+        ClientAuthentication::Key(key, audience) => {
+            assertion = key.assertion(&service.client.id, audience, stamp.unique, stamp.now).unwrap_or_default();
+            form.push(("client_id", &service.client.id));
+            form.push(("client_assertion_type", ASSERTION_TYPE));
+            form.push(("client_assertion", &assertion));
+        }
+        ClientAuthentication::Cluster => form.push(("client_id", &service.client.id)),
+        ClientAuthentication::Secret(secret) => {
+            // RFC 6749 2.3.1: both parts form-encoded first.
+            let pair = format!("{}:{}", percent_encoded(&service.client.id), percent_encoded(secret.reveal()));
+            let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+            headers.push(("authorization", Secret::new(format!("Basic {basic}"))));
+        }
+    }
+    let body =
+        form.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect::<Vec<_>>().join("&");
+    endpoint.post(headers, Secret::new(body), timeout)
+}
+
+/// The table of design.md 5: who has to act decides what the client is told.
+fn refusal(status: u16, error: Option<&str>) -> Reason {
+    match (status, error) {
+        (429 | 500.., _) => Reason::ElevationUnavailable,
+        (_, Some("interaction_required" | "consent_required" | "insufficient_user_authentication")) => {
+            Reason::ElevationNeedsUser
+        }
+        (_, Some("invalid_grant")) => Reason::SubjectTokenRejected,
+        (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type")) => Reason::FilterNotAccepted,
+        (401 | 404 | 300..=399, _) => Reason::FilterNotAccepted,
+        (400..=499, _) => Reason::ElevationRefused,
+        _ => Reason::ElevationUnavailable,
+    }
+}

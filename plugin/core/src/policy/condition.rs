@@ -1,0 +1,293 @@
+//! Conditions over a caller (P8, P17): a small closed language with three values, where what cannot be known is neither
+//! true nor false.
+
+use crate::json::Value;
+use crate::policy::document::Url;
+use crate::policy::document::{Entry, Fields, Report, kind};
+
+/// A condition as written.
+#[derive(Clone, Debug)]
+pub(crate) enum Condition {
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+    /// The verified `client_id` is one of these.
+    Client(Vec<String>),
+    /// The peer's certificate names one of these.
+    Source(Vec<String>),
+    Claim {
+        path: Vec<String>,
+        test: Test,
+    },
+}
+
+/// What is asked of a claim.
+#[derive(Clone, Debug)]
+pub(crate) enum Test {
+    Equals(Value<'static>),
+    In(Vec<Value<'static>>),
+    Prefix(String),
+    Above(f64),
+    Below(f64),
+    Present(bool),
+}
+
+/// Kleene's three values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+/// Who is asked about.
+pub(crate) struct Subject<'s> {
+    pub client: Option<&'s str>,
+    /// Identity in the peer's verified certificate.
+    pub source: Option<&'s str>,
+    /// The payload of the verified token.
+    pub claims: &'s Value<'s>,
+}
+
+impl Condition {
+    pub(crate) fn holds(&self, subject: &Subject<'_>) -> Truth {
+        match self {
+            Condition::All(list) => list.iter().fold(Truth::True, |truth, next| truth.and(next.holds(subject))),
+            Condition::Any(list) => list.iter().fold(Truth::True.not(), |truth, next| truth.or(next.holds(subject))),
+            Condition::Not(inner) => inner.holds(subject).not(),
+            Condition::Client(list) => subject
+                .client
+                .map_or(Truth::Unknown, |client| list.iter().any(|entry| is_same_client(entry, client)).into()),
+            Condition::Source(list) => {
+                subject.source.map_or(Truth::Unknown, |source| list.iter().any(|entry| entry == source).into())
+            }
+            Condition::Claim { path, test } => match find(subject.claims, path) {
+                Ok(value) => test.holds(value),
+                Err(Ambiguous) => Truth::Unknown,
+            },
+        }
+    }
+
+    /// Does anything in it ask for the peer's certificate?
+    pub(crate) fn asks_source(&self) -> bool {
+        match self {
+            Condition::All(list) | Condition::Any(list) => list.iter().any(Condition::asks_source),
+            Condition::Not(inner) => inner.asks_source(),
+            Condition::Source(_) => true,
+            Condition::Client(_) | Condition::Claim { .. } => false,
+        }
+    }
+
+    pub(crate) fn read(entry: &Entry<'_>, report: &mut Report) -> Option<Condition> {
+        let mut fields = entry.fields(report)?;
+        let mut found = Vec::new();
+        for (name, join) in [("all", Condition::All as fn(Vec<Condition>) -> Condition), ("any", Condition::Any)] {
+            if let Some(list) = fields.take(name) {
+                let items = list.list(report).unwrap_or_default();
+                if items.is_empty() {
+                    list.fault(report, "nothing in it", "list at least one condition");
+                }
+                found.push(join(items.iter().filter_map(|item| Condition::read(item, report)).collect()));
+            }
+        }
+        if let Some(inner) = fields.take("not") {
+            found.extend(Condition::read(&inner, report).map(|inner| Condition::Not(Box::new(inner))));
+        }
+        if let Some(list) = fields.take("client") {
+            found.push(Condition::Client(texts(&list, report)));
+        }
+        if let Some(list) = fields.take("source") {
+            found.push(Condition::Source(texts(&list, report)));
+        }
+        if let Some(path) = fields.take("claim") {
+            found.extend(claim(&path, &mut fields, report));
+        }
+        let path = fields.path.clone();
+        fields.finish(report);
+        if found.len() == 1 {
+            return found.pop();
+        }
+        if found.len() > 1 {
+            report.fault(&path, "several conditions in one", "put them into a list: `all: [ ... ]` or `any: [ ... ]`");
+        } else if report.faults.iter().all(|fault| !fault.path.starts_with(&path)) {
+            report.fault(&path, "no condition", "write one of `client`, `claim`, `source`, `all`, `any`, `not`");
+        }
+        None
+    }
+}
+
+impl Test {
+    /// Missing, null and another type are unknown, to everything but `present`.
+    fn holds(&self, value: Option<&Value<'_>>) -> Truth {
+        let value = value.filter(|value| **value != Value::Null);
+        if let Test::Present(wanted) = self {
+            return (value.is_some() == *wanted).into();
+        }
+        let Some(value) = value else { return Truth::Unknown };
+        // A list holds when one of its items does: roles and groups are lists.
+        if let Value::List(items) = value {
+            return items.iter().fold(Truth::False, |truth, item| truth.or(self.holds(Some(item))));
+        }
+        match self {
+            Test::Equals(wanted) => same(wanted, value),
+            Test::In(list) => list.iter().fold(Truth::False, |truth, wanted| truth.or(same(wanted, value))),
+            Test::Prefix(prefix) => {
+                value.text().map_or(Truth::Unknown, |text| text.starts_with(prefix.as_str()).into())
+            }
+            Test::Above(bound) => number(value).map_or(Truth::Unknown, |number| (number > *bound).into()),
+            Test::Below(bound) => number(value).map_or(Truth::Unknown, |number| (number < *bound).into()),
+            Test::Present(_) => Truth::Unknown,
+        }
+    }
+}
+
+impl Truth {
+    fn and(self, other: Truth) -> Truth {
+        match (self, other) {
+            (Truth::False, _) | (_, Truth::False) => Truth::False,
+            (Truth::True, Truth::True) => Truth::True,
+            _ => Truth::Unknown,
+        }
+    }
+
+    fn or(self, other: Truth) -> Truth {
+        self.not().and(other.not()).not()
+    }
+
+    fn not(self) -> Truth {
+        match self {
+            Truth::True => Truth::False,
+            Truth::False => Truth::True,
+            Truth::Unknown => Truth::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Truth {
+        if value { Truth::True } else { Truth::False }
+    }
+}
+
+/// P14: equal, or https URLs that differ only in the case of the host. Never a prefix.
+fn is_same_client(entry: &str, client: &str) -> bool {
+    let split = |text: &str| {
+        let rest = text.strip_prefix("https://")?;
+        let (host, path) = rest.split_once('/')?;
+        (!host.contains('@')).then(|| (host.to_ascii_lowercase(), path.to_owned()))
+    };
+    entry == client || split(entry).is_some_and(|wanted| split(client) == Some(wanted))
+}
+
+/// Strings byte for byte, numbers by value; different types cannot be compared.
+fn same(wanted: &Value<'_>, value: &Value<'_>) -> Truth {
+    match (wanted, value) {
+        (Value::Text(a), Value::Text(b)) => (a == b).into(),
+        (Value::Bool(a), Value::Bool(b)) => (a == b).into(),
+        (a, b) => match (number(a), number(b)) {
+            (Some(a), Some(b)) => (a == b).into(),
+            _ => Truth::Unknown,
+        },
+    }
+}
+
+fn number(value: &Value<'_>) -> Option<f64> {
+    match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Number(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// Two members that a reader which ignores case takes for one.
+struct Ambiguous;
+
+fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>>, Ambiguous> {
+    let mut value = Some(root);
+    for name in path {
+        let members = value.and_then(Value::members).unwrap_or_default();
+        if members.iter().filter(|(member, _)| member.to_lowercase() == name.to_lowercase()).count() > 1 {
+            return Err(Ambiguous);
+        }
+        value = value.and_then(|value| value.get(name));
+    }
+    Ok(value)
+}
+
+fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Option<Condition> {
+    let path = claim_path(path.text(report)?);
+    let mut tests = Vec::new();
+    if let Some(entry) = fields.take("equals") {
+        tests.extend(scalar(&entry, report).map(Test::Equals));
+    }
+    if let Some(entry) = fields.take("in") {
+        let items = entry.list(report).unwrap_or_default();
+        tests.push(Test::In(items.iter().filter_map(|item| scalar(item, report)).collect()));
+    }
+    if let Some(entry) = fields.take("prefix") {
+        tests.extend(entry.text(report).map(|text| Test::Prefix(text.to_owned())));
+    }
+    for (name, test) in [("above", Test::Above as fn(f64) -> Test), ("below", Test::Below)] {
+        if let Some(entry) = fields.take(name) {
+            match number(entry.value) {
+                Some(number) => tests.push(test(number)),
+                None => {
+                    entry.fault(report, format!("{} where a number is expected", kind(entry.value)), "write a number")
+                }
+            }
+        }
+    }
+    if let Some(entry) = fields.take("present") {
+        match entry.value {
+            Value::Bool(wanted) => tests.push(Test::Present(*wanted)),
+            _ => entry.fault(report, "neither true nor false", "write `true` or `false`"),
+        }
+    }
+    let (Some(test), true) = (tests.pop(), tests.is_empty()) else {
+        let help = "write exactly one of `equals`, `in`, `prefix`, `above`, `below`, `present` beside `claim`";
+        report.fault(&fields.path, "a claim without one test", help);
+        return None;
+    };
+    Some(Condition::Claim { path, test })
+}
+
+/// `a.b` or `/a/b` (RFC 6901).
+fn claim_path(text: &str) -> Vec<String> {
+    match text.strip_prefix('/') {
+        Some(pointer) => pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect(),
+        None => text.split('.').map(str::to_owned).collect(),
+    }
+}
+
+fn scalar(entry: &Entry<'_>, report: &mut Report) -> Option<Value<'static>> {
+    match entry.value {
+        Value::Text(text) => Some(Value::Text(text.to_string().into())),
+        Value::Bool(value) => Some(Value::Bool(*value)),
+        Value::Integer(value) => Some(Value::Integer(*value)),
+        Value::Number(value) => Some(Value::Number(*value)),
+        other => {
+            entry.fault(
+                report,
+                format!("{} where a single value is expected", kind(other)),
+                "write a text or a number",
+            );
+            None
+        }
+    }
+}
+
+fn texts(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
+    let items = match entry.value {
+        Value::List(_) => entry.list(report).unwrap_or_default(),
+        _ => vec![entry.clone()],
+    };
+    let mut texts = Vec::new();
+    for item in items {
+        let Some(text) = item.text(report) else { continue };
+        if text.starts_with("https:") && Url::parse(text).is_err() {
+            item.fault(report, "a URL that can be read in two ways", "write it plainly, without user information");
+        }
+        texts.push(text.to_owned());
+    }
+    texts
+}

@@ -1,0 +1,202 @@
+//! Reading a document by its fields, collecting every fault on the way (P18).
+
+mod notation;
+mod structs;
+mod url;
+
+pub use notation::is_scope_token;
+
+pub(crate) use notation::{date, duration, scopes, size, word};
+pub(crate) use structs::read as read_struct;
+pub(crate) use url::Url;
+
+use std::fmt;
+
+use crate::json::Value;
+
+/// Something wrong with a policy: where, what, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The place, as `servers.git.tools.x.scope`.
+    pub path: String,
+    /// What is wrong: lower case, no final period.
+    pub problem: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "(policy)" } else { &self.path };
+        write!(f, "{path}: {}; help: {}", self.problem, self.help)
+    }
+}
+
+/// What the readers found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Fault>,
+}
+
+impl Report {
+    pub(crate) fn fault(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
+        self.faults.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+    }
+
+    pub(crate) fn warn(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
+        self.warnings.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+    }
+}
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'v> {
+    pub path: String,
+    pub value: &'v Value<'v>,
+}
+
+impl<'v> Entry<'v> {
+    pub(crate) fn fault(&self, report: &mut Report, problem: impl Into<String>, help: impl Into<String>) {
+        report.fault(&self.path, problem, help);
+    }
+
+    pub(crate) fn text(&self, report: &mut Report) -> Option<&'v str> {
+        match self.value {
+            Value::Text(text) if !text.is_empty() => Some(text),
+            _ => {
+                self.fault(report, format!("{} where a text is expected", kind(self.value)), "write a text");
+                None
+            }
+        }
+    }
+
+    /// `true` as a word, so that a flag that can only be set reads like any other choice.
+    pub(crate) fn as_word(&self) -> Entry<'v> {
+        const TRUE: &Value<'static> = &Value::Text(std::borrow::Cow::Borrowed("true"));
+        let value = if self.value == &Value::Bool(true) { TRUE } else { self.value };
+        Entry { path: self.path.clone(), value }
+    }
+
+    pub(crate) fn list(&self, report: &mut Report) -> Option<Vec<Entry<'v>>> {
+        match self.value {
+            Value::List(items) => {
+                let entry = |(at, value)| Entry { path: format!("{}[{at}]", self.path), value };
+                Some(items.iter().enumerate().map(entry).collect())
+            }
+            _ => {
+                self.fault(report, format!("{} where a list is expected", kind(self.value)), "write a list: [a, b]");
+                None
+            }
+        }
+    }
+
+    /// The members of a map whose names are the user's own (servers, tools, scopes).
+    pub(crate) fn named(&self, report: &mut Report) -> Option<Vec<(&'v str, Entry<'v>)>> {
+        match self.value {
+            Value::Map(members) => Some(
+                members
+                    .iter()
+                    .map(|(name, value)| (name.as_ref(), Entry { path: join(&self.path, name), value }))
+                    .collect(),
+            ),
+            _ => {
+                self.fault(
+                    report,
+                    format!("{} where a map is expected", kind(self.value)),
+                    "write a map: { name: ... }",
+                );
+                None
+            }
+        }
+    }
+
+    /// The members of a map whose names are ours.
+    pub(crate) fn fields(&self, report: &mut Report) -> Option<Fields<'v>> {
+        let members = self.named(report)?;
+        Some(Fields { path: self.path.clone(), members, known: Vec::new() })
+    }
+}
+
+/// The fields of one map: what is taken is known, what is left at the end is a fault.
+#[derive(Debug)]
+pub(crate) struct Fields<'v> {
+    pub path: String,
+    members: Vec<(&'v str, Entry<'v>)>,
+    known: Vec<&'static str>,
+}
+
+impl<'v> Fields<'v> {
+    /// The field of that name, if it is there.
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'v>> {
+        self.known.push(name);
+        self.members.iter().find(|(field, _)| *field == name).map(|(_, entry)| entry.clone())
+    }
+
+    /// The field of that name; its absence is a fault.
+    pub(crate) fn require(&mut self, name: &'static str, help: &str, report: &mut Report) -> Option<Entry<'v>> {
+        let entry = self.take(name);
+        if entry.is_none() {
+            report.fault(&self.path, format!("`{name}` is missing"), help);
+        }
+        entry
+    }
+
+    /// Reports every field that nobody took.
+    pub(crate) fn finish(self, report: &mut Report) {
+        for (field, entry) in self.members.iter().filter(|(field, _)| !self.known.contains(field)) {
+            if let Some((_, help)) = LATER.iter().find(|(word, _)| word == field) {
+                entry.fault(report, format!("`{field}` is not part of this version"), *help);
+                continue;
+            }
+            let close = |known: &&&str| strsim::damerau_levenshtein(known, field) <= 2;
+            let help = match self.known.iter().find(close) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            entry.fault(report, format!("unknown field `{field}`"), help);
+        }
+    }
+}
+
+/// Words of the policy language that this version refuses by name, because to ignore one would weaken a policy.
+const LATER: [(&str, &str); 18] = [
+    ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
+    ("approval", "approvals are not part of version 1; let the token service ask for them"),
+    ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
+    ("clients", "narrowing by client comes later; until then narrow by scope"),
+    ("environment", "labels come later"),
+    ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
+    ("methods", "other methods come later; until then they are refused"),
+    ("mode", "`mode` stands at the top only; shadow mode of single rules comes later"),
+    ("once", "every elevation is for one operation; there is nothing to set"),
+    ("prompts", "rules for prompts come later; until then prompts/get is refused"),
+    ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("require", "requirements on the source come later"),
+    ("resources", "rules for resources come later; until then resources/read is refused"),
+    ("reuse", "elevated tokens are never reused"),
+    ("seal", "sealed sessions come later"),
+    ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
+    ("session", "session rules come later"),
+    ("sessions", "session rules come later"),
+];
+
+/// The path of a member, as faults write it.
+pub fn join(path: &str, name: &str) -> String {
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-*/".contains(&b));
+    let name = if plain { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+pub(crate) fn kind(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Integer(_) | Value::Number(_) => "a number",
+        Value::Text(text) if text.is_empty() => "an empty text",
+        Value::Text(_) => "a text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a map",
+        Value::Skipped => "an unread value",
+    }
+}

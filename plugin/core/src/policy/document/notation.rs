@@ -1,0 +1,83 @@
+//! The small notations inside a policy: scopes, times, sizes, dates, choices of a word.
+
+use crate::json::Value;
+use crate::policy::document::{Entry, Report, kind};
+use crate::time::Millis;
+
+/// RFC 6749 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+pub fn is_scope_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// P3: one scope token or a list of them, sorted.
+pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let items = match entry.value {
+        Value::List(_) => entry.list(report)?,
+        _ => vec![entry.clone()],
+    };
+    let mut scopes = Vec::new();
+    for item in items {
+        let Some(text) = item.text(report) else { continue };
+        if text.contains(' ') {
+            let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
+            item.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
+        } else if !is_scope_token(text) {
+            item.fault(report, "not a scope token", "RFC 6749 3.3 allows visible ASCII without quotes and backslashes");
+        } else {
+            scopes.push(text.to_owned());
+        }
+    }
+    scopes.sort_unstable();
+    scopes.dedup();
+    Some(scopes)
+}
+
+/// Seconds, from `90s`, `15m`, `12h` or `7d`.
+pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
+    let parsed = entry.value.text().and_then(|text| quantity(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]));
+    if parsed.is_none() {
+        entry.fault(report, "not a duration", "write a whole number and a unit: 30s, 15m, 1h or 7d");
+    }
+    parsed
+}
+
+/// Bytes, from `64KiB` or `1MiB`.
+pub(crate) fn size(entry: &Entry<'_>, report: &mut Report) -> Option<usize> {
+    let parsed = entry.value.text().and_then(|text| quantity(text, &[("KiB", 1024), ("MiB", 1024 * 1024)]));
+    // The same on every machine, also on those of 32 bits.
+    let size = parsed.and_then(|size| u32::try_from(size).ok()).and_then(|size| usize::try_from(size).ok());
+    if size.is_none() {
+        entry.fault(report, "not a size", "write a whole number and a unit, below 4096MiB: 64KiB or 1MiB");
+    }
+    size
+}
+
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| {
+        let digits = text.strip_suffix(unit)?;
+        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+        (number > 0).then(|| number.checked_mul(*factor))?
+    })
+}
+
+/// The first moment of that day, UTC.
+pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
+    let format = ::time::macros::format_description!("[year]-[month]-[day]");
+    let day = entry.value.text().and_then(|text| ::time::Date::parse(text, format).ok());
+    let seconds = day.and_then(|day| u64::try_from(day.midnight().assume_utc().unix_timestamp()).ok());
+    if seconds.is_none() {
+        entry.fault(report, "not a date", "write it as YYYY-MM-DD");
+    }
+    seconds.map(|seconds| Millis(0).plus_seconds(seconds))
+}
+
+/// One of a few words.
+pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
+    let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
+    if found.is_none() {
+        let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+        let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
+        entry.fault(report, format!("{what} is not known here"), format!("write {list}"));
+    }
+    found.map(|(_, value)| *value)
+}

@@ -1,0 +1,111 @@
+//! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
+
+mod compile;
+mod condition;
+mod document;
+mod model;
+mod rules;
+mod select;
+
+pub use document::{Fault, is_scope_token, join};
+pub use model::Limits;
+
+pub(crate) use condition::Subject;
+pub(crate) use model::{
+    Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Server, TokenService, TokenType,
+};
+pub(crate) use rules::{Exchange, Requirement, Rule, Unmatched};
+
+use crate::json::Value;
+use crate::time::Millis;
+
+/// A policy in force.
+#[derive(Debug)]
+pub struct Policy {
+    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) token_service: Option<TokenService>,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    pub(crate) digest: String,
+    pub(crate) warnings: Vec<Fault>,
+}
+
+impl Policy {
+    /// Reads a configuration as Envoy delivers it: JSON text (`StringValue`, `BytesValue`) or a serialized `Struct`.
+    ///
+    /// All faults are reported at once, each with path, problem and help (P18).
+    pub fn load(configuration: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
+        compile::configuration(configuration, environment)
+    }
+
+    /// The same, from a tree that a reader of another notation made. `text` is what was read; it names the policy.
+    pub fn from_value(document: &Value<'_>, text: &[u8], environment: &dyn Environment) -> Result<Policy, Vec<Fault>> {
+        compile::document(document, text, environment)
+    }
+
+    /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
+    pub fn asks_source(&self) -> bool {
+        let rules = self.servers.iter().flat_map(|server| server.rules.iter());
+        rules.filter_map(|rule| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
+    }
+
+    /// What `check` would warn of.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+
+    /// Twelve hexadecimal digits that name this policy in audit records and metrics.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The limits a host has to know.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The names of the servers, in the policy's order.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| &*server.name)
+    }
+
+    /// The identifiers of the issuers, in the policy's order.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|issuer| issuer.name.as_str())
+    }
+
+    pub(crate) fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {
+        // RFC 9068 4: compared exactly.
+        self.issuers.iter().enumerate().find(|(_, issuer)| issuer.name == name)
+    }
+
+    pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {
+        self.issuers.get(position)
+    }
+
+    pub(crate) fn server_at(&self, position: usize) -> Option<&Server> {
+        self.servers.get(position)
+    }
+
+    /// P15: shadow ends at its date.
+    pub(crate) fn is_shadow(&self, now: Millis) -> bool {
+        matches!(self.mode, Mode::Shadow { until } if now < until)
+    }
+}
+
+/// Where secrets come from: a policy only names them (P18).
+pub trait Environment {
+    /// The value of an environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+}
+
+/// No variables at all: for policies without secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEnvironment;
+
+impl Environment for NoEnvironment {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+}

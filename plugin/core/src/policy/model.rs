@@ -1,0 +1,177 @@
+//! What a policy says, as data: servers, issuers, the token service, limits.
+
+use std::rc::Rc;
+
+use crate::http::Call;
+use crate::jose::{Algorithm, Es256Key, KeySet};
+use crate::policy::document::Url;
+use crate::policy::rules::{Requirement, Rules};
+use crate::secret::Secret;
+use crate::time::Millis;
+
+/// The service that exchanges tokens (RFC 8693) and revokes them (RFC 7009).
+#[derive(Debug)]
+pub(crate) struct TokenService {
+    /// Whose keys verify what it returns: a position in `issuers`.
+    pub(crate) issuer: usize,
+    /// Whose tokens may be sent to it.
+    pub(crate) subject_issuers: Vec<usize>,
+    pub(crate) token: Endpoint,
+    pub(crate) revoke: Endpoint,
+    pub(crate) client: Client,
+    /// Seconds until the client is told that it did not answer.
+    pub(crate) timeout: u64,
+    /// Seconds its answer is still waited for after that, so that a late token is revoked.
+    pub(crate) late: u64,
+    /// Seconds a token lives on when a legacy stream ended without a result.
+    pub(crate) linger: u64,
+    /// Is it told which operation the token is for?
+    pub(crate) context: bool,
+}
+
+/// Who we are to the token service.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub id: String,
+    pub authentication: ClientAuthentication,
+}
+
+/// How we prove it.
+#[derive(Debug)]
+pub(crate) enum ClientAuthentication {
+    /// The cluster does: by mTLS, or by credentials the proxy injects.
+    Cluster,
+    /// HTTP Basic (RFC 6749 2.3.1).
+    Secret(Secret),
+    /// `private_key_jwt`, ES256 (RFC 7523 2.2), with the issuer as audience.
+    Key(Box<Es256Key>, String),
+}
+
+/// An issuer of callers' tokens.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    pub(crate) name: String,
+    pub(crate) keys: KeySource,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) token_type: TokenType,
+    /// Seconds.
+    pub(crate) max_lifetime: Option<u64>,
+    /// Seconds.
+    pub(crate) leeway: u64,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+pub(crate) enum KeySource {
+    Inline(Rc<KeySet>),
+    /// Times in seconds.
+    Fetch {
+        endpoint: Endpoint,
+        refresh: u64,
+        stale: u64,
+    },
+}
+
+/// An HTTP endpoint behind a cluster of the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) cluster: String,
+    pub(crate) url: String,
+    pub(crate) authority: String,
+    pub(crate) target: String,
+}
+
+impl Endpoint {
+    /// A GET, given up after `timeout` milliseconds.
+    pub(crate) fn get(&self, timeout: u64) -> Call {
+        self.call("GET", Vec::new(), Secret::new(""), timeout)
+    }
+
+    /// A POST of a form.
+    pub(crate) fn post(&self, headers: Vec<(&'static str, Secret)>, form: Secret, timeout: u64) -> Call {
+        self.call("POST", headers, form, timeout)
+    }
+
+    fn call(&self, method: &'static str, headers: Vec<(&'static str, Secret)>, body: Secret, timeout: u64) -> Call {
+        let (cluster, authority, path) = (self.cluster.clone(), self.authority.clone(), self.target.clone());
+        Call { cluster, method, authority, path, headers, body, timeout }
+    }
+}
+
+/// How an issuer types its access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenType {
+    /// RFC 9068: `typ` is `at+jwt`.
+    AccessToken,
+    /// `JWT` or none is accepted too.
+    Jwt,
+}
+
+/// One MCP server: a protected resource (RFC 9728) and the rules of its tools.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: Rc<str>,
+    /// The identifier clients use, and the audience of their tokens.
+    pub(crate) resource: String,
+    pub(crate) url: Url,
+    pub(crate) paths: Vec<String>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) rules: Rules,
+    /// What every request needs.
+    pub(crate) baseline: Requirement,
+    pub(crate) metadata: Metadata,
+}
+
+/// The protected resource metadata of a server (RFC 9728), made once.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pub path: String,
+    pub url: String,
+    pub document: Rc<[u8]>,
+}
+
+/// Does the policy decide, or only say what it would decide?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Enforce,
+    Shadow { until: Millis },
+}
+
+/// Bounds on what a request may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request body. The host's own limit must be higher, or it answers first.
+    pub request_body: usize,
+    /// Seconds a body may take to arrive.
+    pub body_wait: u64,
+    /// Seconds a request waits for keys.
+    pub keys_wait: u64,
+    /// Seconds after which a token seen before is verified again.
+    pub verified_cache: u64,
+    /// Seconds a request waits for its elevation.
+    pub elevation_wait: u64,
+    /// Exchanges under way at the same time, in one VM.
+    pub exchanges: usize,
+    /// The same, for one caller's token.
+    pub exchanges_per_caller: usize,
+    /// Exchanges begun in a minute for one caller's token, in one VM.
+    pub exchange_rate: usize,
+    /// Seconds of life that a rule may ask for at most.
+    pub max_ttl: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request_body: 1024 * 1024,
+            body_wait: 10,
+            keys_wait: 2,
+            verified_cache: 300,
+            elevation_wait: 5,
+            exchanges: 64,
+            exchanges_per_caller: 4,
+            exchange_rate: 60,
+            max_ttl: 300,
+        }
+    }
+}

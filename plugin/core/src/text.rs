@@ -1,0 +1,56 @@
+//! Small notations of texts: hexadecimal, percent encoding, cutting.
+
+/// The first `most` bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8], most: usize) -> String {
+    base16ct::lower::encode_string(bytes.get(..most).unwrap_or(bytes))
+}
+
+/// A field of a record: at most 256 bytes of what came from outside.
+pub(crate) fn field(text: &str) -> String {
+    const MOST: usize = 256;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let end = (0..=MOST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", text.get(..end).unwrap_or_default())
+}
+
+/// Percent-encoded but for the unreserved characters of RFC 3986 2.3, as forms and credentials need it.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&hex(&[byte], 1).to_ascii_uppercase());
+        }
+        out
+    })
+}
+
+/// The bytes behind percent encoding; what is no escape stays as it is.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = if byte == b'%' { tail.get(..2).and_then(hex_pair) } else { None };
+        decoded.push(escape.unwrap_or(byte));
+        rest = if escape.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    decoded
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|text| !text.starts_with('+'))?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_fields_are_cut_between_characters() {
+        let cut = field(&"é".repeat(200));
+        assert!(cut.len() <= 259 && cut.ends_with("..."));
+    }
+}

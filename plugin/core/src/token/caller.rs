@@ -1,0 +1,120 @@
+//! From an unverified token to a [`CallerToken`]: the only place that makes one.
+
+use std::rc::Rc;
+
+use crate::jose::Signatures;
+use crate::jose::{Claims, Compact, Unverified};
+use crate::keys::KeyRing;
+use crate::policy::{Issuer, Policy, Server, TokenType};
+use crate::reason::Reason;
+use crate::time::Millis;
+use crate::token::cache::{Cache, Entry};
+
+/// A token issued by one of the policy's issuers to be presented to exactly this resource, valid now.
+///
+/// INVARIANT (caller token): made only by [`Verifier::verify`], after signature, issuer, type, audience and time held.
+#[derive(Clone, Debug)]
+pub(crate) struct CallerToken {
+    claims: Rc<Claims>,
+    /// Seconds since the epoch, leeway included.
+    valid_until: i64,
+    token: Compact,
+}
+
+impl CallerToken {
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub(crate) fn shared_claims(&self) -> Rc<Claims> {
+        Rc::clone(&self.claims)
+    }
+
+    pub(crate) fn token(&self) -> &Compact {
+        &self.token
+    }
+
+    pub(crate) fn is_valid_at(&self, now: Millis) -> bool {
+        now.seconds() < self.valid_until
+    }
+}
+
+/// More keys are not tried, also when the token names none: a failing check costs up to a millisecond of a worker.
+pub(super) const MAX_TRIED: usize = 4;
+
+/// Why there is no caller token (yet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// Other keys would not help.
+    Final(Reason),
+    /// Fresher keys of this issuer (its position in the policy) might help.
+    Keys { issuer: usize, reason: Reason },
+}
+
+/// Everything a verification looks at.
+pub(crate) struct Verifier<'v> {
+    pub policy: &'v Policy,
+    pub keys: &'v KeyRing,
+    pub signatures: &'v dyn Signatures,
+    pub now: Millis,
+}
+
+impl Verifier<'_> {
+    pub(crate) fn verify(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<CallerToken, Rejection> {
+        let (issuer, claims) = match cache.get(token.digest(), self.keys, self.now) {
+            Some(entry) => {
+                let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
+                entry.claims.check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
+                (issuer, entry.claims)
+            }
+            None => {
+                let (issuer, entry) = self.first_sight(token, server)?;
+                let claims = Rc::clone(&entry.claims);
+                cache.insert(*token.digest(), entry, self.now);
+                (issuer, claims)
+            }
+        };
+        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, token: token.clone() })
+    }
+
+    fn first_sight(&self, token: &Compact, server: &Server) -> Result<(&Issuer, Entry), Rejection> {
+        let unverified = token.read().map_err(Rejection::Final)?;
+        let (issuer_at, issuer) =
+            self.policy.issuer(&unverified.claims().issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
+        // RFC 8725 3.1: the algorithm comes from the policy; the header can only agree.
+        let algorithm = unverified
+            .algorithm()
+            .filter(|algorithm| issuer.algorithms.contains(algorithm))
+            .ok_or(Rejection::Final(Reason::AlgorithmNotAllowed))?;
+        if !kind_fits(&unverified, issuer.token_type) {
+            return Err(Rejection::Final(Reason::TokenType));
+        }
+        // Cheap rules before the signature: they refuse, and never let anything pass.
+        unverified.claims().check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
+
+        let missing = |reason| Rejection::Keys { issuer: issuer_at, reason };
+        let set = self.keys.current(issuer_at, self.now).map_err(missing)?;
+        let mut candidates = set.candidates(unverified.key_id()).peekable();
+        if candidates.peek().is_none() {
+            return Err(missing(Reason::KeyUnknown));
+        }
+        let mut fitting = candidates.filter(|key| key.fits(algorithm)).take(MAX_TRIED).peekable();
+        if fitting.peek().is_none() {
+            return Err(Rejection::Final(Reason::AlgorithmNotAllowed));
+        }
+        let key = fitting
+            .find(|key| self.signatures.check(&unverified, key).is_ok())
+            .ok_or(missing(Reason::SignatureInvalid))?;
+        let entry = Entry::new(issuer_at, key, set.generation(), Rc::new(unverified.claims().clone()));
+        Ok((issuer, entry))
+    }
+}
+
+// RFC 9068 4 and RFC 8725 3.11: explicit typing, so that no other kind of JWT passes for an access token.
+pub(super) fn kind_fits(token: &Unverified<'_>, expected: TokenType) -> bool {
+    match token.kind().as_deref() {
+        Some("at+jwt") => true,
+        None | Some("jwt") => expected == TokenType::Jwt,
+        Some(_) => false,
+    }
+}

@@ -1,0 +1,10 @@
+//! Access tokens: from text to evidence. Two kinds, two doors: `caller` makes a [`CallerToken`], `elevated` an
+//! [`ElevatedToken`]; neither becomes the other.
+
+mod cache;
+mod caller;
+mod elevated;
+
+pub(crate) use cache::Cache;
+pub(crate) use caller::{CallerToken, Rejection, Verifier};
+pub(crate) use elevated::{ElevatedToken, Wanted};

@@ -1,0 +1,5 @@
+//! What is done with a response.
+
+mod end;
+
+pub(crate) use end::{OperationEnd, Tail};
