@@ -151,6 +151,9 @@ impl Flow {
         if head.method_override {
             return Err(Reason::MethodOverride);
         }
+        if head.path_override {
+            return Err(Reason::PathOverride);
+        }
         let mirror = Mirror {
             version: head.protocol_version.map(str::to_owned),
             method: head.mcp_method.map(str::to_owned),
@@ -166,6 +169,10 @@ impl Flow {
             // MCP 2026-07-28 has neither.
             Method::Get | Method::Delete if mirror.is_modern() => return Err(Reason::MethodNotAllowed),
             Method::Get | Method::Delete if head.has_body(host.end_of_stream) => return Err(Reason::BodyNotAllowed),
+            // They name an operation, and there is no body it could agree with.
+            Method::Get | Method::Delete if mirror.method.is_some() || mirror.name.is_some() => {
+                return Err(Reason::HeaderMismatch);
+            }
             Method::Get | Method::Delete if !mirror.has_known_version() => return Err(Reason::ProtocolVersion),
             Method::Get | Method::Delete => Leg::Stream,
             Method::Head | Method::Other => return Err(Reason::MethodNotAllowed),
@@ -178,7 +185,7 @@ impl Flow {
             return Err(Reason::OriginNotAllowed);
         }
         self.source = host.source.map(str::to_owned);
-        let trace = [("traceparent", head.traceparent), ("x-request-id", head.request_id)];
+        let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
         let token = Compact::new(head.bearer()?);

@@ -68,23 +68,38 @@ pub enum Fault {
     Syntax,
     /// Nested deeper than [`MAX_DEPTH`].
     TooDeep,
+    /// More members than [`MAX_MEMBERS`] in all objects together.
+    TooManyMembers,
 }
 
 /// Deeper nesting is refused. No MCP message comes near it.
 pub const MAX_DEPTH: usize = 64;
 
-/// Reads `bytes` and keeps everything.
+/// More members, in all objects of a text together, are refused: each costs far more than its bytes. No MCP message, token or key
+/// document comes near it.
+pub const MAX_MEMBERS: usize = 10_000;
+
+/// Reads `bytes`, from whomever, and keeps everything.
 pub fn read(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     read_some(bytes, &|_, _| true)
+}
+
+/// Reads a document of the operator's own, which may have any number of members, and keeps everything.
+pub fn read_document(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    read_within(bytes, &|_, _| true, usize::MAX)
 }
 
 /// Reads `bytes` and keeps only what `keep` wants; the rest is checked all the same and becomes [`Value::Skipped`].
 ///
 /// `keep` is asked for every member of an object, with the object's depth (the outermost is 0) and the member's name.
 pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
+    read_within(bytes, keep, MAX_MEMBERS)
+}
+
+fn read_within<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool, members: usize) -> Result<Value<'a>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
-    let (fault, control) = (Cell::new(Fault::Syntax), Cell::new(false));
-    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control };
+    let (fault, control, left) = (Cell::new(Fault::Syntax), Cell::new(false), Cell::new(members));
+    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left };
     let mut source = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
     source.end().map_err(|_| Fault::Syntax)?;
@@ -99,6 +114,8 @@ struct Seed<'s> {
     fault: &'s Cell<Fault>,
     /// Has a name had a control character? Said at the end: a name that comes twice is the plainer fault.
     control: &'s Cell<bool>,
+    /// How many members may still come.
+    left: &'s Cell<usize>,
 }
 
 impl Seed<'_> {
@@ -179,6 +196,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut names = Names::default();
         let mut map = Vec::new();
         while let Some(name) = members.next_key_seed(NameSeed)? {
+            match self.left.get().checked_sub(1) {
+                Some(left) => self.left.set(left),
+                None => return Err(self.refuse(Fault::TooManyMembers)),
+            }
             if !names.insert(name.clone()) {
                 return Err(self.refuse(Fault::DuplicateKey));
             }
@@ -277,6 +298,16 @@ mod tests {
         }
         assert!(read(br#"{"a":"\u0000 in a value"}"#).is_ok());
         assert_eq!(fault(r#"{"a\u0000":1,"a\u0000":1}"#), Fault::DuplicateKey);
+    }
+
+    #[test]
+    fn members_are_counted_in_all_objects_together() {
+        let object = |n: usize| format!("{{{}}}", (0..n).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
+        assert!(read(object(MAX_MEMBERS).as_bytes()).is_ok());
+        assert_eq!(fault(&object(MAX_MEMBERS + 1)), Fault::TooManyMembers);
+        let half = object(MAX_MEMBERS / 2);
+        assert_eq!(fault(&format!("[{half},{half},{{\"a\":0}}]")), Fault::TooManyMembers);
+        assert!(read_document(object(MAX_MEMBERS + 1).as_bytes()).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::json;
 use crate::mcp::Operation;
 use crate::obtain::Elevation;
-use crate::policy::{Exchange, Policy, Requirement, Rule, Server, Subject, Unmatched};
+use crate::policy::{Exchange, Policy, Requirement, Rule, Scope, Server, Subject, Unmatched};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -130,9 +130,11 @@ pub(crate) fn not_elevated(exchange: &Exchange, server: &Server, unwanted: &[Str
 
 fn judge(policy: &Policy, requirement: &Requirement, asker: &Asker<'_>, now: Millis) -> Verdict {
     let judged = match &requirement.exchange {
-        None => satisfied(requirement, asker.caller, now).map(|()| Verdict::Permit(Permit::plain(asker.unwanted))),
+        None => {
+            satisfied(policy, requirement, asker.caller, now).map(|()| Verdict::Permit(Permit::plain(asker.unwanted)))
+        }
         Some(exchange) => standing(exchange, asker)
-            .and_then(|()| satisfied(requirement, asker.caller, now))
+            .and_then(|()| satisfied(policy, requirement, asker.caller, now))
             .and_then(|()| eligible(policy, exchange, asker))
             .and_then(|()| ends_with_its_answer(asker))
             .map(|()| Verdict::Elevate(elevation(exchange, asker))),
@@ -140,10 +142,11 @@ fn judge(policy: &Policy, requirement: &Requirement, asker: &Asker<'_>, now: Mil
     judged.unwrap_or_else(Verdict::Refuse)
 }
 
-/// P9: by name, not by hierarchy.
+/// P9: by name, or by a scope that implies it.
 fn standing(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
     let claims = asker.caller.claims();
-    if exchange.refuse_standing && exchange.granted.iter().any(|scope| claims.has_scope(&scope.name)) {
+    let covers = |scope: &Scope| scope.covered_by.iter().any(|name| claims.has_scope(name));
+    if exchange.refuse_standing && exchange.granted.iter().any(covers) {
         return Err(Shortfall::plain(Reason::StandingPrivilege));
     }
     Ok(())
@@ -173,19 +176,20 @@ fn ends_with_its_answer(asker: &Asker<'_>) -> Result<(), Shortfall> {
 }
 
 fn elevation(exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
-    let token = asker.caller.token();
+    let (token, claims) = (asker.caller.token(), asker.caller.claims());
     Elevation {
         exchange: exchange.clone(),
-        subject: Secret::new(token.text()),
-        subject_digest: *token.digest(),
+        subject: token.clone(),
+        party: (claims.issuer.clone(), claims.subject.clone(), claims.client_id.clone()),
         claims: asker.caller.shared_claims(),
         context: asker.context.map(str::to_owned),
         trace: asker.trace.to_vec(),
     }
 }
 
-fn satisfied(requirement: &Requirement, caller: &CallerToken, now: Millis) -> Result<(), Shortfall> {
+fn satisfied(policy: &Policy, requirement: &Requirement, caller: &CallerToken, now: Millis) -> Result<(), Shortfall> {
     let claims = caller.claims();
+    let leeway = policy.issuer(&claims.issuer).map_or(0, |(_, issuer)| issuer.leeway);
     let missing: Vec<String> = requirement
         .held
         .iter()
@@ -204,8 +208,9 @@ fn satisfied(requirement: &Requirement, caller: &CallerToken, now: Millis) -> Re
     if requirement.max_lifetime.is_some_and(|most| claims.lifetime() > most) {
         return without_challenge(Reason::TokenTooLongLivedForRule);
     }
-    // A login in the future is no fresh one; clocks differ by a minute at most.
-    let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time)).filter(|age| *age >= -60);
+    // P37: a login in the future is no fresh one; clocks differ by the issuer's leeway at most.
+    let leeway = i64::try_from(leeway).unwrap_or(0);
+    let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time)).filter(|age| *age >= -leeway);
     let fresh = |most: u64| age.is_some_and(|age| age <= i64::try_from(most).unwrap_or(i64::MAX));
     if requirement.max_age.is_some_and(|most| !fresh(most)) {
         return without_challenge(Reason::LoginTooOld);

@@ -11,7 +11,7 @@ use crate::flow::Flow;
 use crate::http::{CallFault, CallId, Reply, StreamId};
 use crate::jose::Compact;
 use crate::metrics::Metric;
-use crate::obtain::{Answer, Elevation, Pending, Revocation, RevocationEnd, Revocations, Stamp};
+use crate::obtain::{Answer, Elevation, Party, Pending, Revocation, RevocationEnd, Revocations, Stamp};
 use crate::policy::Limits;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -21,7 +21,6 @@ use crate::token::ElevatedToken;
 use crate::watch::{OperationEnd, Tail};
 
 /// Everything that lives longer than the request it was for.
-#[derive(Default)]
 pub(super) struct Elevations {
     pending: BTreeMap<CallId, Pending>,
     tails: BTreeMap<StreamId, Tail>,
@@ -41,6 +40,18 @@ const MOST_KNOWN: usize = 100_000;
 const LATE_FACTOR: usize = 16;
 
 impl Elevations {
+    /// `spread` is random.
+    pub(super) fn new(spread: u64) -> Elevations {
+        Elevations {
+            pending: BTreeMap::new(),
+            tails: BTreeMap::new(),
+            revocations: Revocations::new(spread),
+            rates: Rates::default(),
+            known: HashMap::new(),
+            complained: None,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.tails.is_empty() && self.revocations.is_empty()
     }
@@ -52,9 +63,9 @@ impl Elevations {
 
     /// May another exchange begin? Those under way count until the client is told that it takes too long, whether it waits
     /// or has left; what comes later only has to be taken back.
-    fn has_room(&mut self, caller: &[u8; 32], limits: &Limits, now: Millis) -> bool {
+    fn has_room(&mut self, caller: &Party, limits: &Limits, now: Millis) -> bool {
         let waiting = || self.pending.values().filter(|pending| pending.deadline > now);
-        let of_caller = waiting().filter(|pending| pending.elevation.subject_digest == *caller).count();
+        let of_caller = waiting().filter(|pending| pending.elevation.party == *caller).count();
         waiting().count() < limits.exchanges
             && of_caller < limits.exchanges_per_caller
             && self.pending.len() < limits.exchanges.saturating_mul(LATE_FACTOR)
@@ -73,24 +84,26 @@ impl Elevations {
     }
 }
 
-/// Exchanges begun in this minute, for each caller's token.
+/// Exchanges begun in this minute, for each caller, whichever of its tokens it uses.
 #[derive(Default)]
 struct Rates {
     minute: u64,
-    begun: HashMap<[u8; 32], usize>,
+    /// `None` counts all that have no place of their own.
+    begun: HashMap<Option<Party>, usize>,
 }
 
 impl Rates {
     /// More callers than this in a minute are counted together.
     const MOST: usize = 10_000;
 
-    fn admit(&mut self, caller: &[u8; 32], most: usize, now: Millis) -> bool {
+    fn admit(&mut self, caller: &Party, most: usize, now: Millis) -> bool {
         let minute = now.0 / 60_000;
         if self.minute != minute {
             *self = Rates { minute, begun: HashMap::new() };
         }
-        let has_own = self.begun.len() < Self::MOST || self.begun.contains_key(caller);
-        let key = if has_own { *caller } else { [0; 32] };
+        let own = Some(caller.clone());
+        let has_own = self.begun.len() < Self::MOST || self.begun.contains_key(&own);
+        let key = if has_own { own } else { None };
         let begun = self.begun.entry(key).or_default();
         *begun += 1;
         *begun <= most
@@ -114,10 +127,10 @@ impl Gate {
         let Some(service) = &policy.token_service else {
             return self.refuse(stream, flow, &Refusal::of(Reason::Internal, &request), now);
         };
-        if !self.elevations.has_room(&elevation.subject_digest, &policy.limits, now) {
+        if !self.elevations.has_room(&elevation.party, &policy.limits, now) {
             return self.refuse(stream, flow, &Refusal::of(Reason::ElevationRate, &request), now);
         }
-        let (id, decision) = (self.next_call(), self.next_id());
+        let (id, decision) = (self.ids.call(), self.ids.decision());
         let stamp = Stamp { unique: &decision, now };
         self.effects.push_back(Effect::Call { id, call: elevation.call(service, &stamp) });
         let deadline = now.plus_seconds(service.timeout.min(policy.limits.elevation_wait));
@@ -144,6 +157,8 @@ impl Gate {
             (Some(_), Answer::Elevated(_)) => "granted",
             (None, Answer::Elevated(_)) => "late",
             (None, Answer::Refused { minted, .. }) if !minted.is_empty() => "late",
+            // Unreadable, and nobody knows what it held.
+            (_, Answer::Refused { lost: true, .. }) => "lost",
             // Envoy answers 504 in the token service's name, and nobody knows what that had minted.
             (None, Answer::Refused { reason: Reason::ElevationUnavailable, .. }) => "lost",
             (_, Answer::Refused { reason, .. }) => reason.name(),
@@ -161,10 +176,12 @@ impl Gate {
                 self.refuse(pending.stream, flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
             }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
-            (Some((flow, request)), Answer::Refused { reason, minted }) => {
+            (Some((flow, request)), Answer::Refused { reason, minted, .. }) => {
                 self.take_back_all(&pending, minted, now);
                 match reason {
-                    Reason::SubjectTokenRejected => self.cache.forget(&pending.elevation.subject_digest),
+                    Reason::SubjectTokenRejected => {
+                        self.cache.condemn(&pending.elevation.subject, &pending.elevation.claims)
+                    }
                     // Signed with a key that is new to us, perhaps.
                     Reason::ElevatedSignature => self.want_keys_of_service(now),
                     Reason::FilterNotAccepted => self.complain(now),
@@ -325,9 +342,8 @@ impl Gate {
         }
         let policy = std::rc::Rc::clone(&self.policy);
         let Some(service) = &policy.token_service else { return };
-        let mut revocations = std::mem::take(&mut self.elevations.revocations);
-        let due = revocations.calls_due(service, now, || (self.next_call(), self.next_id()));
-        self.elevations.revocations = revocations;
+        let ids = &mut self.ids;
+        let due = self.elevations.revocations.calls_due(service, now, || (ids.call(), ids.decision()));
         self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
     }
 

@@ -1,11 +1,10 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
 mod elevations;
+mod ids;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-
-use sha2::{Digest as _, Sha256};
 
 use crate::answer::{self, Refusal};
 use crate::audit::{Audit, Facts, Limiter, Would};
@@ -23,6 +22,7 @@ use crate::token::Cache;
 use crate::watch::OperationEnd;
 
 use elevations::Elevations;
+use ids::Ids;
 
 /// The version of this module, for `info` and for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,9 +51,7 @@ pub struct Gate {
     effects: VecDeque<Effect>,
     limiter: Limiter,
     elevations: Elevations,
-    seed: [u8; 16],
-    decisions: u64,
-    calls: u32,
+    ids: Ids,
     body_seen: bool,
     /// What of the changes of the keys the waiting flows have been told.
     keys_told: u64,
@@ -73,6 +71,7 @@ impl Gate {
         now: Millis,
     ) -> Gate {
         let [spread, ..] = seed;
+        let ids = Ids::new(seed);
         let keys = KeyRing::new(&policy.issuers, spread, shared.as_ref(), now);
         let cache = Cache::new(policy.limits.verified_cache);
         let mut gate = Gate {
@@ -84,10 +83,8 @@ impl Gate {
             waiting: 0,
             effects: VecDeque::new(),
             limiter: Limiter::default(),
-            elevations: Elevations::default(),
-            seed,
-            decisions: 0,
-            calls: 0,
+            elevations: Elevations::new(ids.spread()),
+            ids,
             body_seen: false,
             keys_told: 0,
             wake: None,
@@ -215,7 +212,7 @@ impl Gate {
 
     /// The one place where a refusal leaves, or, in shadow mode, does not (P15).
     fn refuse(&mut self, stream: StreamId, flow: Flow, refusal: &Refusal, now: Millis) {
-        let id = flow.decision.clone().unwrap_or_else(|| self.next_id());
+        let id = flow.decision.clone().unwrap_or_else(|| self.ids.decision());
         let server = flow.server.and_then(|at| self.policy.server_at(at));
         let response = answer::refusal(refusal, server, flow.facts.protocol.as_deref(), &id);
         let challenged = response.headers.iter().any(|(name, _)| *name == "www-authenticate");
@@ -243,7 +240,7 @@ impl Gate {
         // Anybody can cause what happens before authentication.
         let stranger = facts.issuer.is_none();
         let Some(suppressed) = self.limiter.admit(settled.reason, stranger, now) else { return };
-        let id = settled.id.clone().unwrap_or_else(|| self.next_id());
+        let id = settled.id.clone().unwrap_or_else(|| self.ids.decision());
         let audit = Audit {
             id: &id,
             verdict: settled.verdict,
@@ -276,12 +273,9 @@ impl Gate {
         self.wake = None;
         self.keys.look(self.shared.as_ref(), now);
         self.tell_keys(now);
+        self.elevations.revocations.tick();
         self.age_elevations(now);
-        let calls = &mut self.calls;
-        let due = self.keys.fetch_due(self.shared.as_ref(), now, || {
-            *calls = calls.wrapping_add(1);
-            CallId(*calls)
-        });
+        let due = self.keys.fetch_due(self.shared.as_ref(), now, || self.ids.call());
         self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
         if !self.retired {
             self.report(now);
@@ -371,11 +365,6 @@ impl Gate {
         self.flows.is_empty() && self.elevations.is_empty()
     }
 
-    fn next_call(&mut self) -> CallId {
-        self.calls = self.calls.wrapping_add(1);
-        CallId(self.calls)
-    }
-
     fn is_announced(&self) -> bool {
         self.shared.get(ANNOUNCED).is_some_and(|(last, _)| last == self.policy.digest().as_bytes())
     }
@@ -383,13 +372,6 @@ impl Gate {
     fn info(&mut self, value: u64) {
         let policy = self.policy.digest.clone();
         self.effects.push_back(Effect::Count(Metric::Info { module: VERSION, policy, value }));
-    }
-
-    /// 128 bits that nobody outside can predict, without asking for randomness again.
-    fn next_id(&mut self) -> String {
-        self.decisions += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.decisions.to_be_bytes()).finalize();
-        crate::text::hex(&digest, 16)
     }
 }
 

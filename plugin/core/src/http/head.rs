@@ -46,6 +46,7 @@ pub(crate) struct Head<'a> {
     pub traceparent: Option<&'a str>,
     pub upgrade: bool,
     pub method_override: bool,
+    pub path_override: bool,
     /// Headers that must not reach the upstream from a caller (design: answers on the wire).
     pub unwanted: Vec<&'a str>,
 }
@@ -70,6 +71,7 @@ impl<'a> Head<'a> {
             traceparent: None,
             upgrade: false,
             method_override: false,
+            path_override: false,
             unwanted: Vec::new(),
         };
         let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
@@ -130,6 +132,8 @@ impl<'a> Head<'a> {
             "upgrade" | ":protocol" => self.upgrade = true,
             "connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
             "x-http-method-override" | "x-http-method" | "x-method-override" => self.method_override = true,
+            // Frameworks route by these in place of the path that was judged.
+            "x-original-url" | "x-rewrite-url" => self.path_override = true,
             "txn-token" | "x-mcp-authorized" | "x-envoy-original-dst-host" | "x-envoy-max-retries" => {
                 self.unwanted.push(name);
             }
@@ -148,8 +152,32 @@ impl<'a> Head<'a> {
         let Some(query) = self.query else { return false };
         query.split(['&', ';']).any(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
-            percent_decoded(name).eq_ignore_ascii_case(b"access_token")
+            names_token(&percent_decoded(name))
         })
+    }
+
+    /// The caller's trace, where it is one (W3C Trace Context 3.2): calls made for it carry it on, so it must be short.
+    pub(crate) fn traceparent(&self) -> Option<&'a str> {
+        self.traceparent.filter(|value| {
+            let parts: Vec<&str> = value.split('-').collect();
+            let [version, trace, parent, flags] = parts.as_slice() else { return false };
+            let is_hex = |text: &str, length: usize| {
+                text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            };
+            let is_set = |text: &str| text.bytes().any(|b| b != b'0');
+            is_hex(version, 2)
+                && *version != "ff"
+                && is_hex(trace, 32)
+                && is_set(trace)
+                && is_hex(parent, 16)
+                && is_set(parent)
+                && is_hex(flags, 2)
+        })
+    }
+
+    /// `x-request-id`, where it is short enough to be passed on: at most 128 visible characters.
+    pub(crate) fn request_id(&self) -> Option<&'a str> {
+        self.request_id.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
     }
 
     /// The one bearer token (RFC 6750 2.1).
@@ -184,6 +212,17 @@ impl<'a> Head<'a> {
                 parameter.eq_ignore_ascii_case("charset=utf-8") || parameter.eq_ignore_ascii_case("charset=\"utf-8\"")
             })
     }
+}
+
+/// Would any reader take a query parameter of this name for `access_token`? PHP skips blanks before a name, ends it at a NUL, reads
+/// dots, blanks and a bracket as underscores, and what stands behind a bracket as an index.
+fn names_token(name: &[u8]) -> bool {
+    const TOKEN: &[u8] = b"access_token";
+    let name = name.trim_ascii_start();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let plain = |byte: &u8| if b". +[".contains(byte) { b'_' } else { byte.to_ascii_lowercase() };
+    let (head, rest) = name.split_at(name.len().min(TOKEN.len()));
+    head.iter().map(plain).eq(TOKEN.iter().copied()) && matches!(rest, [] | [b'[', ..])
 }
 
 // RFC 7235 2.1, without the padding: a compact JWS has none.
@@ -250,6 +289,14 @@ mod tests {
             ("/mcp?a=1&ACCESS_token=x", true),
             ("/mcp?acc%65ss%5Ftoken=x", true),
             ("/mcp?a=1;access_token", true),
+            ("/mcp?access.token=x", true),
+            ("/mcp?access%20token=x", true),
+            ("/mcp?access+token=x", true),
+            ("/mcp?access[token=x", true),
+            ("/mcp?%20access_token=x", true),
+            ("/mcp?access_token%00a=x", true),
+            ("/mcp?access_token[]=x", true),
+            ("/mcp?access-token=x", false),
             ("/mcp?a=access_token", false),
             ("/mcp?access_tokens=1", false),
             ("/access_token=1", false),

@@ -31,6 +31,11 @@ impl Algorithm {
         }
     }
 
+    /// Is it checked by the module itself on every host? Such a check takes up to two milliseconds of a worker.
+    pub(crate) fn is_slow(self) -> bool {
+        matches!(self, Algorithm::Ps256 | Algorithm::EdDsa)
+    }
+
     /// The algorithm of that JOSE name.
     pub fn from_name(name: &str) -> Option<Algorithm> {
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)

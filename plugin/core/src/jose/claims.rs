@@ -4,6 +4,9 @@ use crate::json::Value;
 use crate::policy::{Issuer, TokenType};
 use crate::reason::Reason;
 
+/// More scopes in one token are refused: each is kept as long as the token is remembered.
+const MAX_SCOPES: usize = 1000;
+
 /// The claims of an access token (RFC 9068 2.2). Times are seconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claims {
@@ -115,6 +118,12 @@ impl Claims {
         u64::try_from(self.expires_at.saturating_sub(self.issued_at)).unwrap_or(0)
     }
 
+    /// About how many bytes are kept for it.
+    pub(crate) fn footprint(&self) -> usize {
+        let texts = self.scopes.iter().chain(&self.audience).chain(&self.clients);
+        texts.map(|text| text.len() + 40).sum::<usize>() + self.payload.len() * 2 + 512
+    }
+
     pub(crate) fn names_client(&self, id: &str) -> bool {
         self.clients.iter().any(|client| client == id)
     }
@@ -151,6 +160,9 @@ fn scopes(value: Option<&Value<'_>>) -> Result<Vec<String>, Reason> {
     }
     let mut scopes: Vec<String> = text.split(' ').map(str::to_owned).collect();
     if !scopes.iter().all(|scope| crate::policy::is_scope_token(scope)) {
+        return Err(Reason::ClaimMalformed);
+    }
+    if scopes.len() > MAX_SCOPES {
         return Err(Reason::ClaimMalformed);
     }
     scopes.sort_unstable();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::jose::Jwk;
+use crate::jose::{Algorithm, Jwk, Signatures, Unverified};
 use crate::json::{self, Value};
 
 /// Longer documents are refused.
@@ -16,6 +16,20 @@ pub(crate) struct KeySet {
     keys: Vec<Rc<Jwk>>,
     skipped: usize,
     generation: u64,
+}
+
+/// More keys are not tried: a failing check costs up to a millisecond of a worker.
+const MAX_TRIED: usize = 4;
+
+/// Why no key confirms a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unconfirmed {
+    /// None has its `kid`; or it names none, and which one to try is anybody's guess.
+    NoKey,
+    /// Those with its `kid` are for another algorithm.
+    OtherAlgorithm,
+    /// The signature does not verify.
+    BadSignature,
 }
 
 /// Why a document is not used at all.
@@ -66,9 +80,27 @@ impl KeySet {
         self.keys.iter().any(|key| key.fingerprint() == fingerprint)
     }
 
-    /// Keys that may have signed a token with this `kid` (RFC 7515 4.1.4), or all if it names none.
-    pub(crate) fn candidates(&self, key_id: Option<&str>) -> impl Iterator<Item = &Rc<Jwk>> {
-        self.keys.iter().filter(move |key| key_id.is_none() || key.id() == key_id)
+    /// The key that confirms the signature of this token under this algorithm. The only loop over keys.
+    pub(crate) fn confirm(
+        &self,
+        token: &Unverified<'_>,
+        algorithm: Algorithm,
+        signatures: &dyn Signatures,
+    ) -> Result<&Rc<Jwk>, Unconfirmed> {
+        let named = |key: &&Rc<Jwk>| token.key_id().is_none() || key.id() == token.key_id();
+        if !self.keys.iter().any(|key| named(&key)) {
+            return Err(Unconfirmed::NoKey);
+        }
+        let fitting: Vec<&Rc<Jwk>> = self.keys.iter().filter(named).filter(|key| key.fits(algorithm)).collect();
+        if fitting.is_empty() {
+            return Err(Unconfirmed::OtherAlgorithm);
+        }
+        // Strangers leave the `kid` out, so that every key is tried.
+        if token.key_id().is_none() && algorithm.is_slow() && fitting.len() > 1 {
+            return Err(Unconfirmed::NoKey);
+        }
+        let mut tried = fitting.into_iter().take(MAX_TRIED);
+        tried.find(|key| signatures.check(token, key).is_ok()).ok_or(Unconfirmed::BadSignature)
     }
 
     /// How many keys of the document were skipped.

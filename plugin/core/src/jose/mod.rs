@@ -16,3 +16,4 @@ pub(crate) use key_set::{DocumentFault, KeySet};
 pub use signatures::{BadSignature, PureRust, Signatures};
 
 pub(crate) use assertion::{ASSERTION_TYPE, Es256Key};
+pub(crate) use key_set::Unconfirmed;

@@ -202,6 +202,7 @@ fn reason(fault: json::Fault) -> Reason {
         json::Fault::NotUtf8 => Reason::NotUtf8,
         json::Fault::Syntax => Reason::JsonSyntax,
         json::Fault::TooDeep => Reason::TooDeep,
+        json::Fault::TooManyMembers => Reason::TooManyMembers,
     }
 }
 
@@ -215,6 +216,10 @@ fn is_folded_member(object: &Value<'_>, names: &[&str]) -> bool {
 
 /// Different from all of the names, and equal to one of them under Unicode simple case folding.
 fn is_folded(member: &str, names: &[&str]) -> bool {
+    // A folded letter has at most three bytes; what is longer than any name can be is nobody's twin.
+    if names.iter().all(|name| member.len() > name.len() * 3) {
+        return false;
+    }
     let mut names = names.iter();
     match member.is_ascii() {
         _ if names.as_slice().contains(&member) => false,

@@ -26,14 +26,17 @@ const MAX_READ: usize = 1024 * 1024;
 pub(crate) struct Elevation {
     pub exchange: Exchange,
     /// The caller's token, to be sent as `subject_token`.
-    pub subject: Secret,
-    pub subject_digest: [u8; 32],
+    pub subject: Compact,
+    pub party: Party,
     pub claims: Rc<Claims>,
     /// What the token is for, where the token service is told (RFC 9396).
     pub context: Option<String>,
     /// The caller's trace, to be continued.
     pub trace: Vec<(&'static str, Secret)>,
 }
+
+/// Who is elevated: limits are for a caller, not for one of its tokens.
+pub(crate) type Party = (String, Option<String>, Option<String>);
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -53,7 +56,12 @@ pub(crate) enum Answer {
     /// A token that is exactly what was asked for.
     Elevated(ElevatedToken),
     /// Something else; what it minted is to be revoked.
-    Refused { reason: Reason, minted: Vec<(Secret, &'static str)> },
+    Refused {
+        reason: Reason,
+        minted: Vec<(Secret, &'static str)>,
+        /// It could not be read, and may have held a token that nobody will revoke.
+        lost: bool,
+    },
 }
 
 impl Elevation {
@@ -65,7 +73,7 @@ impl Elevation {
         let target = if is_absolute_uri(audience) { "resource" } else { "audience" };
         let mut form = vec![
             ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", self.subject.reveal()),
+            ("subject_token", self.subject.text()),
             ("subject_token_type", ACCESS_TOKEN),
             ("requested_token_type", ACCESS_TOKEN),
             (target, audience),
@@ -89,21 +97,25 @@ impl Elevation {
         signatures: &dyn Signatures,
         now: Millis,
     ) -> Answer {
-        let unavailable = || Answer::Refused { reason: Reason::ElevationUnavailable, minted: Vec::new() };
+        let refused = |reason, minted| Answer::Refused { reason, minted, lost: false };
+        let unavailable = || refused(Reason::ElevationUnavailable, Vec::new());
         let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_READ) else {
             return unavailable();
         };
         let Ok(body) = json::read(reply.body) else {
-            return if reply.status == 200 {
-                unavailable()
-            } else {
-                Answer::Refused { reason: refusal(reply.status, None), minted: Vec::new() }
-            };
+            if reply.status != 200 {
+                return refused(refusal(reply.status, None), Vec::new());
+            }
+            // Nobody's answer is believed that can be read in two ways. What it may have minted has to go all the same.
+            let minted: Vec<(Secret, &'static str)> =
+                tokens_in(reply.body).into_iter().filter(|(token, _)| token.reveal() != self.subject.text()).collect();
+            let lost = minted.is_empty() && String::from_utf8_lossy(reply.body).contains("access_token");
+            return Answer::Refused { reason: Reason::ElevationUnavailable, minted, lost };
         };
         let text = |name: &str| body.get(name).and_then(Value::text).filter(|text| !text.is_empty());
         // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
         // the user out.
-        let is_callers = |token: &str| *Compact::new(token).digest() == self.subject_digest;
+        let is_callers = |token: &str| token == self.subject.text();
         let refresh = text("refresh_token").filter(|refresh| text("access_token") != Some(refresh));
         let named = [("access_token", text("access_token")), ("refresh_token", refresh)];
         let minted: Vec<(Secret, &'static str)> = named
@@ -135,9 +147,24 @@ impl Elevation {
         };
         match checked {
             Ok(token) => Answer::Elevated(token),
-            Err(reason) => Answer::Refused { reason, minted },
+            Err(reason) => refused(reason, minted),
         }
     }
+}
+
+/// Every text that a lenient reader could take for a token of this answer.
+fn tokens_in(body: &[u8]) -> Vec<(Secret, &'static str)> {
+    let text = String::from_utf8_lossy(body);
+    let mut found = Vec::new();
+    for name in ["access_token", "refresh_token"] {
+        for (at, member) in text.match_indices(&format!("\"{name}\"")) {
+            let rest = text.get(at + member.len()..).unwrap_or_default().trim_start();
+            let Some(value) = rest.strip_prefix(':').map(str::trim_start) else { continue };
+            let token = serde_json::Deserializer::from_str(value).into_iter::<String>().next().and_then(Result::ok);
+            found.extend(token.filter(|token| !token.is_empty()).map(|token| (Secret::new(token), name)));
+        }
+    }
+    found
 }
 
 /// RFC 3986 4.3: with a scheme, and without a fragment.

@@ -3,5 +3,5 @@
 mod exchange;
 mod revocation;
 
-pub(crate) use exchange::{Answer, Elevation, Pending, Stamp};
+pub(crate) use exchange::{Answer, Elevation, Party, Pending, Stamp};
 pub(crate) use revocation::{Revocation, RevocationEnd, Revocations};

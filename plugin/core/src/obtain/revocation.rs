@@ -49,7 +49,7 @@ impl RevocationEnd {
 }
 
 /// Everything that waits to be revoked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Revocations {
     waiting: BTreeMap<u64, Waiting>,
     /// Those without a call under way, by the moment of the next one.
@@ -57,12 +57,22 @@ pub(crate) struct Revocations {
     /// The calls under way: for which token, and until when the host should have answered.
     calls: BTreeMap<CallId, (u64, Millis)>,
     next: u64,
+    /// Where the pauses of this VM differ from those of others.
+    spread: u64,
+    /// Attempts that failed since one did not: the service is down, as it seems.
+    failures: u32,
+    /// While it is down, nothing is tried before that moment, for whichever token.
+    probe: Millis,
+    /// The host refused a call in this callback; the rest is left to the next tick.
+    stalled: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
     revocation: Revocation,
     attempts: u32,
+    /// Without the caller's trace: the service refused a request that had it.
+    bare: bool,
     /// Not tried any more then.
     until: Millis,
 }
@@ -74,16 +84,43 @@ const LAST_PAUSE: u64 = 10_000;
 const LONGEST: u64 = 24 * 3600;
 /// Calls begun in one callback: other requests of the worker wait meanwhile.
 const AT_ONCE: usize = 64;
+/// Failures in a row after which the service is taken for down; from then on it is asked with few calls, and seldom.
+const DOWN: u32 = 3;
+/// Calls at a time while it is down.
+const PROBES: usize = 4;
+/// Milliseconds between them.
+const PROBE_PAUSE: u64 = 1_000;
+/// Seconds after a token's end at which it is dead by any clock, tried or not.
+const CERTAINLY: u64 = 60;
 /// A call that nobody answers is given up this long after the host should have done so.
 const GRACE: u64 = 5_000;
 
 impl Revocations {
+    /// `spread` is random.
+    pub(crate) fn new(spread: u64) -> Revocations {
+        Revocations {
+            waiting: BTreeMap::new(),
+            due: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            next: 0,
+            spread,
+            failures: 0,
+            probe: Millis(0),
+            stalled: false,
+        }
+    }
+
+    /// A tick: what the host refused may be tried again.
+    pub(crate) fn tick(&mut self) {
+        self.stalled = false;
+    }
+
     pub(crate) fn add(&mut self, revocation: Revocation, now: Millis) {
         self.next += 1;
         self.due.insert((revocation.due, self.next));
         let longest = now.plus_seconds(LONGEST);
         let until = revocation.expires.map_or(longest, |expires| expires.min(longest));
-        self.waiting.insert(self.next, Waiting { revocation, attempts: 0, until });
+        self.waiting.insert(self.next, Waiting { revocation, attempts: 0, bare: false, until });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -107,23 +144,33 @@ impl Revocations {
         mut next_call: impl FnMut() -> (CallId, String),
     ) -> Vec<(CallId, Call)> {
         let mut calls = Vec::new();
+        let down = self.failures >= DOWN;
+        if self.stalled || (down && now < self.probe) {
+            return calls;
+        }
+        let most = if down { PROBES } else { AT_ONCE };
         while let Some((_, serial)) = self.due.first().copied().filter(|(due, _)| *due <= now)
-            && calls.len() < AT_ONCE
+            && calls.len() < most
         {
             self.due.pop_first();
-            let Some(Waiting { revocation, .. }) = self.waiting.get(&serial) else { continue };
+            let Some(Waiting { revocation, bare, .. }) = self.waiting.get(&serial) else { continue };
             let (id, unique) = next_call();
             let stamp = Stamp { unique: &unique, now };
-            let call = exchange::revocation(service, &revocation.token, revocation.hint, &revocation.trace, &stamp);
+            let trace = if *bare { &[] } else { revocation.trace.as_slice() };
+            let call = exchange::revocation(service, &revocation.token, revocation.hint, trace, &stamp);
             calls.push((id, call));
             self.calls.insert(id, (serial, now.plus_seconds(service.timeout).plus(GRACE)));
+        }
+        if down && !calls.is_empty() {
+            self.probe = now.plus(PROBE_PAUSE);
         }
         calls
     }
 
     /// When the next call is due.
     pub(crate) fn next_due(&self) -> Option<Millis> {
-        self.due.first().map(|(due, _)| *due)
+        let first = self.due.first().map(|(due, _)| *due)?;
+        Some(if self.failures >= DOWN { first.max(self.probe) } else { first })
     }
 
     /// A call ended. `None` if it is not one of ours; `Some(None)` if there will be another.
@@ -134,16 +181,23 @@ impl Revocations {
         now: Millis,
     ) -> Option<Option<(Revocation, RevocationEnd)>> {
         let (serial, _) = self.calls.remove(&call)?;
+        self.stalled |= matches!(reply, Err(CallFault::Refused));
         let end = match reply {
             // RFC 7009 2.2 says 200; nothing to say is as good.
             Ok(Reply { status: 200 | 204, .. }) => RevocationEnd::Revoked,
             Ok(Reply { status: 400, body }) if says(body, &["unsupported_token_type"]) => RevocationEnd::Unsupported,
-            Ok(Reply { status: 400, body }) if !says(body, &["invalid_client", "unauthorized_client"]) => {
+            // Perhaps it is the caller's trace that makes the request malformed or too large, and not the token.
+            Ok(Reply { status: 400 | 413 | 414 | 431, .. }) if self.strip(serial, now) => return Some(None),
+            // Without an error of OAuth's, it was not the service that refused, but who reads requests for it.
+            Ok(Reply { status: 400, body })
+                if !says(body, &["invalid_client", "unauthorized_client"]) && has_error(body) =>
+            {
                 RevocationEnd::Refused
             }
-            Ok(Reply { status: 402 | 403 | 405..=407 | 409..=424 | 426..=428 | 430..=499, .. }) => {
-                RevocationEnd::Refused
-            }
+            // What is too large (413, 414, 431) says nothing of the token.
+            Ok(Reply {
+                status: 402 | 403 | 405..=407 | 409..=412 | 415..=424 | 426..=428 | 430 | 432..=499, ..
+            }) => RevocationEnd::Refused,
             // RFC 7009 2.2.1: after a 503 the token must be taken for alive. Where it is us who are not accepted, the
             // credential may just be changing.
             Ok(_) | Err(_) => {
@@ -151,6 +205,7 @@ impl Revocations {
                 return Some(None);
             }
         };
+        self.failures = 0;
         Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
     }
 
@@ -162,7 +217,10 @@ impl Revocations {
         for serial in forgotten {
             self.retry(serial, now);
         }
-        let is_over = |waiting: &Waiting| waiting.attempts > 0 && waiting.until <= now;
+        let is_over = |waiting: &Waiting| {
+            let end = if waiting.attempts > 0 { waiting.until } else { waiting.until.plus_seconds(CERTAINLY) };
+            end <= now
+        };
         let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(is_over);
         let dead: Vec<(Millis, u64)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
         let bury = |(due, serial)| {
@@ -179,12 +237,40 @@ impl Revocations {
     }
 
     fn retry(&mut self, serial: u64, now: Millis) {
+        self.failures = self.failures.saturating_add(1);
         if let Some(waiting) = self.waiting.get_mut(&serial) {
             let pause = FIRST_PAUSE.saturating_mul(1 << waiting.attempts.min(10)).min(LAST_PAUSE);
             waiting.attempts = waiting.attempts.saturating_add(1);
+            // Half to all of it: what failed together does not come back together.
+            let random = mixed(self.spread ^ mixed(serial ^ u64::from(waiting.attempts) << 48));
+            let pause = pause / 2 + random % (pause / 2 + 1);
             self.due.insert((now.plus(pause), serial));
         }
     }
+
+    /// Leaves out the caller's trace from now on, and tries at once. False where it has been left out already, or there is none.
+    fn strip(&mut self, serial: u64, now: Millis) -> bool {
+        let Some(waiting) = self.waiting.get_mut(&serial) else { return false };
+        if waiting.bare || waiting.revocation.trace.is_empty() {
+            return false;
+        }
+        waiting.bare = true;
+        waiting.attempts = waiting.attempts.saturating_add(1);
+        self.due.insert((now, serial));
+        true
+    }
+}
+
+/// The finalizer of SplitMix64: spreads, and hides nothing.
+fn mixed(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// RFC 6749 5.2: an answer of the service itself.
+fn has_error(body: &[u8]) -> bool {
+    json::read(body).is_ok_and(|body| body.get("error").and_then(Value::text).is_some())
 }
 
 fn says(body: &[u8], errors: &[&str]) -> bool {

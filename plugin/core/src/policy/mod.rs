@@ -14,7 +14,7 @@ pub(crate) use condition::Subject;
 pub(crate) use model::{
     Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Server, TokenService, TokenType,
 };
-pub(crate) use rules::{Exchange, Requirement, Rule, Unmatched};
+pub(crate) use rules::{Exchange, Requirement, Rule, Scope, Unmatched};
 
 use crate::json::Value;
 use crate::time::Millis;

@@ -26,6 +26,8 @@ pub enum Reason {
     UpgradeNotAllowed,
     /// A header asks for another method than the request line.
     MethodOverride,
+    /// A header asks for another path than the request line.
+    PathOverride,
     /// A header that must stand alone came twice, or as a list.
     HeaderDuplicated,
     /// A header is not text.
@@ -54,8 +56,10 @@ pub enum Reason {
     CriticalHeader,
     /// The header brings its own key (`jwk`, `jku`, `x5u`).
     KeyInHeader,
-    /// `iss` is not in the policy.
+    /// `iss` is not in the policy, or not one of the server's issuers.
     IssuerUnknown,
+    /// Too many signatures did not verify in this second; slow ones are not checked for a moment.
+    SignatureRate,
     /// No key of the issuer has the token's `kid`.
     KeyUnknown,
     /// The signature does not verify.
@@ -104,6 +108,8 @@ pub enum Reason {
     TooDeep,
     /// The body is an array of frames.
     Batch,
+    /// More members than any message has: each costs the worker time.
+    TooManyMembers,
     /// A member name that a lenient reader takes for another one: it folds to a protocol key but is not that key, or has a
     /// control character in it.
     FoldedKey,
@@ -225,6 +231,7 @@ impl Reason {
             MethodNotAllowed => "method_not_allowed",
             UpgradeNotAllowed => "upgrade_not_allowed",
             MethodOverride => "method_override",
+            PathOverride => "path_override",
             HeaderDuplicated => "header_duplicated",
             HeaderMalformed => "header_malformed",
             TokenInQuery => "token_in_query",
@@ -239,6 +246,7 @@ impl Reason {
             CriticalHeader => "critical_header",
             KeyInHeader => "key_in_header",
             IssuerUnknown => "issuer_unknown",
+            SignatureRate => "signature_rate",
             KeyUnknown => "key_unknown",
             SignatureInvalid => "signature_invalid",
             ClaimMissing => "claim_missing",
@@ -262,6 +270,7 @@ impl Reason {
             DuplicateKey => "duplicate_key",
             TooDeep => "too_deep",
             Batch => "batch",
+            TooManyMembers => "too_many_members",
             FoldedKey => "folded_key",
             FrameShape => "frame_shape",
             FrameId => "frame_id",
@@ -335,6 +344,7 @@ impl Reason {
             MethodNotAllowed => (405, None, "this HTTP method is not served here"),
             UpgradeNotAllowed => (400, None, "protocol upgrades are not served here"),
             MethodOverride => (400, None, "method override headers are not accepted"),
+            PathOverride => (400, None, "path override headers are not accepted"),
             HeaderDuplicated => (400, None, "a header that must stand alone was sent more than once"),
             HeaderMalformed => (400, None, "a header is not text"),
             TokenInQuery => (400, None, "access tokens in the query are not accepted"),
@@ -361,6 +371,7 @@ impl Reason {
             TokenBound => (401, Some(40101), "the token is sender constrained and its binding cannot be verified here"),
             // No challenge: a new login would bring the same lifetime. The operator has to act.
             TokenTooLongLived => (403, Some(40303), "the access token lives longer than is accepted here"),
+            SignatureRate => (503, Some(50300), "the token cannot be checked at this moment"),
             KeysUnavailable | KeysStale => (503, Some(50300), "the keys of the token issuer are not available"),
 
             BodyTooLarge => (413, Some(41300), "the request body is too large"),
@@ -373,6 +384,7 @@ impl Reason {
             JsonSyntax => (400, Some(-32700), "the body is not one JSON text"),
             DuplicateKey => (400, Some(-32600), "an object names a member twice"),
             TooDeep => (400, Some(-32600), "the body is nested too deep"),
+            TooManyMembers => (400, Some(-32600), "the body has too many members"),
             Batch => (400, Some(-32600), "batches are not accepted: send each message alone"),
             FoldedKey => (400, Some(-32600), "a member name could be read as another one"),
             FrameShape => (400, Some(-32600), "the body is not one JSON-RPC request, notification or response"),

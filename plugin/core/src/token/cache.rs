@@ -3,12 +3,23 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::jose::{Claims, Jwk};
+use crate::jose::{Claims, Compact, Jwk};
 use crate::keys::KeyRing;
+use crate::reason::Reason;
 use crate::time::Millis;
 
-/// More tokens than this at a time are verified again. An entry is about 1 KiB.
+/// More tokens than this at a time are verified again.
 const CAPACITY: usize = 4096;
+/// The same in bytes of their claims, roughly.
+const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
+/// Refused tokens remembered at a time: strangers send them, so none of them is worth much.
+const MOST_REFUSED: usize = 1024;
+/// Tokens that their issuer has called dead. More than a worker exchanges in a token's life.
+const MOST_DEAD: usize = 10_000;
+/// Slow signatures that may fail in a second: each costs up to two milliseconds of the worker.
+const MOST_SLOW_FAILURES: u32 = 50;
+/// Seconds; no issuer may have more.
+const LONGEST_LEEWAY: i64 = 60;
 
 /// A bounded map in two halves: what is used moves to the young half, and when that is full the old half goes.
 ///
@@ -17,6 +28,14 @@ pub(crate) struct Cache {
     young: HashMap<[u8; 32], Entry>,
     old: HashMap<[u8; 32], Entry>,
     lifetime: u64,
+    /// Bytes in the young half.
+    bytes: usize,
+    /// By digest: the generation of the keys, and what was wrong.
+    refused: HashMap<[u8; 32], (u64, Reason)>,
+    /// By digest: when it says that it dies.
+    dead: HashMap<[u8; 32], i64>,
+    second: u64,
+    failures: u32,
 }
 
 /// One verified token.
@@ -38,14 +57,23 @@ impl Entry {
 impl Cache {
     /// `lifetime`: seconds after which a token is verified again, whatever else holds.
     pub(crate) fn new(lifetime: u64) -> Cache {
-        Cache { young: HashMap::new(), old: HashMap::new(), lifetime }
+        Cache {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            lifetime,
+            bytes: 0,
+            refused: HashMap::new(),
+            dead: HashMap::new(),
+            second: 0,
+            failures: 0,
+        }
     }
 
     /// The entry, if it is young enough and its key is still the issuer's.
     pub(crate) fn get(&mut self, digest: &[u8; 32], keys: &KeyRing, now: Millis) -> Option<Entry> {
         if !self.young.contains_key(digest) {
             let entry = self.old.remove(digest)?;
-            self.make_room();
+            self.make_room(entry.claims.footprint());
             self.young.insert(*digest, entry);
         }
         let entry = self.young.get_mut(digest)?;
@@ -62,21 +90,62 @@ impl Cache {
         self.young.get(digest).cloned()
     }
 
-    /// The issuer has said that this token is dead.
-    pub(crate) fn forget(&mut self, digest: &[u8; 32]) {
-        self.young.remove(digest);
-        self.old.remove(digest);
+    /// The issuer has said that this token is dead: it is refused until it says so itself.
+    pub(crate) fn condemn(&mut self, token: &Compact, claims: &Claims) {
+        self.young.remove(token.digest());
+        self.old.remove(token.digest());
+        if self.dead.len() >= MOST_DEAD {
+            self.dead.clear();
+        }
+        self.dead.insert(*token.digest(), claims.expires_at);
+    }
+
+    /// Has the issuer said that this token is dead?
+    pub(crate) fn is_dead(&mut self, digest: &[u8; 32], now: Millis) -> bool {
+        // Its own `exp` refuses it soon after, whatever the leeway is.
+        if self.dead.get(digest).is_some_and(|expires| now.seconds() > expires.saturating_add(LONGEST_LEEWAY)) {
+            self.dead.remove(digest);
+        }
+        self.dead.contains_key(digest)
+    }
+
+    /// This token was refused under these keys of its issuer, and will be again.
+    pub(crate) fn refuse(&mut self, digest: &[u8; 32], generation: u64, reason: Reason) {
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(*digest, (generation, reason));
+    }
+
+    /// Why it was refused under these keys, if it was.
+    pub(crate) fn refusal(&self, digest: &[u8; 32], generation: u64) -> Option<Reason> {
+        self.refused.get(digest).filter(|(known, _)| *known == generation).map(|(_, reason)| *reason)
+    }
+
+    /// May another slow signature be checked, seen how many did not verify in this second?
+    pub(crate) fn may_check_slowly(&mut self, now: Millis) -> bool {
+        if self.second != now.0 / 1000 {
+            (self.second, self.failures) = (now.0 / 1000, 0);
+        }
+        self.failures < MOST_SLOW_FAILURES
+    }
+
+    /// A slow signature did not verify.
+    pub(crate) fn failed_slowly(&mut self) {
+        self.failures += 1;
     }
 
     pub(crate) fn insert(&mut self, digest: [u8; 32], mut entry: Entry, now: Millis) {
         entry.until = now.plus_seconds(self.lifetime);
-        self.make_room();
+        self.make_room(entry.claims.footprint());
         self.young.insert(digest, entry);
     }
 
-    fn make_room(&mut self) {
-        if self.young.len() >= CAPACITY / 2 {
+    fn make_room(&mut self, bytes: usize) {
+        if self.young.len() >= CAPACITY / 2 || self.bytes.saturating_add(bytes) > CAPACITY_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
         }
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::jose::Signatures;
-use crate::jose::{Claims, Compact, Unverified};
+use crate::jose::{Claims, Compact, Signatures, Unconfirmed, Unverified};
 use crate::keys::KeyRing;
 use crate::policy::{Issuer, Policy, Server, TokenType};
 use crate::reason::Reason;
@@ -39,9 +38,6 @@ impl CallerToken {
     }
 }
 
-/// More keys are not tried, also when the token names none: a failing check costs up to a millisecond of a worker.
-pub(super) const MAX_TRIED: usize = 4;
-
 /// Why there is no caller token (yet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
@@ -61,6 +57,9 @@ pub(crate) struct Verifier<'v> {
 
 impl Verifier<'_> {
     pub(crate) fn verify(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<CallerToken, Rejection> {
+        if cache.is_dead(token.digest(), self.now) {
+            return Err(Rejection::Final(Reason::SubjectTokenRejected));
+        }
         let (issuer, claims) = match cache.get(token.digest(), self.keys, self.now) {
             Some(entry) => {
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
@@ -68,7 +67,7 @@ impl Verifier<'_> {
                 (issuer, entry.claims)
             }
             None => {
-                let (issuer, entry) = self.first_sight(token, server)?;
+                let (issuer, entry) = self.first_sight(token, server, cache)?;
                 let claims = Rc::clone(&entry.claims);
                 cache.insert(*token.digest(), entry, self.now);
                 (issuer, claims)
@@ -77,7 +76,7 @@ impl Verifier<'_> {
         Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, token: token.clone() })
     }
 
-    fn first_sight(&self, token: &Compact, server: &Server) -> Result<(&Issuer, Entry), Rejection> {
+    fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
         let unverified = token.read().map_err(Rejection::Final)?;
         let (issuer_at, issuer) =
             self.policy.issuer(&unverified.claims().issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
@@ -94,17 +93,25 @@ impl Verifier<'_> {
 
         let missing = |reason| Rejection::Keys { issuer: issuer_at, reason };
         let set = self.keys.current(issuer_at, self.now).map_err(missing)?;
-        let mut candidates = set.candidates(unverified.key_id()).peekable();
-        if candidates.peek().is_none() {
-            return Err(missing(Reason::KeyUnknown));
+        // The same token under the same keys is checked once.
+        if let Some(reason) = cache.refusal(token.digest(), set.generation()) {
+            return Err(missing(reason));
         }
-        let mut fitting = candidates.filter(|key| key.fits(algorithm)).take(MAX_TRIED).peekable();
-        if fitting.peek().is_none() {
-            return Err(Rejection::Final(Reason::AlgorithmNotAllowed));
+        if algorithm.is_slow() && !cache.may_check_slowly(self.now) {
+            return Err(Rejection::Final(Reason::SignatureRate));
         }
-        let key = fitting
-            .find(|key| self.signatures.check(&unverified, key).is_ok())
-            .ok_or(missing(Reason::SignatureInvalid))?;
+        let key = match set.confirm(&unverified, algorithm, self.signatures) {
+            Ok(key) => key,
+            Err(Unconfirmed::NoKey) => return Err(missing(Reason::KeyUnknown)),
+            Err(Unconfirmed::OtherAlgorithm) => return Err(Rejection::Final(Reason::AlgorithmNotAllowed)),
+            Err(Unconfirmed::BadSignature) => {
+                if algorithm.is_slow() {
+                    cache.failed_slowly();
+                }
+                cache.refuse(token.digest(), set.generation(), Reason::SignatureInvalid);
+                return Err(missing(Reason::SignatureInvalid));
+            }
+        };
         let entry = Entry::new(issuer_at, key, set.generation(), Rc::new(unverified.claims().clone()));
         Ok((issuer, entry))
     }

@@ -7,7 +7,7 @@ use crate::policy::{Exchange, Policy, TokenType};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
-use crate::token::caller::{MAX_TRIED, kind_fits};
+use crate::token::caller::kind_fits;
 
 /// INVARIANT (elevated token): made only by [`ElevatedToken::verify`]; never a caller's token, never cached, and good for
 /// the one operation it was asked for.
@@ -50,8 +50,7 @@ impl ElevatedToken {
             return Err(Reason::ElevatedTokenType);
         }
         let set = keys.current(service.issuer, now).map_err(|_| Reason::ElevatedSignature)?;
-        let mut fitting = set.candidates(unverified.key_id()).filter(|key| key.fits(algorithm)).take(MAX_TRIED);
-        if !fitting.any(|key| signatures.check(&unverified, key).is_ok()) {
+        if set.confirm(&unverified, algorithm, signatures).is_err() {
             return Err(Reason::ElevatedSignature);
         }
         if claims.audience.len() != 1 || claims.audience.first() != Some(&wanted.exchange.audience) {

@@ -22,7 +22,7 @@ pub(crate) fn configuration(bytes: &[u8], environment: &dyn Environment) -> Resu
     if bytes.len() > MAX_DOCUMENT {
         return document(&Value::Null, bytes, environment);
     }
-    let fault = match json::read(bytes) {
+    let fault = match json::read_document(bytes) {
         Ok(value) => return document(&value, bytes, environment),
         Err(fault) => fault,
     };
@@ -34,6 +34,7 @@ pub(crate) fn configuration(bytes: &[u8], environment: &dyn Environment) -> Resu
         json::Fault::DuplicateKey => whole("a field is written twice in one map", "keep one of them"),
         json::Fault::ControlInName => whole("a field's name has a control character in it", "remove it"),
         json::Fault::NotUtf8 => whole("the policy is not UTF-8", "save it as UTF-8"),
+        json::Fault::TooManyMembers => whole("the policy has too many members", "split it"),
         json::Fault::TooDeep => whole("the policy is nested too deep", "a policy needs no more than ten levels"),
         json::Fault::Syntax => whole(
             "the policy is not JSON",
