@@ -18,7 +18,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("keys::one_fetch_at_start_and_no_503_after_ready", one_fetch_at_start),
         trial("keys::without_keys_503_and_then_no_request_is_lost", without_keys),
-        trial("keys::a_thousand_unknown_kids_cause_one_fetch_at_most", unknown_kids),
+        trial("keys::a_thousand_unknown_kids_cause_four_fetches_at_most", unknown_kids),
         trial("keys::rotation_under_load", rotation_under_load),
         trial("keys::every_algorithm_is_verified", every_algorithm),
     ]
@@ -85,8 +85,10 @@ fn unknown_kids() -> Result<()> {
     });
     let statuses = statuses.into_inner()?;
     println!("1,000 unknown kids in {:?}: {} more fetches", begin.elapsed(), stack.key_fetches() - 1);
-    ensure!(statuses.len() == 1000 && statuses.iter().all(|status| *status == 401), "{statuses:?}");
-    ensure!(stack.key_fetches() == 2, "{} fetches", stack.key_fetches());
+    // 503 where nobody has asked the issuer since the key was named: not a reason to log in.
+    ensure!(statuses.len() == 1000 && statuses.iter().all(|status| matches!(status, 401 | 503)), "{statuses:?}");
+    // P28: one in half a minute, and three more for keys never seen before.
+    ensure!((2..=5).contains(&stack.key_fetches()), "{} fetches", stack.key_fetches());
     Ok(())
 }
 

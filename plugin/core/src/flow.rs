@@ -7,7 +7,7 @@ use crate::decide::{self, Asker, Permit, Verdict};
 use crate::effect::BodyFault;
 use crate::http::{CallId, Head, Method, RequestHead, Response};
 use crate::jose::{Compact, Signatures};
-use crate::keys::{KeyRing, Shared};
+use crate::keys::{Fresh, KeyRing, Shared};
 use crate::mcp::{self, Frame, Id, Mirror, NoFrame, Operation};
 use crate::obtain::Elevation;
 use crate::policy::{Policy, Server};
@@ -221,14 +221,27 @@ impl Flow {
             Ok(caller) => self.authenticated(caller, claimed, server, world),
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Keys { issuer, reason }) => {
-                let coming = world.keys.want(issuer, world.shared, world.now);
+                let unknown = match reason {
+                    Reason::KeyUnknown => {
+                        claimed.token.read().ok().map(|token| token.key_id().unwrap_or_default().to_owned())
+                    }
+                    _ => None,
+                };
+                let fresh = world.keys.want(issuer, unknown.as_deref(), world.shared, world.now);
                 // At the start everybody waits. Later it is strangers who name unknown keys, as a rule: a few may wait.
                 let (coming, most) = match reason {
                     Reason::KeysUnavailable => (true, MAX_WAITING),
-                    _ => (coming, MAX_WAITING_FOR_NEW_KEYS),
+                    _ => (fresh == Fresh::Coming, MAX_WAITING_FOR_NEW_KEYS),
                 };
-                if !coming || world.now >= claimed.deadline {
+                // The issuer may have the key by now, and nobody has asked it: not a reason to log in again.
+                if fresh == Fresh::NotYet {
+                    return Reason::KeysUnavailable.into();
+                }
+                if !coming {
                     return reason.into();
+                }
+                if world.now >= claimed.deadline {
+                    return in_time(reason).into();
                 }
                 if world.waiting >= most {
                     // Fresh keys may be on their way, and would accept it: not a reason to log in again.
@@ -370,7 +383,7 @@ impl Flow {
     /// Time has passed: what should have arrived by now is not waited for any longer.
     pub(crate) fn tick(&mut self, world: &World<'_>) -> Next {
         match &self.state {
-            State::AwaitKeys { claimed, reason } if world.now >= claimed.deadline => (*reason).into(),
+            State::AwaitKeys { claimed, reason } if world.now >= claimed.deadline => in_time(*reason).into(),
             State::AwaitBody { deadline, .. } if world.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if world.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
@@ -409,6 +422,11 @@ impl World<'_> {
         let verifier = Verifier { policy: self.policy, keys: self.keys, signatures: self.signatures, now: self.now };
         verifier.verify(token, server, self.cache)
     }
+}
+
+/// The reason when fresh keys did not come in time: whoever has a key that nobody could fetch has a good token, perhaps.
+fn in_time(missing: Reason) -> Reason {
+    if missing == Reason::KeyUnknown { Reason::KeysUnavailable } else { missing }
 }
 
 /// What the head says about a body that will not be accepted.

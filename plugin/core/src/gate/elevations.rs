@@ -209,7 +209,7 @@ impl Gate {
 
     fn want_keys_of_service(&mut self, now: Millis) {
         if let Some(service) = &self.policy.token_service {
-            self.keys.want(service.issuer, self.shared.as_ref(), now);
+            self.keys.want(service.issuer, None, self.shared.as_ref(), now);
         }
     }
 

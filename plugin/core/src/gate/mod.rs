@@ -311,6 +311,9 @@ impl Gate {
         };
         let (name, line) = match outcome {
             FetchOutcome::Fetched => ("fetched", None),
+            FetchOutcome::Withdrawn => {
+                ("withdrawn", Some(format!("{issuer} has withdrawn all its keys: none of its tokens is accepted")))
+            }
             FetchOutcome::Unreachable => {
                 ("unreachable", Some(format!("keys of {issuer} could not be fetched: {status}")))
             }

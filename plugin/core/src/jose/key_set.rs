@@ -41,12 +41,11 @@ pub(crate) enum DocumentFault {
     Malformed,
     /// More than 32 keys.
     TooManyKeys,
-    /// No key of it can be used.
-    NoUsableKey,
 }
 
 impl KeySet {
-    /// Reads a document. Unusable keys are skipped and counted; a document without a usable one is refused.
+    /// Reads a document. Unusable keys are skipped and counted. One without any usable key is a document too: it says that the
+    /// issuer has withdrawn what it had.
     pub(crate) fn read(document: &[u8]) -> Result<KeySet, DocumentFault> {
         if document.len() > MAX_DOCUMENT {
             return Err(DocumentFault::TooLarge);
@@ -61,9 +60,6 @@ impl KeySet {
             return Err(DocumentFault::TooManyKeys);
         }
         let keys: Vec<Rc<Jwk>> = list.iter().filter_map(|jwk| Jwk::read(jwk).ok()).map(Rc::new).collect();
-        if keys.is_empty() {
-            return Err(DocumentFault::NoUsableKey);
-        }
         Ok(KeySet { skipped: list.len() - keys.len(), keys, generation: 0 })
     }
 
@@ -78,6 +74,16 @@ impl KeySet {
 
     pub(crate) fn contains(&self, fingerprint: &[u8; 32]) -> bool {
         self.keys.iter().any(|key| key.fingerprint() == fingerprint)
+    }
+
+    /// The `kid`s of its keys.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| key.id())
+    }
+
+    /// True when nothing can be checked with it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// The key that confirms the signature of this token under this algorithm. The only loop over keys.

@@ -3,6 +3,8 @@
 //! Every VM of the host (one per worker, one for the main thread) ticks. The VM that gets the lease fetches; the
 //! others see the new document on their next look. Nothing here is secret: key documents are public.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
@@ -30,6 +32,13 @@ const FETCH_TIMEOUT: u64 = 3_000;
 const FIRST_RETRY: u64 = 1_000;
 /// The pause between attempts otherwise: unknown `kid`s and failures cannot cause more.
 const RETRY: u64 = 30_000;
+/// P28: a `kid` never seen before is worth another fetch this long after the last one: a stranger may have caused that, and a good
+/// client must not wait for half a minute.
+const NEW_KID_RETRY: u64 = 3_000;
+/// So many of those in [`RETRY`], in the whole process.
+const NEW_KIDS: u64 = 3;
+/// Unknown `kid`s remembered for each issuer.
+const MOST_KIDS: usize = 256;
 
 /// The keys of every issuer of a policy, in the policy's order.
 pub(crate) struct KeyRing {
@@ -44,6 +53,21 @@ struct IssuerKeys {
     set: Option<Rc<KeySet>>,
     fetched_at: Millis,
     wanted: bool,
+    /// Wanted for a `kid` never seen before.
+    wanted_early: bool,
+    /// Unknown `kid`s, by a hash, and when each was first seen.
+    unknown: HashMap<u64, Millis>,
+}
+
+/// May fresh keys change what is known of a token?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// A fetch is under way, or will begin.
+    Coming,
+    /// Nobody has asked the issuer since this key was first named, and nobody may yet.
+    NotYet,
+    /// The issuer was asked, or will not be.
+    No,
 }
 
 enum Source {
@@ -68,6 +92,9 @@ struct Fetched {
 struct Lease {
     attempted_at: u64,
     until: u64,
+    /// The half minute in which early attempts are counted, and how many there were.
+    half_minute: u64,
+    early: u64,
 }
 
 /// What came of a fetch.
@@ -75,6 +102,8 @@ struct Lease {
 pub(crate) enum FetchOutcome {
     /// A usable document.
     Fetched,
+    /// A well-formed document without a usable key: the issuer has none any more.
+    Withdrawn,
     /// No answer, or a status other than 200.
     Unreachable,
     /// An answer that is no usable document.
@@ -99,7 +128,7 @@ impl KeyRing {
     /// The keys to check with now.
     pub(crate) fn current(&self, issuer: usize, now: Millis) -> Result<&KeySet, Reason> {
         let keys = self.issuers.get(issuer).ok_or(Reason::Internal)?;
-        let set = keys.set.as_deref().ok_or(Reason::KeysUnavailable)?;
+        let set = keys.set.as_deref().filter(|set| !set.is_empty()).ok_or(Reason::KeysUnavailable)?;
         match keys.fetched() {
             Some(fetched) if now > keys.fetched_at.plus_seconds(fetched.stale) => Err(Reason::KeysStale),
             _ => Ok(set),
@@ -118,14 +147,26 @@ impl KeyRing {
         self.changes
     }
 
-    /// A token names a key we do not have, or a signature fails: ask for fresh keys. True when they may be coming.
-    pub(crate) fn want(&mut self, issuer: usize, shared: &dyn Shared, now: Millis) -> bool {
-        let Some(keys) = self.issuers.get_mut(issuer) else { return false };
+    /// A token names a key we do not have (`unknown`), or a signature fails: ask for fresh keys.
+    pub(crate) fn want(&mut self, issuer: usize, unknown: Option<&str>, shared: &dyn Shared, now: Millis) -> Fresh {
+        let Some(keys) = self.issuers.get_mut(issuer) else { return Fresh::No };
         let Some((lease, _)) = keys.fetched().and_then(|fetched| Lease::read(shared, &fetched.lease_slot, now)) else {
-            return false;
+            return Fresh::No;
         };
+        let first_seen = unknown.map(|kid| keys.first_seen(kid, now));
         keys.wanted = lease.allows(keys.pause(), now);
-        keys.wanted || lease.is_held(now)
+        if keys.wanted || lease.is_held(now) {
+            return Fresh::Coming;
+        }
+        match first_seen {
+            None => Fresh::No,
+            Some(seen) if seen < keys.fetched_at => Fresh::No,
+            Some(_) if lease.allows_early(now) => {
+                keys.wanted_early = true;
+                Fresh::Coming
+            }
+            Some(_) => Fresh::NotYet,
+        }
     }
 
     /// The fetches to begin now: those that are due and whose lease this VM gets.
@@ -151,18 +192,21 @@ impl KeyRing {
             if lease.is_held(now) {
                 continue;
             }
-            if !lease.allows(pause, now) {
-                keys.wanted = false;
+            let regular = lease.allows(pause, now);
+            if !regular && !(keys.wanted_early && lease.allows_early(now)) {
+                (keys.wanted, keys.wanted_early) = (false, false);
                 continue;
             }
             let until = now.plus(LEASE);
-            let mine = Lease { attempted_at: now.0, until: until.0 };
+            let half_minute = now.0 / RETRY;
+            let early = if lease.half_minute == half_minute { lease.early } else { 0 } + u64::from(!regular);
+            let mine = Lease { attempted_at: now.0, until: until.0, half_minute, early };
             if !shared.set(&fetched.lease_slot, &mine.bytes(), Some(version)) {
                 continue;
             }
             let id = next_call();
             fetched.call = Some((id, until));
-            keys.wanted = false;
+            (keys.wanted, keys.wanted_early) = (false, false);
             calls.push((id, fetched.endpoint.get(FETCH_TIMEOUT)));
         }
         calls
@@ -182,10 +226,10 @@ impl KeyRing {
         let until = fetched.call.take().map_or(Millis(0), |(_, until)| until);
         let outcome = match reply {
             Ok(Reply { status: 200, body }) => match KeySet::read(body) {
-                Ok(_) => {
+                Ok(set) => {
                     let document = [&now.0.to_be_bytes()[..], body].concat();
                     shared.set(&fetched.document_slot, &document, None);
-                    FetchOutcome::Fetched
+                    if set.is_empty() { FetchOutcome::Withdrawn } else { FetchOutcome::Fetched }
                 }
                 Err(fault) => FetchOutcome::Unusable(fault),
             },
@@ -210,7 +254,8 @@ impl KeyRing {
             if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
                 && lease.until == until.0
             {
-                shared.set(&fetched.lease_slot, &Lease::default().bytes(), Some(version));
+                let free = Lease { attempted_at: 0, until: 0, ..lease };
+                shared.set(&fetched.lease_slot, &free.bytes(), Some(version));
             }
         }
     }
@@ -226,7 +271,7 @@ impl KeyRing {
 
     /// True while an issuer has no keys, or somebody waits for fresh ones: then looking often is worth it.
     pub(crate) fn is_impatient(&self) -> bool {
-        self.issuers.iter().any(|keys| keys.wanted || keys.set.is_none())
+        self.issuers.iter().any(|keys| keys.wanted || keys.wanted_early || keys.set.is_none())
     }
 }
 
@@ -242,16 +287,16 @@ impl IssuerKeys {
                     endpoint: endpoint.clone(),
                     refresh: *refresh,
                     stale: *stale,
-                    // 1: the format of what is stored. Two module versions run side by side during a rollout.
-                    document_slot: format!("stepup/1/keys/{name}/document"),
-                    lease_slot: format!("stepup/1/keys/{name}/lease"),
+                    // 2: the format of what is stored. Two module versions run side by side during a rollout.
+                    document_slot: format!("stepup/2/keys/{name}/document"),
+                    lease_slot: format!("stepup/2/keys/{name}/lease"),
                     version: None,
                     call: None,
                 };
                 (Source::Fetched(Box::new(fetched)), None)
             }
         };
-        IssuerKeys { source, set, fetched_at: Millis(0), wanted: false }
+        IssuerKeys { source, set, fetched_at: Millis(0), wanted: false, wanted_early: false, unknown: HashMap::new() }
     }
 
     fn fetched(&self) -> Option<&Fetched> {
@@ -272,7 +317,22 @@ impl IssuerKeys {
     fn is_due(&self, jitter: f64, now: Millis) -> bool {
         let Some(fetched) = self.fetched() else { return false };
         let refresh = (fetched.refresh as f64 * jitter * 1000.0) as u64;
-        self.wanted || self.set.is_none() || now >= self.fetched_at.plus(refresh)
+        self.wanted || self.wanted_early || self.set.is_none() || now >= self.fetched_at.plus(refresh)
+    }
+
+    /// When this unknown `kid` was first named.
+    fn first_seen(&mut self, kid: &str, now: Millis) -> Millis {
+        if self.unknown.len() >= MOST_KIDS {
+            self.unknown.clear();
+        }
+        *self.unknown.entry(hash(kid)).or_insert(now)
+    }
+
+    /// What the issuer had and has no longer is no news.
+    fn remember_removed(&mut self, new: &KeySet) {
+        let Some(old) = &self.set else { return };
+        let removed = old.ids().filter(|id| !new.ids().any(|kept| kept == *id));
+        self.unknown.extend(removed.map(|id| (hash(id), Millis(0))));
     }
 
     fn look(&mut self, shared: &dyn Shared, now: Millis) -> bool {
@@ -286,18 +346,33 @@ impl IssuerKeys {
         let Ok(set) = KeySet::read(body) else { return false };
         self.fetched_at = Millis(u64::from_be_bytes(*time)).min(now);
         self.wanted = false;
+        self.remember_removed(&set);
         let generation = self.set.as_ref().map_or(0, |old| old.generation());
         self.set = Some(Rc::new(set.with_generation(generation + 1)));
         true
     }
 }
 
+fn hash(kid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    kid.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Lease {
     fn read(shared: &dyn Shared, slot: &str, now: Millis) -> Option<(Lease, u32)> {
         let (bytes, version) = shared.get(slot)?;
         let (attempted_at, rest) = bytes.split_first_chunk::<8>()?;
-        let (until, _) = rest.split_first_chunk::<8>()?;
-        let lease = Lease { attempted_at: u64::from_be_bytes(*attempted_at), until: u64::from_be_bytes(*until) };
+        let (until, rest) = rest.split_first_chunk::<8>()?;
+        let (half_minute, rest) = rest.split_first_chunk::<8>()?;
+        let (early, _) = rest.split_first_chunk::<8>()?;
+        let number = |bytes: &[u8; 8]| u64::from_be_bytes(*bytes);
+        let lease = Lease {
+            attempted_at: number(attempted_at),
+            until: number(until),
+            half_minute: number(half_minute),
+            early: number(early),
+        };
         // A clock that was set back must not stop fetching until it has caught up.
         let written_later = lease.attempted_at > now.plus(1_000).0;
         Some((if written_later { Lease::default() } else { lease }, version))
@@ -312,11 +387,13 @@ impl Lease {
         now.0 >= self.attempted_at.saturating_add(pause)
     }
 
-    fn bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        let (first, second) = bytes.split_at_mut(8);
-        first.copy_from_slice(&self.attempted_at.to_be_bytes());
-        second.copy_from_slice(&self.until.to_be_bytes());
-        bytes
+    /// The same for a `kid` never seen before, which has a budget of its own.
+    fn allows_early(self, now: Millis) -> bool {
+        let early = if self.half_minute == now.0 / RETRY { self.early } else { 0 };
+        self.allows(NEW_KID_RETRY, now) && early < NEW_KIDS
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        [self.attempted_at, self.until, self.half_minute, self.early].map(u64::to_be_bytes).concat()
     }
 }

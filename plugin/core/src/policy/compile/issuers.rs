@@ -123,6 +123,10 @@ fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
 
 fn inline(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
     match KeySet::from_value(entry.value) {
+        Ok(set) if set.is_empty() => {
+            entry.fault(report, "no key that can be used", "write a JWK set: { keys: [ ... ] } (RFC 7517 5)");
+            None
+        }
         Ok(set) if set.skipped() == 0 => Some(KeySource::Inline(Rc::new(set))),
         Ok(set) => {
             let problem = format!("{} of the keys cannot be used", set.skipped());
@@ -131,7 +135,6 @@ fn inline(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
         }
         Err(fault) => {
             let problem = match fault {
-                DocumentFault::NoUsableKey => "no key that can be used",
                 DocumentFault::TooManyKeys => "more than 32 keys",
                 DocumentFault::Malformed | DocumentFault::TooLarge => "not a key set",
             };
