@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use step_up_core::Decimal;
 use step_up_core::json::Value;
 
 /// Why a text is not such YAML, and where: line and column, both from 1.
@@ -94,7 +95,8 @@ pub fn to_json(value: &Value<'_>) -> serde_json::Value {
         Value::Null | Value::Skipped => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),
         Value::Integer(value) => (*value).into(),
-        Value::Number(value) => (*value).into(),
+        // A policy with a number of too many digits is refused before anybody asks for it as JSON.
+        Value::Number(value) => value.map(|value| value.approximate()).into(),
         Value::Text(text) => text.as_ref().into(),
         Value::List(list) => list.iter().map(to_json).collect(),
         Value::Map(members) => members
@@ -256,7 +258,8 @@ fn number(text: &str) -> Option<Value<'static>> {
         (_, Some(octal)) => i64::from_str_radix(octal, 8).ok(),
         _ => text.parse().ok(),
     };
-    let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Number);
+    let is_float = || text.parse::<f64>().is_ok_and(f64::is_finite);
+    let float = || is_float().then(|| Value::Number(Decimal::parse(text.trim_start_matches('+'))));
     integer.map(Value::Integer).or_else(float)
 }
 

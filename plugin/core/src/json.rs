@@ -5,10 +5,11 @@
 //! numbers outside an IEEE double, member names with control characters, and nesting beyond [`MAX_DEPTH`].
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decimal::{Decimal, numbers};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value that borrows from the text it was read from where no escape forced a copy.
@@ -20,8 +21,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// A number written without fraction or exponent that fits 64 bits.
     Integer(i64),
-    /// Any other number.
-    Number(f64),
+    /// Any other number. `None` when it has more than 15 digits, or was read without asking for them ([`read_exact`]).
+    Number(Option<Decimal>),
     /// A string.
     Text(Cow<'a, str>),
     /// An array.
@@ -84,22 +85,36 @@ pub fn read(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     read_some(bytes, &|_, _| true)
 }
 
-/// Reads a document of the operator's own, which may have any number of members, and keeps everything.
+/// The same, with every number as it is written.
+pub fn read_exact(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    let numbers = std::str::from_utf8(bytes).map(numbers).unwrap_or_default();
+    read_within(bytes, &|_, _| true, MAX_MEMBERS, Some(numbers))
+}
+
+/// Reads a document of the operator's own, which may have any number of members, and keeps everything as it is written.
 pub fn read_document(bytes: &[u8]) -> Result<Value<'_>, Fault> {
-    read_within(bytes, &|_, _| true, usize::MAX)
+    let numbers = std::str::from_utf8(bytes).map(numbers).unwrap_or_default();
+    read_within(bytes, &|_, _| true, usize::MAX, Some(numbers))
 }
 
 /// Reads `bytes` and keeps only what `keep` wants; the rest is checked all the same and becomes [`Value::Skipped`].
 ///
 /// `keep` is asked for every member of an object, with the object's depth (the outermost is 0) and the member's name.
 pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
-    read_within(bytes, keep, MAX_MEMBERS)
+    read_within(bytes, keep, MAX_MEMBERS, None)
 }
 
-fn read_within<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool, members: usize) -> Result<Value<'a>, Fault> {
+fn read_within<'a>(
+    bytes: &'a [u8],
+    keep: &dyn Fn(usize, &str) -> bool,
+    members: usize,
+    numbers: Option<Vec<Option<Decimal>>>,
+) -> Result<Value<'a>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
     let (fault, control, left) = (Cell::new(Fault::Syntax), Cell::new(false), Cell::new(members));
-    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left };
+    let numbers = numbers.map(|numbers| RefCell::new(numbers.into_iter()));
+    let seed =
+        Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left, numbers: numbers.as_ref() };
     let mut source = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
     source.end().map_err(|_| Fault::Syntax)?;
@@ -116,6 +131,8 @@ struct Seed<'s> {
     control: &'s Cell<bool>,
     /// How many members may still come.
     left: &'s Cell<usize>,
+    /// Every number of the text in the order written, where they are asked for.
+    numbers: Option<&'s RefCell<std::vec::IntoIter<Option<Decimal>>>>,
 }
 
 impl Seed<'_> {
@@ -130,6 +147,20 @@ impl Seed<'_> {
     fn refuse<E: serde::de::Error>(&self, fault: Fault) -> E {
         self.fault.set(fault);
         E::custom("refused")
+    }
+
+    /// The number that is being visited, as it is written.
+    fn written(&self) -> Option<Decimal> {
+        self.numbers.and_then(|numbers| numbers.borrow_mut().next()).flatten()
+    }
+
+    fn integer<'a>(self, value: Result<i64, impl Sized>) -> Value<'a> {
+        let written = self.written();
+        match value {
+            // Where exactness is asked for, an integer of many digits is none that readers agree on.
+            Ok(value) if self.numbers.is_none() || written.is_some() => self.keep(|| Value::Integer(value)),
+            _ => self.keep(|| Value::Number(written)),
+        }
     }
 
     fn keep<'a>(&self, value: impl FnOnce() -> Value<'a>) -> Value<'a> {
@@ -161,15 +192,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
-        Ok(self.keep(|| Value::Integer(value)))
+        Ok(self.integer(Ok::<_, ()>(value)))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
-        Ok(self.keep(|| i64::try_from(value).map_or(Value::Number(value as f64), Value::Integer)))
+        Ok(self.integer(i64::try_from(value)))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
-        Ok(self.keep(|| Value::Number(value)))
+    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
+        let written = self.written();
+        Ok(self.keep(|| Value::Number(written)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
@@ -338,7 +370,10 @@ mod tests {
     #[test]
     fn only_whole_numbers_are_integers() {
         assert_eq!(read(b"7"), Ok(Value::Integer(7)));
-        assert_eq!(read(b"7.0"), Ok(Value::Number(7.0)));
-        assert_eq!(read(b"1e3"), Ok(Value::Number(1000.0)));
+        assert_eq!(read(b"7.0"), Ok(Value::Number(None)));
+        assert_eq!(
+            read_exact(b"[1e3,12,12345678901234567]"),
+            Ok(Value::List(vec![Value::Number(Decimal::parse("1000")), Value::Integer(12), Value::Number(None),]))
+        );
     }
 }

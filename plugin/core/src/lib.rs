@@ -11,6 +11,7 @@
 mod answer;
 mod audit;
 mod decide;
+mod decimal;
 mod effect;
 mod flow;
 mod gate;
@@ -30,6 +31,7 @@ mod token;
 mod watch;
 
 pub use decide::Permit;
+pub use decimal::Decimal;
 pub use effect::{BodyFault, Effect, Input};
 pub use gate::{Gate, VERSION};
 pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};

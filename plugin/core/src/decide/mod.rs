@@ -162,7 +162,7 @@ fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) -> Result<(
     }
     // RFC 8693 4.4: where the token says who may act, it must be us.
     let named = |parties: &Vec<String>| parties.contains(&service.client.id);
-    let payload = json::read(&claims.payload).map_err(|_| Shortfall::plain(Reason::Internal))?;
+    let payload = json::read_exact(&claims.payload).map_err(|_| Shortfall::plain(Reason::Internal))?;
     let subject = Subject { client: claims.client_id.as_deref(), source: asker.source, claims: &payload };
     if !claims.may_act.as_ref().is_none_or(named) || !exchange.is_open_to(&subject) {
         return Err(Shortfall::plain(Reason::NotEligible));

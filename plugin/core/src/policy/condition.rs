@@ -1,6 +1,7 @@
 //! Conditions over a caller (P8, P17): a small closed language with three values, where what cannot be known is neither
 //! true nor false.
 
+use crate::decimal::Decimal;
 use crate::json::Value;
 use crate::policy::document::Url;
 use crate::policy::document::{Entry, Fields, Report, kind};
@@ -27,10 +28,13 @@ pub(crate) enum Test {
     Equals(Value<'static>),
     In(Vec<Value<'static>>),
     Prefix(String),
-    Above(f64),
-    Below(f64),
+    Above(Decimal),
+    Below(Decimal),
     Present(bool),
 }
+
+/// P17: two readers may see two numbers.
+const TOO_MANY_DIGITS: &str = "a number of more than 15 digits";
 
 /// Kleene's three values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +88,7 @@ impl Condition {
         for (name, join) in [("all", Condition::All as fn(Vec<Condition>) -> Condition), ("any", Condition::Any)] {
             if let Some(list) = fields.take(name) {
                 let items = list.list(report).unwrap_or_default();
-                if items.is_empty() {
-                    list.fault(report, "nothing in it", "list at least one condition");
-                }
+                nothing_in_it(&list, &items, report);
                 found.push(join(items.iter().filter_map(|item| Condition::read(item, report)).collect()));
             }
         }
@@ -126,7 +128,11 @@ impl Test {
         let Some(value) = value else { return Truth::Unknown };
         // A list holds when one of its items does: roles and groups are lists.
         if let Value::List(items) = value {
-            return items.iter().fold(Truth::False, |truth, item| truth.or(self.holds(Some(item))));
+            return items.iter().fold(Truth::False, |truth, item| {
+                // A list in a list is another type: unknown, unless another item decides.
+                let item = if matches!(item, Value::List(_)) { Truth::Unknown } else { self.holds(Some(item)) };
+                truth.or(item)
+            });
         }
         match self {
             Test::Equals(wanted) => same(wanted, value),
@@ -191,27 +197,38 @@ fn same(wanted: &Value<'_>, value: &Value<'_>) -> Truth {
     }
 }
 
-fn number(value: &Value<'_>) -> Option<f64> {
+/// P17: as the decimal it is; unknown with more digits than readers agree on.
+fn number(value: &Value<'_>) -> Option<Decimal> {
     match value {
-        Value::Integer(number) => Some(*number as f64),
-        Value::Number(number) => Some(*number),
+        Value::Integer(number) => Decimal::parse(&number.to_string()),
+        Value::Number(number) => *number,
         _ => None,
     }
 }
 
-/// Two members that a reader which ignores case takes for one.
+/// Why a path leads to nothing that can be judged.
 struct Ambiguous;
 
+/// P17: paths go through objects. A list on the way, and a member that differs from the path by case only, alone or beside the right
+/// one, make it unknown; below anything else there is nothing.
 fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>>, Ambiguous> {
-    let mut value = Some(root);
+    let mut value = root;
     for name in path {
-        let members = value.and_then(Value::members).unwrap_or_default();
-        if members.iter().filter(|(member, _)| member.to_lowercase() == name.to_lowercase()).count() > 1 {
+        let members = match value {
+            Value::Map(members) => members,
+            Value::List(_) => return Err(Ambiguous),
+            _ => return Ok(None),
+        };
+        let lower = name.to_lowercase();
+        if members.iter().any(|(member, _)| member != name && member.to_lowercase() == lower) {
             return Err(Ambiguous);
         }
-        value = value.and_then(|value| value.get(name));
+        match value.get(name) {
+            Some(inner) => value = inner,
+            None => return Ok(None),
+        }
     }
-    Ok(value)
+    Ok(Some(value))
 }
 
 fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Option<Condition> {
@@ -222,15 +239,19 @@ fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Opti
     }
     if let Some(entry) = fields.take("in") {
         let items = entry.list(report).unwrap_or_default();
+        nothing_in_it(&entry, &items, report);
         tests.push(Test::In(items.iter().filter_map(|item| scalar(item, report)).collect()));
     }
     if let Some(entry) = fields.take("prefix") {
         tests.extend(entry.text(report).map(|text| Test::Prefix(text.to_owned())));
     }
-    for (name, test) in [("above", Test::Above as fn(f64) -> Test), ("below", Test::Below)] {
+    for (name, test) in [("above", Test::Above as fn(Decimal) -> Test), ("below", Test::Below)] {
         if let Some(entry) = fields.take(name) {
             match number(entry.value) {
                 Some(number) => tests.push(test(number)),
+                None if matches!(entry.value, Value::Integer(_) | Value::Number(_)) => {
+                    entry.fault(report, TOO_MANY_DIGITS, "write at most 15 digits");
+                }
                 None => {
                     entry.fault(report, format!("{} where a number is expected", kind(entry.value)), "write a number")
                 }
@@ -263,6 +284,14 @@ fn scalar(entry: &Entry<'_>, report: &mut Report) -> Option<Value<'static>> {
     match entry.value {
         Value::Text(text) => Some(Value::Text(text.to_string().into())),
         Value::Bool(value) => Some(Value::Bool(*value)),
+        Value::Integer(_) | Value::Number(_) if number(entry.value).is_none() => {
+            entry.fault(
+                report,
+                TOO_MANY_DIGITS,
+                "claims of that length are compared as texts: let the issuer write one",
+            );
+            None
+        }
         Value::Integer(value) => Some(Value::Integer(*value)),
         Value::Number(value) => Some(Value::Number(*value)),
         other => {
@@ -276,11 +305,19 @@ fn scalar(entry: &Entry<'_>, report: &mut Report) -> Option<Value<'static>> {
     }
 }
 
+/// An empty list holds for nobody, and under `not` for everybody.
+fn nothing_in_it(entry: &Entry<'_>, items: &[Entry<'_>], report: &mut Report) {
+    if items.is_empty() && matches!(entry.value, Value::List(_)) {
+        entry.fault(report, "nothing in it", "list at least one; a condition that nobody meets is better a `deny`");
+    }
+}
+
 fn texts(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
     let items = match entry.value {
         Value::List(_) => entry.list(report).unwrap_or_default(),
         _ => vec![entry.clone()],
     };
+    nothing_in_it(entry, &items, report);
     let mut texts = Vec::new();
     for item in items {
         let Some(text) = item.text(report) else { continue };

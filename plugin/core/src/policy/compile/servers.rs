@@ -150,7 +150,7 @@ fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)>
 
 fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut paths = Vec::new();
-    for item in entry.list(report)? {
+    for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
         match Url::parse(&format!("https://host{text}")) {
             Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
@@ -164,7 +164,7 @@ fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
 
 fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut origins = Vec::new();
-    for item in entry.list(report)? {
+    for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
         match Url::parse(text) {
             Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),

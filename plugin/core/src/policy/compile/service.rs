@@ -26,7 +26,11 @@ pub(super) fn read(
         .and_then(|entry| known(&entry, report));
     let subject_issuers = match fields.take("subject_issuers") {
         None => issuer.into_iter().collect(),
-        Some(entry) => entry.list(report).unwrap_or_default().iter().filter_map(|item| known(item, report)).collect(),
+        Some(entry) => {
+            let others = entry.some_list(report).unwrap_or_default();
+            // P28: beside `issuer`, which needs no mention.
+            issuer.into_iter().chain(others.iter().filter_map(|item| known(item, report))).collect()
+        }
     };
     let cluster = fields
         .require("cluster", "name the cluster of the proxy that leads to it", report)

@@ -91,6 +91,15 @@ impl<'v> Entry<'v> {
         }
     }
 
+    /// A list with something in it: an empty one means something else to each reader.
+    pub(crate) fn some_list(&self, report: &mut Report) -> Option<Vec<Entry<'v>>> {
+        let items = self.list(report)?;
+        if items.is_empty() {
+            self.fault(report, "an empty list", "list at least one, or leave the field out");
+        }
+        Some(items)
+    }
+
     /// The members of a map whose names are the user's own (servers, tools, scopes).
     pub(crate) fn named(&self, report: &mut Report) -> Option<Vec<(&'v str, Entry<'v>)>> {
         match self.value {

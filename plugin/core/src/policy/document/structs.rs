@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use prost::Message as _;
 use prost_types::{Struct, value::Kind};
 
+use crate::decimal::Decimal;
 use crate::json::Value;
 
 /// `None` when the bytes are no `Struct`, or hold a number that is none (P18: whole numbers stay whole).
@@ -21,8 +22,9 @@ fn from_value(value: prost_types::Value) -> Option<Value<'static>> {
     Some(match value.kind? {
         Kind::NullValue(_) => Value::Null,
         Kind::BoolValue(value) => Value::Bool(value),
-        Kind::NumberValue(number) if number.fract() == 0.0 && number.abs() < 9e15 => Value::Integer(number as i64),
-        Kind::NumberValue(number) if number.is_finite() => Value::Number(number),
+        Kind::NumberValue(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::Integer(number as i64),
+        // What was written is gone; the shortest text of the double is all there is.
+        Kind::NumberValue(number) if number.is_finite() => Value::Number(Decimal::parse(&format!("{number:e}"))),
         Kind::NumberValue(_) => return None,
         Kind::StringValue(text) => Value::Text(Cow::Owned(text)),
         Kind::ListValue(list) => Value::List(list.values.into_iter().map(from_value).collect::<Option<_>>()?),
