@@ -5,11 +5,12 @@ use std::io::{IsTerminal as _, Write as _, stdout};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anyhow::{Context as _, Result};
 use step_up_core::most_series;
-use step_up_core::{Environment, Policy};
+use step_up_core::{Environment, Millis, Policy};
 
 use crate::signing::Key;
 use crate::yaml::{self, Places};
@@ -93,6 +94,11 @@ struct Assumed;
 impl Environment for Assumed {
     fn variable(&self, _: &str) -> Option<String> {
         Key::for_tests("ES256").ok().map(|key| key.text())
+    }
+
+    fn now(&self) -> Option<Millis> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok().map(Millis)
     }
 }
 

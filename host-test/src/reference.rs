@@ -73,6 +73,8 @@ struct Policy {
     scopes: Option<BTreeMap<String, Hierarchy>>,
     /// Terms that rules share, by name.
     tiers: Option<BTreeMap<String, Terms>>,
+    /// How a request finds its server where the route names none. Otherwise `host` with one server, `metadata` with several.
+    select: Option<Select>,
     /// The servers, by name.
     servers: Option<BTreeMap<String, Server>>,
     /// `enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.
@@ -82,7 +84,19 @@ struct Policy {
     /// What is bounded.
     limits: Option<Limits>,
     #[schemars(flatten)]
-    server: Option<Server>,
+    server: Option<OneServer>,
+}
+
+/// How a request finds its server where the route names none (`filter_metadata["stepup"].server`).
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Select {
+    /// Not at all: 404.
+    Metadata,
+    /// By host and path of `resource`. Routes must split by the same host.
+    Host,
+    /// By the path alone.
+    Path,
 }
 
 /// An issuer of access tokens.
@@ -197,6 +211,16 @@ struct Hierarchy {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Server {
+    /// Whose tokens count here, in the order advertised. With several issuers and servers it must be said.
+    issuers: Option<Vec<String>>,
+    #[schemars(flatten)]
+    one: OneServer,
+}
+
+/// An MCP server.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct OneServer {
     /// The URL that clients use: audience of their tokens, and the path that is forwarded.
     resource: String,
     /// Scopes that every request needs.

@@ -30,7 +30,7 @@ impl Backend for Native {
     }
 
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
-        let variables = Variables(&script.environment);
+        let variables = Variables(&script.environment, Millis(script.now));
         let policy = Policy::load(script.policy.as_bytes(), &variables).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
             anyhow!("the filter refuses its configuration:\n{}", lines.join("\n"))
@@ -431,11 +431,15 @@ fn place(stream: StreamId) -> usize {
     usize::try_from(stream.0).unwrap_or(usize::MAX)
 }
 
-struct Variables<'s>(&'s [(String, String)]);
+struct Variables<'s>(&'s [(String, String)], Millis);
 
 impl Environment for Variables<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    }
+
+    fn now(&self) -> Option<Millis> {
+        Some(self.1)
     }
 }
 

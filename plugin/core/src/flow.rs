@@ -343,13 +343,20 @@ impl Flow {
         };
         let decision = decide::decide(world.policy, server, &asker, operation, world.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
-        // P15: the caller's token must not go to another audience, in shadow mode neither.
-        let exchange = decision.rule.and_then(|rule| rule.requirement.exchange.as_ref());
-        let leads_elsewhere = exchange.is_some_and(|exchange| exchange.audience != server.resource);
+        // P15: also in shadow mode the caller's token must not go to another audience. A name that no rule may be asked about could
+        // be any of those that it reads like.
+        let leads_elsewhere = match (decision.rule, operation) {
+            (Some(rule), _) => rule.leads_elsewhere(&server.resource),
+            (None, Operation::Tool(name)) => {
+                server.rules.readings(name).any(|rule| rule.leads_elsewhere(&server.resource))
+            }
+            (None, _) => false,
+        };
+        let in_shadow = world.policy.is_shadow(world.now);
         match decision.verdict {
             Verdict::Permit(_) if *operation == Operation::Dropped => Next::Answer(answer::accepted(), Reason::Dropped),
             Verdict::Permit(permit) => Next::Permit(permit),
-            Verdict::Elevate(elevation) if world.policy.is_shadow(world.now) => {
+            Verdict::Elevate(elevation) if in_shadow => {
                 match decide::not_elevated(&elevation.exchange, server, &self.unwanted) {
                     Some(permit) => Next::Shadow(permit),
                     None => Next::Refuse(Refusal { id, modern, ..Reason::ShadowCannotExchange.into() }),
@@ -362,6 +369,17 @@ impl Flow {
                 scopes.dedup();
                 let fallback = elevation.exchange.fallback.then(|| scopes.join(" "));
                 Next::Elevate(Box::new(elevation), ReplyTo { id, modern, fallback })
+            }
+            // Allowed, it would go nowhere; so it does when the policy's reasons are suspended.
+            Verdict::Refuse(shortfall)
+                if in_shadow && *operation == Operation::Dropped && shortfall.reason.is_policy() =>
+            {
+                Next::Answer(answer::accepted(), Reason::Dropped)
+            }
+            Verdict::Refuse(shortfall)
+                if in_shadow && leads_elsewhere && shortfall.reason == Reason::NameConfusable =>
+            {
+                Next::Refuse(Refusal { id, modern, ..Reason::ShadowCannotExchange.into() })
             }
             Verdict::Refuse(shortfall) => Next::Refuse(Refusal {
                 id,

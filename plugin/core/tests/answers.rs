@@ -343,7 +343,9 @@ fn the_client_cannot_tell_denied_from_unknown_from_confusable() {
         ("nothing", "no_rule"),
         ("Shell", "name_confusable"),
         ("none", "scope_not_obtainable"),
-        ("shell ", "no_rule"),
+        ("shell ", "name_confusable"),
+        ("get/../shell", "name_confusable"),
+        ("get//shell", "name_confusable"),
     ] {
         let settled = vm.send(&Request::call(tool).bearer(&good()));
         settled.assert_refused(403, reason);
@@ -936,10 +938,12 @@ fn the_well_known_part_goes_between_host_and_path() {
         let resource = format!("{origin}{path}");
 
         let mut vm = Vm::new(&load(&with(example(), "/resource", json!(resource))));
-        let document = metadata(&mut vm, &format!("{WELL_KNOWN}{inserted}"));
+        let host = origin.trim_start_matches("https://");
+        let well_known = format!("{WELL_KNOWN}{inserted}");
+        let document = at_head(&mut vm, &Request::bare("GET", &well_known).header(":authority", host));
         assert_eq!(document.answer().json()["resource"], resource);
         let served = if path.is_empty() { "/" } else { path };
-        let settled = at_head(&mut vm, &Request::call("get").header(":path", served));
+        let settled = at_head(&mut vm, &call_at(host, served));
         let url = format!(r#"resource_metadata="{origin}{WELL_KNOWN}{inserted}""#);
         assert!(settled.challenge().unwrap().ends_with(&url), "{settled:?}");
     }
@@ -950,7 +954,8 @@ fn the_well_known_part_goes_between_host_and_path() {
 fn two_servers(a: &str, b: &str) -> Vm {
     let server = |resource: &str, scope: &str| json!({ "resource": resource, "baseline": [scope], "tools": { "get": { "scope": [] } } });
     let one = without(without(without(example(), "/resource"), "/baseline"), "/tools");
-    Vm::new(&load(&with(one, "/servers", json!({ "a": server(a, "a:connect"), "b": server(b, "b:connect") }))))
+    let both = json!({ "a": server(a, "a:connect"), "b": server(b, "b:connect") });
+    Vm::new(&load(&with(with(one, "/servers", both), "/select", json!("host"))))
 }
 
 fn call_at(host: &str, path: &str) -> Request {
@@ -975,6 +980,58 @@ fn the_server_is_chosen_by_host_and_path() {
         assert_plain(&at_head(&mut vm, &call_at(host, "/mcp")), 404, None, "unknown_server");
     }
     assert_plain(&at_head(&mut vm, &call_at("a.example.com", "/other")), 404, None, "unknown_path");
+}
+
+#[test]
+fn p34_one_server_is_served_at_its_own_host_only() {
+    assert_plain(&at_head(&mut vm(), &call_at("other.example.com", "/mcp")), 404, None, "unknown_server");
+    let by_path = with(example(), "/select", json!("path"));
+    at_head(&mut Vm::new(&load(&by_path)), &call_at("other.example.com", "/mcp")).assert_refused(401, "token_missing");
+    let by_route = Vm::new(&load(&with(example(), "/select", json!("metadata"))));
+    assert_plain(&at_head(&mut { by_route }, &call_at("mcp.example.com", "/mcp")), 404, None, "unknown_server");
+}
+
+#[test]
+fn p34_several_servers_need_the_route_to_say_which() {
+    let server =
+        |resource: &str| json!({ "resource": resource, "baseline": ["c"], "tools": { "get": { "scope": [] } } });
+    let servers = json!({ "a": server("https://a.example.com/a"), "b": server("https://b.example.com/b") });
+    let one = without(without(without(example(), "/resource"), "/baseline"), "/tools");
+    let mut vm = Vm::new(&load(&with(one, "/servers", servers)));
+    assert_plain(&at_head(&mut vm, &call_at("a.example.com", "/a")), 404, None, "unknown_server");
+    at_head(&mut vm, &call_at("x.example.com", "/a").routed_to("a")).assert_refused(401, "token_missing");
+}
+
+#[test]
+fn p34_an_issuer_counts_where_the_server_names_it() {
+    let server = |resource: &str, issuers: Json| json!({ "resource": resource, "baseline": ["c"], "issuers": issuers, "tools": { "get": { "scope": [] } } });
+    let keys = json!({ "keys": { "keys": [key().jwk()] }, "algorithms": ["EdDSA"] });
+    let document = json!({
+        "version": 1,
+        "issuers": { "https://z.example": keys.clone(), "https://a.example": keys },
+        "servers": {
+            "a": server("https://h.example.com/a", json!(["https://z.example", "https://a.example"])),
+            "b": server("https://h.example.com/b", json!(["https://a.example"])),
+        },
+    });
+    let mut vm = Vm::new(&load(&document));
+    let from = |issuer: &str, server: &str| {
+        let token = Token::new("c").claim("iss", issuer).claim("aud", format!("https://h.example.com/{server}"));
+        call_at("h.example.com", &format!("/{server}")).routed_to(server).bearer(&token.text())
+    };
+    for _ in 0..2 {
+        vm.send(&from("https://z.example", "a")).assert_forwarded();
+        vm.send(&from("https://a.example", "a")).assert_forwarded();
+        vm.send(&from("https://a.example", "b")).assert_forwarded();
+        at_head(&mut vm, &from("https://z.example", "b")).assert_refused(401, "issuer_unknown");
+    }
+    let advertised = |vm: &mut Vm, server: &str| {
+        let path = format!("{WELL_KNOWN}/{server}");
+        let request = Request::bare("GET", &path).header(":authority", "h.example.com").routed_to(server);
+        at_head(vm, &request).answer().json()["authorization_servers"].clone()
+    };
+    assert_eq!(advertised(&mut vm, "a"), json!(["https://z.example", "https://a.example"]));
+    assert_eq!(advertised(&mut vm, "b"), json!(["https://a.example"]));
 }
 
 #[test]

@@ -204,7 +204,8 @@ fn picks<'p>(patterns: &'p [String], name: &str) -> Option<&'p String> {
 /// P1, read aloud.
 fn naive<'p>(patterns: &'p [String], name: &str) -> Option<&'p String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
-    if !(1..=128).contains(&name.len()) || !name.chars().all(plain) {
+    let segments = name.split('/').all(|segment| !["", ".", ".."].contains(&segment));
+    if !(1..=128).contains(&name.len()) || !name.chars().all(plain) || !segments {
         return patterns.iter().find(|pattern| !pattern.ends_with('*') && *pattern == name);
     }
     let lower: Vec<String> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();

@@ -100,6 +100,10 @@ impl Environment for VmEnvironment {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+
+    fn now(&self) -> Option<Millis> {
+        Some(now())
+    }
 }
 
 /// Header edits of a permit. Called only before the request is released.

@@ -7,7 +7,7 @@ use crate::policy::document::Url;
 use crate::policy::document::{Entry, Fields, Report, kind};
 
 /// A condition as written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -23,7 +23,7 @@ pub(crate) enum Condition {
 }
 
 /// What is asked of a claim.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
     Equals(Value<'static>),
     In(Vec<Value<'static>>),
@@ -265,8 +265,11 @@ fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Opti
         }
     }
     let (Some(test), true) = (tests.pop(), tests.is_empty()) else {
-        let help = "write exactly one of `equals`, `in`, `prefix`, `above`, `below`, `present` beside `claim`";
-        report.fault(&fields.path, "a claim without one test", help);
+        // A test that is there and wrong has its own fault.
+        if report.faults.iter().all(|fault| !fault.path.starts_with(&fields.path)) {
+            let help = "write exactly one of `equals`, `in`, `prefix`, `above`, `below`, `present` beside `claim`";
+            report.fault(&fields.path, "a claim without one test", help);
+        }
         return None;
     };
     Some(Condition::Claim { path, test })

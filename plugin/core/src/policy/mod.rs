@@ -12,7 +12,7 @@ pub use model::Limits;
 
 pub(crate) use condition::Subject;
 pub(crate) use model::{
-    Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Server, TokenService, TokenType,
+    Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Select, Server, TokenService, TokenType,
 };
 pub(crate) use rules::{Exchange, Requirement, Rule, Scope, Unmatched};
 
@@ -24,6 +24,7 @@ use crate::time::Millis;
 pub struct Policy {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) servers: Vec<Server>,
+    pub(crate) select: Select,
     pub(crate) token_service: Option<TokenService>,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
@@ -98,6 +99,11 @@ impl Policy {
 pub trait Environment {
     /// The value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
+
+    /// The time at which the policy is loaded. Without it, dates are not judged.
+    fn now(&self) -> Option<Millis> {
+        None
+    }
 }
 
 /// No variables at all: for policies without secrets.

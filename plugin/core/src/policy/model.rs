@@ -117,6 +117,8 @@ pub(crate) struct Server {
     pub(crate) paths: Vec<String>,
     pub(crate) origins: Vec<String>,
     pub(crate) rules: Rules,
+    /// P34: whose tokens count here, by position in the policy's issuers, in the order in which they are advertised.
+    pub(crate) issuers: Vec<usize>,
     /// What every request needs.
     pub(crate) baseline: Requirement,
     pub(crate) metadata: Metadata,
@@ -128,6 +130,17 @@ pub(crate) struct Metadata {
     pub path: String,
     pub url: String,
     pub document: Rc<[u8]>,
+}
+
+/// P34: how a request finds its server where the route names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Select {
+    /// Not at all.
+    Metadata,
+    /// By host and path of `resource`.
+    Host,
+    /// By the path alone.
+    Path,
 }
 
 /// Does the policy decide, or only say what it would decide?

@@ -19,6 +19,8 @@ pub(crate) struct Rule {
 pub(crate) struct Requirement {
     /// Scopes the caller's own token must carry, baseline included, sorted.
     pub held: Vec<Scope>,
+    /// Does it ask for scopes beyond the baseline?
+    pub asks_scopes: bool,
     /// May a missing scope be asked for? False: `step_up: none`.
     pub challenge: bool,
     /// `exp - iat` of the token, at most, in seconds (P13).
@@ -27,6 +29,47 @@ pub(crate) struct Requirement {
     pub max_age: Option<u64>,
     /// What is to be obtained for the one call, if anything.
     pub exchange: Option<Exchange>,
+}
+
+impl Rule {
+    /// P5, the order: is everything asked here that `other` asks, and as much of it?
+    pub(crate) fn asks_at_least(&self, other: &Rule) -> bool {
+        self.deny || (!other.deny && self.requirement.asks_at_least(&other.requirement))
+    }
+
+    /// May a call go to another audience than the server's own (P10)?
+    pub(crate) fn leads_elsewhere(&self, resource: &str) -> bool {
+        self.requirement.exchange.as_ref().is_some_and(|exchange| exchange.audience != resource)
+    }
+}
+
+impl Requirement {
+    /// These scopes of the caller's own token, and nothing else: a baseline.
+    pub(crate) fn of(held: Vec<Scope>) -> Requirement {
+        Requirement { held, asks_scopes: false, challenge: true, max_lifetime: None, max_age: None, exchange: None }
+    }
+
+    /// P5, the order, row by row. Minted is not held, and neither replaces the other (P9).
+    pub(crate) fn asks_at_least(&self, other: &Requirement) -> bool {
+        let smaller =
+            |own: Option<u64>, their: Option<u64>| their.is_none_or(|most| own.is_some_and(|own| own <= most));
+        contains(&self.held, &other.held)
+            && smaller(self.max_lifetime, other.max_lifetime)
+            && smaller(self.max_age, other.max_age)
+            && match (&self.exchange, &other.exchange) {
+                (Some(own), Some(their)) => own.asks_at_least(their),
+                (None, Some(_)) => false,
+                // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
+                (Some(_), None) => !other.asks_scopes,
+                (None, None) => !self.asks_scopes || !other.asks_scopes || self.challenge == other.challenge,
+            }
+    }
+}
+
+/// Is every scope of `other` among `own`, or implied by one of them?
+fn contains(own: &[Scope], other: &[Scope]) -> bool {
+    let is_covered = |need: &Scope| own.iter().any(|has| need.covered_by.iter().any(|name| **name == *has.name));
+    other.iter().all(is_covered)
 }
 
 /// A token for one operation, as the policy wants it (P9 to P11).
@@ -46,6 +89,15 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    fn asks_at_least(&self, other: &Exchange) -> bool {
+        contains(&self.granted, &other.granted)
+            && self.audience == other.audience
+            && self.ttl <= other.ttl
+            && (self.refuse_standing || !other.refuse_standing)
+            && self.fallback == other.fallback
+            && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
+    }
+
     /// What cannot be known is no.
     pub(crate) fn is_open_to(&self, subject: &Subject<'_>) -> bool {
         self.may_elevate.iter().all(|condition| condition.holds(subject) == Truth::True)
@@ -103,11 +155,38 @@ impl Rules {
     pub(crate) fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
         // A server may trim or normalize another name: only who wrote it out meant it.
         let chosen = if is_plain(name) { self.written.select(name) } else { self.written.exact.get(name).copied() };
+        if chosen.is_none() && !is_plain(name) {
+            return Err(Unmatched::Confusable);
+        }
         // A server that ignores case would run it under that other rule.
         if self.folded.select(&name.to_ascii_lowercase()) != chosen {
             return Err(Unmatched::Confusable);
         }
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
+    }
+
+    /// The rules that a name would have in any other reading: lower-cased, trimmed, without what is not plain, as a path, or any of
+    /// its last segments. What is not judged must not be forwarded to where one of them leads.
+    pub(crate) fn readings(&self, name: &str) -> impl Iterator<Item = &Rule> {
+        let name = name.to_ascii_lowercase();
+        let plain: String = name.chars().filter(|c| has_plain_characters(c.encode_utf8(&mut [0; 4]))).collect();
+        let mut path: Vec<&str> = Vec::new();
+        for segment in plain.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => drop(path.pop()),
+                other => path.push(other),
+            }
+        }
+        let ends = plain.match_indices('/').filter_map(|(at, _)| plain.get(at + 1..));
+        let mut found: Vec<usize> = [name.as_str(), name.trim(), plain.as_str(), path.join("/").as_str()]
+            .into_iter()
+            .chain(ends)
+            .filter_map(|reading| self.folded.select(reading))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().filter_map(|at| self.list.get(at))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
@@ -148,7 +227,14 @@ impl Patterns {
     }
 }
 
-/// The names that patterns apply to (P1).
+/// The names that patterns apply to (P1): plain characters, and no segment that a reader of paths would drop or follow.
 pub(crate) fn is_plain(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
+    (1..=128).contains(&name.len())
+        && has_plain_characters(name)
+        && name.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+/// The characters of such names.
+pub(crate) fn has_plain_characters(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
 }

@@ -1,6 +1,6 @@
-//! Which server a request is for: by the route, else by the path, else by host and path.
+//! P34: which server a request is for. A route that names one decides; where none is named, the policy says what does.
 
-use crate::policy::{Policy, Server};
+use crate::policy::{Policy, Select, Server};
 use crate::reason::Reason;
 
 impl Policy {
@@ -30,18 +30,22 @@ impl Policy {
         if let Some(name) = route {
             return all.filter(|(_, server)| &*server.name == name).collect();
         }
-        if self.servers.len() == 1 {
-            return all.collect();
+        match self.select {
+            Select::Metadata => Vec::new(),
+            Select::Path => all.collect(),
+            Select::Host => {
+                let authority = authority.to_ascii_lowercase();
+                all.filter(|(_, server)| server.is_at(&authority)).collect()
+            }
         }
-        let authority = authority.to_ascii_lowercase();
-        all.filter(|(_, server)| server.is_at(&authority)).collect()
     }
 }
 
 impl Server {
     /// Where it answers: host and path.
     pub(crate) fn places(&self) -> impl Iterator<Item = (String, String)> {
-        self.all_paths().map(|path| (self.url.host().to_owned(), path.to_owned()))
+        // RFC 9728 3.1: with and without a final slash they have one metadata document, so they are one place.
+        self.all_paths().map(|path| (self.url.host().to_owned(), path.trim_end_matches('/').to_owned()))
     }
 
     fn serves(&self, path: &str) -> bool {

@@ -62,6 +62,9 @@ impl Verifier<'_> {
         }
         let (issuer, claims) = match cache.get(token.digest(), self.keys, self.now) {
             Some(entry) => {
+                if !server.issuers.contains(&entry.issuer) {
+                    return Err(Rejection::Final(Reason::IssuerUnknown));
+                }
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
                 entry.claims.check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
                 (issuer, entry.claims)
@@ -80,6 +83,10 @@ impl Verifier<'_> {
         let unverified = token.read().map_err(Rejection::Final)?;
         let (issuer_at, issuer) =
             self.policy.issuer(&unverified.claims().issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
+        // P34: what an issuer says counts at the servers that name it.
+        if !server.issuers.contains(&issuer_at) {
+            return Err(Rejection::Final(Reason::IssuerUnknown));
+        }
         // RFC 8725 3.1: the algorithm comes from the policy; the header can only agree.
         let algorithm = unverified
             .algorithm()

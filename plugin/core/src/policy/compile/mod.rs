@@ -1,16 +1,17 @@
 //! From document to [`Policy`]. Every fault of the document is found in one pass.
 
+mod digest;
 mod issuers;
 mod scopes;
 mod servers;
 mod service;
 mod tools;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::json::{self, Value};
-use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size};
-use crate::policy::{Environment, Limits, Mode, Policy};
+use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size, word};
+use crate::policy::{Environment, Limits, Mode, Policy, Select, Server};
+use crate::time::Millis;
+use digest::digest;
 
 /// P18: longer documents are refused.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -49,7 +50,7 @@ pub(crate) fn document(document: &Value<'_>, text: &[u8], environment: &dyn Envi
     }
     let mut report = Report::default();
     let root = Entry { path: String::new(), value: document };
-    let policy = root.fields(&mut report).and_then(|fields| policy(fields, text, environment, &mut report));
+    let policy = root.fields(&mut report).and_then(|fields| policy(document, fields, environment, &mut report));
     match policy {
         Some(policy) if report.faults.is_empty() => Ok(Policy { warnings: report.warnings, ..policy }),
         _ => Err(report.faults),
@@ -61,7 +62,12 @@ fn whole(problem: &str, help: &str) -> Vec<Fault> {
     vec![Fault { path: String::new(), problem: problem.to_owned(), help: help.to_owned() }]
 }
 
-fn policy(mut fields: Fields<'_>, text: &[u8], environment: &dyn Environment, report: &mut Report) -> Option<Policy> {
+fn policy(
+    document: &Value<'_>,
+    mut fields: Fields<'_>,
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Option<Policy> {
     if let Some(version) = fields.require("version", "begin with `version: 1`", report)
         && *version.value != Value::Integer(1)
     {
@@ -74,18 +80,49 @@ fn policy(mut fields: Fields<'_>, text: &[u8], environment: &dyn Environment, re
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
     let limits = limits(fields.take("limits"), report);
     let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
-    let mode = mode(&mut fields, report);
+    let mode = mode(&mut fields, environment.now(), report);
     let several = fields.take("servers");
+    let select = select(&mut fields, report);
     let mut context = servers::Context { issuers: &issuers, scopes, tiers, has_service, max_ttl: limits.max_ttl };
     let servers = context.read(several, &mut fields, report);
     context.finish(report);
+    let select = selected(select, &servers, report);
     fields.finish(report);
-    let digest = crate::text::hex(&Sha256::digest(text), 6);
-    Some(Policy { issuers, servers, token_service, mode: mode?, limits, digest, warnings: Vec::new() })
+    let digest = digest(document);
+    Some(Policy { issuers, servers, select, token_service, mode: mode?, limits, digest, warnings: Vec::new() })
 }
 
+/// P34: what was written, with its place.
+fn select<'v>(fields: &mut Fields<'v>, report: &mut Report) -> Option<(Select, Entry<'v>)> {
+    let entry = fields.take("select")?;
+    let ways = [("metadata", Select::Metadata), ("host", Select::Host), ("path", Select::Path)];
+    word(&entry, &ways, report).map(|select| (select, entry))
+}
+
+/// P34: unsaid, one server is found by its host and path, several only by the route.
+fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &mut Report) -> Select {
+    let Some((select, entry)) = written else {
+        return if servers.len() > 1 { Select::Metadata } else { Select::Host };
+    };
+    if select == Select::Path {
+        let mut paths: Vec<String> = servers.iter().flat_map(Server::places).map(|(_, path)| path).collect();
+        paths.sort_unstable();
+        if paths.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+            let help = "the path alone cannot tell them apart; write `select: metadata` or `select: host`";
+            entry.fault(report, "two servers at one path", help);
+        } else {
+            let help = "whoever reaches this listener under any name is answered as this resource";
+            report.warn(&entry.path, "the host of a request is not looked at (P34)", help);
+        }
+    }
+    select
+}
+
+/// Seconds. P15: a shadow ends while somebody remembers it.
+const LONGEST_SHADOW: u64 = 366 * 86_400;
+
 /// P15: `shadow` needs the date at which it ends.
-fn mode(fields: &mut Fields<'_>, report: &mut Report) -> Option<Mode> {
+fn mode(fields: &mut Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option<Mode> {
     let mode = fields.take("mode");
     let until = fields.take("until");
     match mode.as_ref().map(|entry| entry.value.text()) {
@@ -101,7 +138,13 @@ fn mode(fields: &mut Fields<'_>, report: &mut Report) -> Option<Mode> {
                 report.fault(&fields.path, "`until` is missing", "shadow mode needs the date at which it ends");
                 return None;
             };
-            date(&until, report).map(|until| Mode::Shadow { until })
+            let end = date(&until, report)?;
+            if now.is_some_and(|now| end > now.plus_seconds(LONGEST_SHADOW)) {
+                until.fault(report, "a shadow of more than a year", "set a date that somebody will still look at");
+            } else if now.is_some_and(|now| end <= now) {
+                report.warn(&until.path, "the shadow is over: this policy is enforced", "remove `mode` and `until`");
+            }
+            Some(Mode::Shadow { until: end })
         }
         Some(_) => {
             mode.as_ref()?.fault(report, "not a mode", "write `enforce` or `shadow`");

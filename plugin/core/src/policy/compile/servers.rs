@@ -34,7 +34,7 @@ impl Context<'_> {
         report: &mut Report,
     ) -> Vec<Server> {
         let Some(several) = several else {
-            return self.server(ONLY, top, report).into_iter().collect();
+            return self.server(ONLY, top, None, report).into_iter().collect();
         };
         let mut both = false;
         for field in ["resource", "baseline", "tools", "paths", "origins"] {
@@ -47,6 +47,7 @@ impl Context<'_> {
         if named.is_empty() && !both {
             several.fault(report, "no server", "name at least one MCP server");
         }
+        let several_servers = named.len() > 1;
         let mut servers: Vec<Server> = Vec::new();
         let mut taken: HashMap<(String, String), String> = HashMap::new();
         for (name, entry) in named {
@@ -54,7 +55,7 @@ impl Context<'_> {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
             }
             let Some(mut fields) = entry.fields(report) else { continue };
-            let server = self.server(name, &mut fields, report);
+            let server = self.server(name, &mut fields, Some(several_servers), report);
             fields.finish(report);
             let Some(server) = server else { continue };
             for place in server.places() {
@@ -73,7 +74,39 @@ impl Context<'_> {
         tools::unused(&self.tiers, report);
     }
 
-    fn server(&mut self, name: &str, fields: &mut Fields<'_>, report: &mut Report) -> Option<Server> {
+    /// P34: whose tokens count at this server. Unsaid, everybody's, in the order of the alphabet.
+    fn issuers(&self, fields: &mut Fields<'_>, several: Option<bool>, report: &mut Report) -> Vec<usize> {
+        let entry = several.and_then(|_| fields.take("issuers"));
+        let Some(entry) = entry else {
+            if several == Some(true) && self.issuers.len() > 1 {
+                let help =
+                    "each of them could grant every scope here: list those whose tokens count, `issuers: [ ... ]`";
+                report.fault(&fields.path, "several issuers and servers, and no `issuers`", help);
+            }
+            let mut all: Vec<usize> = (0..self.issuers.len()).collect();
+            all.sort_unstable_by_key(|at| self.issuers.get(*at).map(|issuer| issuer.name.as_str()));
+            return all;
+        };
+        let mut list = Vec::new();
+        for item in entry.some_list(report).unwrap_or_default() {
+            let Some(name) = item.text(report) else { continue };
+            match self.issuers.iter().position(|issuer| issuer.name == name) {
+                Some(at) if list.contains(&at) => item.fault(report, "named twice", "keep one of them"),
+                Some(at) => list.push(at),
+                None => item.fault(report, "not one of `issuers` of the policy", "add it there, with its keys"),
+            }
+        }
+        list
+    }
+
+    /// `several` servers? `None` for the spelling of one server at the top, where `issuers` are the policy's.
+    fn server(
+        &mut self,
+        name: &str,
+        fields: &mut Fields<'_>,
+        several: Option<bool>,
+        report: &mut Report,
+    ) -> Option<Server> {
         let resource =
             fields.require("resource", "write the URL that clients use, e.g. https://mcp.example.com/mcp", report);
         let resource = resource.and_then(|entry| resource_url(&entry, report));
@@ -85,6 +118,7 @@ impl Context<'_> {
             }
             Some(scopes)
         });
+        let issuers = self.issuers(fields, several, report);
         let scopes: Vec<Scope> = baseline.iter().flatten().map(|name| self.scopes.scope(name)).collect();
         let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
         let (text, url) = resource.unzip();
@@ -100,17 +134,18 @@ impl Context<'_> {
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let (resource, url) = (text?, url?);
-        let metadata = self.metadata(&resource, &url, &baseline?);
+        let metadata = self.metadata(&resource, &url, &issuers, &baseline?);
         let origins = listed.into_iter().chain([url.origin()]).collect();
-        let baseline = Requirement { held: scopes, challenge: true, max_lifetime: None, max_age: None, exchange: None };
-        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, baseline, metadata })
+        let baseline = Requirement::of(scopes);
+        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, issuers, baseline, metadata })
     }
 
     /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.
-    fn metadata(&self, resource: &str, url: &Url, baseline: &[String]) -> Metadata {
+    fn metadata(&self, resource: &str, url: &Url, issuers: &[usize], baseline: &[String]) -> Metadata {
         let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
         let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
-        let issuers: Vec<&str> = self.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+        let issuers: Vec<&str> =
+            issuers.iter().filter_map(|at| self.issuers.get(*at)).map(|issuer| issuer.name.as_str()).collect();
         let mut document = serde_json::json!({
             "resource": resource,
             "authorization_servers": issuers,

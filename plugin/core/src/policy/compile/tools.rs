@@ -7,7 +7,7 @@ use crate::json::Value;
 use crate::policy::condition::Condition;
 use crate::policy::document;
 use crate::policy::document::{Entry, Fields, Report};
-use crate::policy::rules::{Exchange, Requirement, Rule, Rules, Scope, is_plain};
+use crate::policy::rules::{Exchange, Requirement, Rule, Rules, Scope, has_plain_characters};
 
 /// A tier and whether a rule uses it.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Maker<'_> {
         let rules = Rules::new(list);
         let paths: BTreeMap<&str, &str> = named.iter().map(|(name, entry)| (*name, entry.path.as_str())).collect();
         for rule in rules.iter().filter(|rule| !may_be_weaker.contains(&rule.pattern)) {
-            if let Some(stronger) = rules.less_specific(&rule.pattern).find(|other| asks_less(rule, other)) {
+            if let Some(stronger) = rules.less_specific(&rule.pattern).find(|other| !rule.asks_at_least(other)) {
                 let path = paths.get(rule.pattern.as_str()).copied().unwrap_or_default();
                 report.warn(
                     path,
@@ -152,11 +152,17 @@ impl Maker<'_> {
                 "name the scopes the tool needs, in the rule or its tier; `scope: []` if none beyond the baseline";
             report.fault(&path, "`scope` is missing", help);
         }
-        if pattern == "*" && terms.scope.as_ref().is_some_and(Vec::is_empty) && !terms.deny {
+        let requirement = self.requirement(&terms);
+        if pattern == "*" && !terms.deny && self.baseline_rule().asks_at_least(&requirement) {
             let help = "any tool the server adds later is open to everyone with the baseline";
             report.warn(&path, "`*` asks for nothing beyond the baseline (P2)", help);
         }
-        Some((Rule { pattern: name, deny: terms.deny, requirement: self.requirement(&terms) }, allow_weaker))
+        Some((Rule { pattern: name, deny: terms.deny, requirement }, allow_weaker))
+    }
+
+    /// What every request needs anyway.
+    fn baseline_rule(&self) -> Requirement {
+        Requirement::of(self.baseline.to_vec())
     }
 
     fn tier(&mut self, entry: &Entry<'_>, report: &mut Report) -> Option<Terms> {
@@ -243,6 +249,11 @@ impl Maker<'_> {
             may_elevate: terms.may_elevate.clone(),
         });
         Requirement {
+            asks_scopes: terms
+                .scope
+                .iter()
+                .flatten()
+                .any(|name| !self.baseline.iter().any(|held| *held.name == **name)),
             held,
             challenge: terms.step_up != Some(StepUp::None),
             max_lifetime: terms.max_lifetime,
@@ -329,26 +340,10 @@ fn check_pattern(pattern: &str, entry: &Entry<'_>, report: &mut Report) {
     let stem = pattern.strip_suffix('*').unwrap_or(pattern);
     if stem.contains('*') {
         entry.fault(report, "a `*` that is not the last character", "write an exact name, `prefix*` or `*`");
-    } else if pattern.len() > stem.len() && !stem.is_empty() && !is_plain(stem) {
+    } else if pattern.len() > stem.len() && !stem.is_empty() && (stem.len() > 128 || !has_plain_characters(stem)) {
         let help = "prefixes match names of letters, digits and `_ . : / -` only; other names need their exact rule";
         entry.fault(report, "a prefix that matches nothing", help);
     } else if pattern.is_empty() {
         entry.fault(report, "an empty name", "write an exact name, `prefix*` or `*`");
     }
-}
-
-/// Does `rule` let something through that `other` would have stopped?
-fn asks_less(rule: &Rule, other: &Rule) -> bool {
-    if rule.deny || other.deny {
-        return other.deny && !rule.deny;
-    }
-    let (own, their) = (&rule.requirement, &other.requirement);
-    let has = |requirement: &Requirement| -> Vec<Scope> {
-        let granted = requirement.exchange.iter().flat_map(|exchange| &exchange.granted);
-        requirement.held.iter().chain(granted).cloned().collect()
-    };
-    let own_scopes = has(own);
-    let covers = |need: &Scope| own_scopes.iter().any(|has| need.covered_by.iter().any(|name| **name == *has.name));
-    let longer = |own: Option<u64>, their: Option<u64>| their.is_some_and(|most| own.is_none_or(|own| own > most));
-    !has(their).iter().all(covers) || longer(own.max_lifetime, their.max_lifetime) || longer(own.max_age, their.max_age)
 }
