@@ -38,7 +38,8 @@ pub struct Link {
 
 impl Page {
     pub fn read(text: &str) -> Page {
-        let line = |at: usize| line_at(text, at);
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
         let mut page = Page::default();
         let (mut heading, mut block, mut section) = (None, None, String::new());
         for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {

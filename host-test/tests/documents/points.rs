@@ -114,6 +114,30 @@ pub fn untested(tree: &Tree) -> Complaints {
     complaints
 }
 
+/// Words in italics in the table of words, which are not built, and that no example shows refused by name.
+pub fn accepted(tree: &Tree) -> Complaints {
+    let text = tree.text(LANGUAGE);
+    let later = Regex::new(r"\*`(\w+)`\*").expect("a pattern");
+    let page = Page::read(text);
+    let refused = |word: &str| {
+        let comment = format!("# refused: `{word}`");
+        page.blocks.iter().any(|block| Kind::of(block) == Some(Kind::Refused) && block.text.contains(&comment))
+    };
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let words: BTreeSet<&str> = rows
+        .flat_map(|row| later.captures_iter(row).filter_map(|found| found.get(1)))
+        .map(|word| word.as_str())
+        .collect();
+    if words.len() < 10 {
+        return vec![format!("only {} words are marked as not built", words.len())];
+    }
+    words
+        .into_iter()
+        .filter(|word| !refused(word))
+        .map(|word| format!("`{word}` is not shown refused by name"))
+        .collect()
+}
+
 /// Citations of what is no point.
 pub fn unknown(tree: &Tree) -> Complaints {
     let mut complaints = Vec::new();

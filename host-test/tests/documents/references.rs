@@ -2,8 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use regex::Regex;
-
 use crate::Complaints;
 use crate::page::Page;
 use crate::tree::Tree;
@@ -41,25 +39,35 @@ fn beside(path: &str, link: &str) -> String {
 /// Files that the repository is said not to have; and one name that goes with the next change of the core.
 const ABSENT: [&str; 2] = ["build.rs", "design.md"];
 
+/// What makes a word the name of a file, or of a folder.
+const KINDS: [&str; 12] = ["md", "rs", "yaml", "yml", "toml", "wat", "mjs", "py", "csv", "sh", "json", "snap"];
+const FOLDERS: [&str; 7] = ["plugin", "host-test", "docs", "envoy", "policies", "benches", ".ci"];
+
 /// Files and folders that prose and comments name.
 pub fn files(tree: &Tree) -> Complaints {
-    let kinds = "md|rs|yaml|yml|toml|wat|mjs|py|csv|sh|json|snap";
-    let folders = "plugin|host-test|docs|envoy|policies|benches|\\.ci";
-    let pattern = format!(
-        r"https?://\S+|(?:^|[^\w./-])((?:(?:{folders})/[\w./*-]*\w)|(?:(?:\.{{0,2}}[\w-]*/)*[\w-]+(?:\.[\w-]+)*\.(?:{kinds})))\b"
-    );
-    let name = Regex::new(&pattern).expect("a pattern");
     let mut complaints = Vec::new();
     for (path, text) in &tree.texts {
         for (line, words) in prose(path, text) {
-            for found in name.captures_iter(&words).filter_map(|found| found.get(1)) {
-                if !is_there(tree, path, found.as_str()) {
-                    complaints.push(format!("{path}:{line}: {}", found.as_str()));
-                }
-            }
+            let wrong = words.split(is_between).filter_map(name).filter(|name| !is_there(tree, path, name));
+            complaints.extend(wrong.map(|name| format!("{path}:{line}: {name}")));
         }
     }
     complaints
+}
+
+fn is_between(c: char) -> bool {
+    !(c.is_ascii_alphanumeric() || "_./*:-".contains(c))
+}
+
+fn name(word: &str) -> Option<&str> {
+    if word.contains("://") {
+        return None;
+    }
+    // `flow.rs:12`, and the end of a sentence.
+    let word = word.split(':').next()?.trim_end_matches(['.', '/', '-']);
+    let is_file = word.rsplit_once('.').is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind));
+    let is_below = word.split_once('/').is_some_and(|(folder, rest)| FOLDERS.contains(&folder) && !rest.is_empty());
+    (is_file || is_below).then_some(word)
 }
 
 fn is_there(tree: &Tree, path: &str, name: &str) -> bool {
@@ -76,13 +84,18 @@ fn is_there(tree: &Tree, path: &str, name: &str) -> bool {
 fn prose(path: &str, text: &str) -> Vec<(usize, String)> {
     let mark = match path.rsplit('.').next() {
         Some("md") => return Page::read(text).prose,
-        Some("rs" | "mjs" | "wit") => r"(?:^|\s)//",
-        Some("yaml" | "toml" | "py" | "sh") => r"(?:^|\s)#",
+        Some("rs" | "mjs" | "wit") => "//",
+        Some("yaml" | "toml" | "py" | "sh") => "#",
         Some("wat") => ";;",
-        _ if path.starts_with(".ci/") => r"(?:^|\s)#",
+        _ if path.starts_with(".ci/") => "#",
         _ => return Vec::new(),
     };
-    let mark = Regex::new(mark).expect("a pattern");
-    let comment = |line: &str| Some(line.get(mark.find(line)?.end()..)?.to_owned());
-    text.lines().enumerate().filter_map(|(at, line)| Some((at + 1, comment(line)?))).collect()
+    text.lines().enumerate().filter_map(|(at, line)| Some((at + 1, comment(line, mark)?.to_owned()))).collect()
+}
+
+/// What follows the mark at the beginning of the line, or behind a blank.
+fn comment<'l>(line: &'l str, mark: &str) -> Option<&'l str> {
+    let mut marks = line.match_indices(mark).map(|(at, _)| line.split_at(at));
+    let (_, rest) = marks.find(|(before, _)| before.is_empty() || before.ends_with([' ', '\t']))?;
+    rest.strip_prefix(mark)
 }
