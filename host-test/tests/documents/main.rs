@@ -5,6 +5,7 @@
 //! `UPDATE_DOCUMENTS=1 cargo test -p host-test --test documents`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod decisions;
 mod examples;
 mod manners;
 mod page;
@@ -24,6 +25,7 @@ type Complaints = Vec<String>;
 fn main() -> ExitCode {
     let tree: &'static Tree = Box::leak(Box::new(Tree::read()));
     let mut trials = vec![
+        whole("decisions::every_record_is_in_the_index", || decisions::complaints(tree)),
         whole("examples::every_policy_of_the_tree_loads_without_warnings", || examples::policies(tree)),
         whole("manners::every_test_of_the_simulated_proxy_has_a_row", || manners::complaints(tree)),
         whole("points::what_is_cited_is_a_point", || points::unknown(tree)),
