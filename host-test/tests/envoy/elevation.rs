@@ -181,7 +181,6 @@ fn refusals() -> Result<()> {
         refusal("401", 503, 50301, "filter_not_accepted", Behaviour::answer(401, "")),
         refusal("404", 503, 50301, "filter_not_accepted", Behaviour::answer(404, "")),
         refusal("302", 503, 50301, "filter_not_accepted", Behaviour::answer(302, "")),
-        refusal("invalid_grant", 401, 40101, "subject_token_rejected", error(400, "invalid_grant")),
         // A token under another status than 200 is none, but it was minted.
         Fault {
             name: "201 with a token",
@@ -189,6 +188,15 @@ fn refusals() -> Result<()> {
         },
     ];
     table(&stack, &caller, &faults)?;
+
+    // A token that its issuer calls dead is refused from then on, whatever it is for; its owner's next one is not.
+    let dead = stack.token(Server::Notes, "mcp:connect")?;
+    let rejected = refusal("", 401, 40101, "subject_token_rejected", error(400, "invalid_grant"));
+    stack.fault_proxy()?.set(Endpoint::Token, rejected.behaviour.clone());
+    refusal_of(&stack, &dead, &rejected).context("invalid_grant")?;
+    stack.fault_proxy()?.pass();
+    refusal_of(&stack, &dead, &rejected).context("the next call with the same token")?;
+    expect(&elevated_call(&stack, &caller, "show-token", 0.0), 200, "").context("another token")?;
 
     stack.fault_proxy()?.refuse_connections();
     let refused = refusal("", 503, 50300, "elevation_unavailable", Behaviour::pass());

@@ -1,5 +1,7 @@
 //! Shadow mode (P15): the policy only says what it would do; everything else is enforced.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Result, ensure};
 use host_test::stack::{Request, Server, Stack as _};
 use libtest_mimic::Trial;
@@ -11,10 +13,17 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("shadow::verdicts_are_recorded_and_not_enforced", verdicts_are_recorded)]
 }
 
+/// A shadow ends within a year of its load.
+fn in_half_a_year() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let day = time::OffsetDateTime::from_unix_timestamp((now + 180 * 86_400) as i64).map(|time| time.date());
+    day.map_or_else(|_| String::new(), |day| format!("{}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day()))
+}
+
 fn verdicts_are_recorded() -> Result<()> {
     let stack = stack_with(|policy| {
         policy["mode"] = "shadow".into();
-        policy["until"] = "2099-01-01".into();
+        policy["until"] = in_half_a_year().into();
     })?;
     let token = stack.token(Server::Notes, "mcp:connect")?;
     for (tool, verdict, reason, status) in [

@@ -188,7 +188,11 @@ impl Flow {
         let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
-        let token = Compact::new(head.bearer()?);
+        // One that was verified before has the form of a token.
+        let token = match world.cache.known(head.presented()?) {
+            Some(token) => token,
+            None => Compact::new(head.bearer()?),
+        };
         self.facts.token = Some(crate::text::hex(token.digest(), 8));
         let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
         Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, world))

@@ -180,14 +180,20 @@ impl<'a> Head<'a> {
         self.request_id.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
     }
 
-    /// The one bearer token (RFC 6750 2.1).
-    pub(crate) fn bearer(&self) -> Result<&'a str, Reason> {
+    /// What stands behind `Bearer` (RFC 6750 2.1), not looked at yet.
+    pub(crate) fn presented(&self) -> Result<&'a str, Reason> {
         let value = self.authorization.ok_or(Reason::TokenMissing)?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             // A joined pair whose first half is another scheme is ambiguous, not merely foreign.
             return Err(if value.contains(',') { Reason::HeaderDuplicated } else { Reason::SchemeNotBearer });
         }
+        Ok(token)
+    }
+
+    /// The one bearer token: that, where it has the form of one.
+    pub(crate) fn bearer(&self) -> Result<&'a str, Reason> {
+        let token = self.presented()?;
         if token.is_empty() || !token.bytes().all(is_token68) {
             return Err(if token.contains(',') { Reason::HeaderDuplicated } else { Reason::TokenMalformed });
         }

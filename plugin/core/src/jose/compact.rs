@@ -1,6 +1,10 @@
 //! Compact JWS (RFC 7515 7.1), read strictly and not yet believed.
 
+use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,32 +17,58 @@ use crate::reason::Reason;
 /// Longer tokens are refused. Envoy's own header limit is 60 KiB.
 const MAX_TOKEN: usize = 16 * 1024;
 
-/// The text of a bearer token. Its digest is what identifies it; `Debug` does not show it.
+/// The text of a bearer token, shared: cloning it copies nothing. `Debug` does not show it.
+///
+/// Compared and hashed by its text. Its digest names it where the text must not be kept or printed.
 #[derive(Clone)]
-pub struct Compact {
-    text: String,
-    digest: [u8; 32],
+pub struct Compact(Rc<Inner>);
+
+struct Inner {
+    text: Box<str>,
+    /// Made when it is first asked for: a token seen before has one already.
+    digest: OnceCell<[u8; 32]>,
 }
 
 impl Compact {
     /// Whatever stood behind `Bearer`.
     pub fn new(text: &str) -> Compact {
-        Compact { text: text.to_owned(), digest: Sha256::digest(text.as_bytes()).into() }
+        Compact(Rc::new(Inner { text: text.into(), digest: OnceCell::new() }))
     }
 
     /// SHA-256 of the whole text, never cut short where it identifies.
     pub fn digest(&self) -> &[u8; 32] {
-        &self.digest
+        self.0.digest.get_or_init(|| Sha256::digest(self.0.text.as_bytes()).into())
     }
 
     /// The text: for the wire, and nothing else.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Its parts, read strictly and not yet believed.
     pub fn read(&self) -> Result<Unverified<'_>, Reason> {
-        Unverified::read(&self.text)
+        Unverified::read(&self.0.text)
+    }
+}
+
+impl PartialEq for Compact {
+    fn eq(&self, other: &Compact) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Compact {}
+
+// As the text is hashed, so that a map can be asked by a text that is no token yet.
+impl Hash for Compact {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text.hash(state);
+    }
+}
+
+impl Borrow<str> for Compact {
+    fn borrow(&self) -> &str {
+        &self.0.text
     }
 }
 

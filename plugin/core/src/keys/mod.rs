@@ -193,14 +193,15 @@ impl KeyRing {
                 continue;
             }
             let regular = lease.allows(pause, now);
-            if !regular && !(keys.wanted_early && lease.allows_early(now)) {
+            let early = keys.wanted_early && lease.allows_early(now);
+            if !(regular || early) {
                 (keys.wanted, keys.wanted_early) = (false, false);
                 continue;
             }
             let until = now.plus(LEASE);
             let half_minute = now.0 / RETRY;
-            let early = if lease.half_minute == half_minute { lease.early } else { 0 } + u64::from(!regular);
-            let mine = Lease { attempted_at: now.0, until: until.0, half_minute, early };
+            let spent = if lease.half_minute == half_minute { lease.early } else { 0 } + u64::from(!regular);
+            let mine = Lease { attempted_at: now.0, until: until.0, half_minute, early: spent };
             if !shared.set(&fetched.lease_slot, &mine.bytes(), Some(version)) {
                 continue;
             }

@@ -25,8 +25,9 @@ const LONGEST_LEEWAY: i64 = 60;
 ///
 /// It belongs to one policy (a new policy brings a new gate, and so a new cache).
 pub(crate) struct Cache {
-    young: HashMap<[u8; 32], Entry>,
-    old: HashMap<[u8; 32], Entry>,
+    /// By the whole text, under a hash with keys of this VM: nobody outside can make two of them meet.
+    young: HashMap<Compact, Entry>,
+    old: HashMap<Compact, Entry>,
     lifetime: u64,
     /// Bytes in the young half.
     bytes: usize,
@@ -69,14 +70,19 @@ impl Cache {
         }
     }
 
+    /// The token of this text, if it was verified before. Its digest is known already.
+    pub(crate) fn known(&self, text: &str) -> Option<Compact> {
+        self.young.get_key_value(text).or_else(|| self.old.get_key_value(text)).map(|(token, _)| token.clone())
+    }
+
     /// The entry, if it is young enough and its key is still the issuer's.
-    pub(crate) fn get(&mut self, digest: &[u8; 32], keys: &KeyRing, now: Millis) -> Option<Entry> {
-        if !self.young.contains_key(digest) {
-            let entry = self.old.remove(digest)?;
-            self.make_room(entry.claims.footprint());
-            self.young.insert(*digest, entry);
+    pub(crate) fn get(&mut self, token: &Compact, keys: &KeyRing, now: Millis) -> Option<Entry> {
+        if !self.young.contains_key(token) {
+            let (token, entry) = self.old.remove_entry(token)?;
+            self.make_room(entry.claims.footprint() + token.text().len());
+            self.young.insert(token, entry);
         }
-        let entry = self.young.get_mut(digest)?;
+        let entry = self.young.get_mut(token)?;
         let alive = now < entry.until
             && keys.current(entry.issuer, now).is_ok_and(|set| {
                 let known = set.generation() == entry.generation || set.contains(&entry.key);
@@ -84,16 +90,16 @@ impl Cache {
                 known
             });
         if !alive {
-            self.young.remove(digest);
+            self.young.remove(token);
             return None;
         }
-        self.young.get(digest).cloned()
+        Some(entry.clone())
     }
 
     /// The issuer has said that this token is dead: it is refused until it says so itself.
     pub(crate) fn condemn(&mut self, token: &Compact, claims: &Claims) {
-        self.young.remove(token.digest());
-        self.old.remove(token.digest());
+        self.young.remove(token);
+        self.old.remove(token);
         if self.dead.len() >= MOST_DEAD {
             self.dead.clear();
         }
@@ -135,10 +141,10 @@ impl Cache {
         self.failures += 1;
     }
 
-    pub(crate) fn insert(&mut self, digest: [u8; 32], mut entry: Entry, now: Millis) {
+    pub(crate) fn insert(&mut self, token: Compact, mut entry: Entry, now: Millis) {
         entry.until = now.plus_seconds(self.lifetime);
-        self.make_room(entry.claims.footprint());
-        self.young.insert(digest, entry);
+        self.make_room(entry.claims.footprint() + token.text().len());
+        self.young.insert(token, entry);
     }
 
     fn make_room(&mut self, bytes: usize) {

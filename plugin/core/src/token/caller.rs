@@ -60,7 +60,7 @@ impl Verifier<'_> {
         if cache.is_dead(token.digest(), self.now) {
             return Err(Rejection::Final(Reason::SubjectTokenRejected));
         }
-        let (issuer, claims) = match cache.get(token.digest(), self.keys, self.now) {
+        let (issuer, claims) = match cache.get(token, self.keys, self.now) {
             Some(entry) => {
                 if !server.issuers.contains(&entry.issuer) {
                     return Err(Rejection::Final(Reason::IssuerUnknown));
@@ -72,7 +72,7 @@ impl Verifier<'_> {
             None => {
                 let (issuer, entry) = self.first_sight(token, server, cache)?;
                 let claims = Rc::clone(&entry.claims);
-                cache.insert(*token.digest(), entry, self.now);
+                cache.insert(token.clone(), entry, self.now);
                 (issuer, claims)
             }
         };
