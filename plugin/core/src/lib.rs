@@ -40,7 +40,8 @@ pub use jose::{
 };
 pub use keys::Shared;
 pub use metrics::{Change, FAULTS, Metric, most_series};
-pub use policy::{Environment, Fault, Limits, NoEnvironment, Policy, is_scope_token, join};
+pub use policy::{Environment, Fault, Limits, NoEnvironment, Policy, join};
 pub use reason::{Reason, Wire};
 pub use secret::Secret;
+pub use text::is_scope_token;
 pub use time::Millis;

@@ -1,5 +1,10 @@
 //! Small notations of texts: hexadecimal, percent encoding, cutting.
 
+/// RFC 6749 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+pub fn is_scope_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
 /// The first `most` bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8], most: usize) -> String {
     base16ct::lower::encode_string(bytes.get(..most).unwrap_or(bytes))

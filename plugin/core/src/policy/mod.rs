@@ -7,7 +7,7 @@ mod model;
 mod rules;
 mod select;
 
-pub use document::{Fault, is_scope_token, join};
+pub use document::{Fault, join};
 pub use model::Limits;
 
 pub(crate) use condition::Subject;

@@ -4,6 +4,7 @@
 mod cache;
 mod caller;
 mod elevated;
+mod rules;
 
 pub(crate) use cache::Cache;
 pub(crate) use caller::{CallerToken, Rejection, Verifier};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::policy::document::{self, Entry, Report};
 use crate::policy::rules::Scope;
+use crate::text::is_scope_token;
 
 /// Which scope implies which.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ impl Hierarchy {
     pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Hierarchy {
         let mut hierarchy = Hierarchy::default();
         for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
-            if !document::is_scope_token(name) {
+            if !is_scope_token(name) {
                 entry.fault(report, "not a scope token", "RFC 6749 3.3: visible ASCII without quotes and backslashes");
             }
             let Some(mut fields) = entry.fields(report) else { continue };

@@ -4,8 +4,6 @@ mod notation;
 mod structs;
 mod url;
 
-pub use notation::is_scope_token;
-
 pub(crate) use notation::{date, duration, scopes, size, word};
 pub(crate) use structs::read as read_struct;
 pub(crate) use url::Url;

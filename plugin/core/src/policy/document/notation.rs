@@ -2,12 +2,8 @@
 
 use crate::json::Value;
 use crate::policy::document::{Entry, Report, kind};
+use crate::text::is_scope_token;
 use crate::time::Millis;
-
-/// RFC 6749 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
-pub fn is_scope_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-}
 
 /// P3: one scope token or a list of them, sorted.
 pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {

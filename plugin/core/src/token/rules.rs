@@ -1,0 +1,49 @@
+//! What holds of a caller's token on every call, also of one seen before.
+
+use crate::jose::Claims;
+use crate::policy::{Issuer, TokenType};
+use crate::reason::Reason;
+
+impl Claims {
+    /// The rules that depend on issuer, resource and time. They hold on every call, also for a token seen before.
+    pub(crate) fn check(&self, issuer: &Issuer, resource: &str, now: i64) -> Result<(), Reason> {
+        if self.subject.is_none() {
+            return Err(Reason::ClaimMissing);
+        }
+        match issuer.token_type {
+            // RFC 9068 2.2: these are required.
+            TokenType::AccessToken if self.client_id.is_none() || self.token_id.is_none() => {
+                return Err(Reason::ClaimMissing);
+            }
+            // Without a `typ` to go by, an ID token can only be told by its claims. Not by `sid`: Keycloak's access tokens
+            // have one.
+            TokenType::Jwt if self.foreign => return Err(Reason::NotAnAccessToken),
+            _ => {}
+        }
+        let leeway = i64::try_from(issuer.leeway).unwrap_or(0);
+        if now >= self.valid_until(issuer) {
+            return Err(Reason::TokenExpired);
+        }
+        let latest = now.saturating_add(leeway);
+        if self.issued_at > latest || self.not_before.is_some_and(|time| time > latest) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        if self.expires_at <= self.issued_at {
+            return Err(Reason::ClaimMalformed);
+        }
+        // RFC 9068 4: compared exactly, no normalization.
+        if !self.audience.iter().any(|audience| audience == resource) {
+            return Err(Reason::AudienceMismatch);
+        }
+        // RFC 9449 7.1: a bound token presented as Bearer must be rejected by who knows of the binding.
+        if self.bound {
+            return Err(Reason::TokenBound);
+        }
+        Ok(())
+    }
+
+    /// `exp` and the issuer's leeway.
+    pub(crate) fn valid_until(&self, issuer: &Issuer) -> i64 {
+        self.expires_at.saturating_add(i64::try_from(issuer.leeway).unwrap_or(0))
+    }
+}
