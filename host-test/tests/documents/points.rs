@@ -120,7 +120,7 @@ pub fn accepted(tree: &Tree) -> Complaints {
     let later = Regex::new(r"\*`(\w+)`\*").expect("a pattern");
     let page = Page::read(text);
     let refused = |word: &str| {
-        let comment = format!("# refused: `{word}`");
+        let comment = format!("# refused: `{word}` is not part of this version");
         page.blocks.iter().any(|block| Kind::of(block) == Some(Kind::Refused) && block.text.contains(&comment))
     };
     let rows = text.lines().filter(|line| line.starts_with("| "));
@@ -136,6 +136,41 @@ pub fn accepted(tree: &Tree) -> Complaints {
         .filter(|word| !refused(word))
         .map(|word| format!("`{word}` is not shown refused by name"))
         .collect()
+}
+
+/// The table of words against the schema: the words of each place that are not in italics are those it has.
+pub fn words(tree: &Tree) -> Complaints {
+    let schema: serde_json::Value = serde_json::from_str(tree.text("policies/schema/policy.json")).expect("JSON");
+    let of = |name: &str| -> BTreeSet<String> {
+        let place = if name.is_empty() { &schema } else { &schema["$defs"][name] };
+        place["properties"].as_object().unwrap_or_else(|| panic!("no `{name}`")).keys().cloned().collect()
+    };
+    let all = |names: &[&str]| names.iter().flat_map(|name| of(name)).collect::<BTreeSet<String>>();
+    let without =
+        |own: BTreeSet<String>, other: &str| own.difference(&of(other)).cloned().collect::<BTreeSet<String>>();
+    let places = [
+        ("document", without(of(""), "Server").into_iter().chain(["issuers".to_owned()]).collect()),
+        ("server", of("Server")),
+        ("terms", of("Terms")),
+        ("rule", without(of("ToolTerms"), "Terms")),
+        ("issuer", all(&["Issuer", "Jwks"])),
+        ("token service", all(&["TokenService", "Client"])),
+        ("limits", of("Limits")),
+        ("condition", of("Condition")),
+    ];
+    let word = Regex::new(r"(\*?)`(\w+)`").expect("a pattern");
+    let mut complaints = Vec::new();
+    for (place, known) in places {
+        let begin = format!("| {place} | ");
+        let Some(row) = tree.text(LANGUAGE).lines().find(|line| line.starts_with(&begin)) else {
+            complaints.push(format!("no row for the words of {place}"));
+            continue;
+        };
+        let said = word.captures_iter(row).filter(|found| found[1].is_empty()).map(|found| found[2].to_owned());
+        let said: BTreeSet<String> = said.collect();
+        complaints.extend(said.symmetric_difference(&known).map(|word| format!("{place}: `{word}`")));
+    }
+    complaints
 }
 
 /// Citations of what is no point.

@@ -45,7 +45,7 @@ fn exchanging(more: Json) -> Json {
         rule[name] = value.clone();
     }
     rule.as_object_mut().expect("a map").retain(|_, value| !value.is_null());
-    let scopes = json!({ "repo:admin": { "implies": ["repo:write"] }, "repo:write": { "implies": ["repo:read"] }, "repo:read": { "implies": [] } });
+    let scopes = json!({ "repo:admin": { "implies": ["repo:write"] }, "repo:write": { "implies": ["repo:read"] }, "repo:read": {} });
     with(with(document(json!({ "delete": rule })), "/token_service", service()), "/scopes", scopes)
 }
 

@@ -323,7 +323,8 @@ fn p03_a_scope_is_one_token_of_rfc_6749() {
     for scope in [json!(""), json!(1), json!(true), json!({ "a": 1 }), json!(null), json!([["a"]]), json!([""])] {
         faults(&document(json!({ "get": { "scope": scope } })));
     }
-    load(&document(json!({ "get": needs("!#$%&'()*+,-./09:;<=>?@AZ[]^_`az{|}~") })));
+    // Braces are for names (P3), and come later.
+    load(&document(json!({ "get": needs("!#$%&'()*+,-./09:;<=>?@AZ[]^_`az|~") })));
 }
 
 #[test]

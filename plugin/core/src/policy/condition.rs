@@ -4,7 +4,7 @@
 use crate::decimal::Decimal;
 use crate::json::Value;
 use crate::policy::document::Url;
-use crate::policy::document::{Entry, Fields, Report, kind};
+use crate::policy::document::{Entry, Fields, Report, kind, no_pattern};
 
 /// A condition as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +96,9 @@ impl Condition {
             found.extend(Condition::read(&inner, report).map(|inner| Condition::Not(Box::new(inner))));
         }
         if let Some(list) = fields.take("client") {
-            found.push(Condition::Client(texts(&list, report)));
+            let clients = texts(&list, report);
+            clients.iter().for_each(|client| no_pattern(client, &list, report));
+            found.push(Condition::Client(clients));
         }
         if let Some(list) = fields.take("source") {
             found.push(Condition::Source(texts(&list, report)));

@@ -8,6 +8,8 @@ use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
 const MAX_STALE: u64 = 3600;
+/// Seconds (P28).
+const MIN_REFRESH: u64 = 5;
 /// Seconds. Clocks differ, but not by more than this.
 const MAX_LEEWAY: u64 = 60;
 
@@ -22,6 +24,7 @@ pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer>
 
 fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> {
     match Url::parse(name) {
+        Ok(_) if name.contains('*') => document::no_pattern(name, entry, report),
         Ok(url) if url.https || url.is_loopback() => {}
         Ok(_) => entry.fault(report, "an issuer without TLS", "use https; only loopback may go without"),
         Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
@@ -95,6 +98,9 @@ fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
             "`refresh` is not shorter than `stale`",
             "keys must be renewed before they are stale",
         );
+    }
+    if refresh.is_some_and(|refresh| refresh < MIN_REFRESH) {
+        report.fault(&fields.path, "keys that are fetched all the time", "`refresh` is at least 5s");
     }
     if stale.is_some_and(|stale| stale > MAX_STALE) {
         report.fault(&fields.path, "keys that may be older than an hour", "`stale` is at most 1h");

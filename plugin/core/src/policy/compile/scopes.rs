@@ -28,8 +28,15 @@ impl Hierarchy {
                 entry.fault(report, "not a scope token", "RFC 6749 3.3: visible ASCII without quotes and backslashes");
             }
             let Some(mut fields) = entry.fields(report) else { continue };
-            let implied =
-                fields.take("implies").map(|entry| (document::scopes(&entry, report).unwrap_or_default(), entry));
+            if name.contains(['{', '}']) {
+                entry.fault(report, "a brace inside a scope", "a scope for each name, `{name}`, comes later");
+            }
+            let implied = fields.take("implies").map(|entry| {
+                if matches!(entry.value, crate::json::Value::List(_)) {
+                    entry.some_list(report);
+                }
+                (document::scopes(&entry, report).unwrap_or_default(), entry)
+            });
             let (implied, path) = implied.map(|(scopes, entry)| (scopes, entry.path)).unwrap_or_default();
             fields.finish(report);
             hierarchy.targets.extend(implied.iter().map(|scope| (scope.clone(), path.clone())));

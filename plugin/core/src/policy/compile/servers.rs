@@ -74,7 +74,8 @@ impl Context<'_> {
         tools::unused(&self.tiers, report);
     }
 
-    /// P34: whose tokens count at this server. Unsaid, everybody's, in the order of the alphabet.
+    /// P34: whose tokens count at this server, in the order in which metadata names them (P39). Unsaid, everybody's, in the order of
+    /// the alphabet.
     fn issuers(&self, fields: &mut Fields<'_>, several: Option<bool>, report: &mut Report) -> Vec<usize> {
         let entry = several.and_then(|_| fields.take("issuers"));
         let Some(entry) = entry else {
@@ -162,6 +163,10 @@ impl Context<'_> {
 fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)> {
     let text = entry.text(report)?;
     match Url::parse(text) {
+        Ok(_) if text.contains('*') => {
+            document::no_pattern(text, entry, report);
+            None
+        }
         Ok(url) if text.contains('?') => {
             entry.fault(report, "a resource with a query", format!("write it without: {}", url.origin() + &url.path));
             None
@@ -187,6 +192,10 @@ fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut paths = Vec::new();
     for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
+        if text.contains('*') {
+            document::no_pattern(text, &item, report);
+            continue;
+        }
         match Url::parse(&format!("https://host{text}")) {
             Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
             _ => {
@@ -201,6 +210,10 @@ fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut origins = Vec::new();
     for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
+        if text.contains('*') {
+            document::no_pattern(text, &item, report);
+            continue;
+        }
         match Url::parse(text) {
             Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),
             _ => item.fault(report, "not an origin", "write scheme and host only, e.g. https://app.example.com"),

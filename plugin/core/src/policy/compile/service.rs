@@ -72,6 +72,12 @@ fn endpoint(
     let help = format!("write the URL of its {name} endpoint");
     let entry = fields.require(name, &help, report)?;
     let text = entry.text(report)?;
+    // P28.
+    if name == "revoke" && text == "none" {
+        let help = "a service that cannot revoke comes later; until then name its revocation endpoint";
+        entry.fault(report, "`none` is not part of this version", help);
+        return None;
+    }
     match Url::parse(text) {
         Ok(url) if url.https || url.is_loopback() => Some(Endpoint {
             cluster: cluster?.to_owned(),

@@ -280,7 +280,11 @@ impl Terms {
             entry.fault(report, "a long life for a token of one call", help);
         }
         let deny = fields.take("deny").and_then(|entry| document::word(&entry.as_word(), &[("true", true)], report));
-        let audience = fields.take("audience").and_then(|entry| entry.text(report)).map(str::to_owned);
+        let audience = fields.take("audience").and_then(|entry| {
+            let text = entry.text(report)?;
+            document::no_pattern(text, &entry, report);
+            Some(text.to_owned())
+        });
         let standings = [("ignore", Standing::Ignore), ("refuse", Standing::Refuse)];
         let standing = fields.take("standing").and_then(|entry| document::word(&entry, &standings, report));
         let fallback = fields.take("fallback").and_then(|entry| document::word(&entry, &[("challenge", ())], report));

@@ -1,9 +1,11 @@
 //! Reading a document by its fields, collecting every fault on the way (P18).
 
+mod later;
 mod notation;
 mod structs;
 mod url;
 
+pub(crate) use later::{no_pattern, value as later_value};
 pub(crate) use notation::{date, duration, scopes, size, word};
 pub(crate) use structs::read as read_struct;
 pub(crate) use url::Url;
@@ -152,8 +154,7 @@ impl<'v> Fields<'v> {
     /// Reports every field that nobody took.
     pub(crate) fn finish(self, report: &mut Report) {
         for (field, entry) in self.members.iter().filter(|(field, _)| !self.known.contains(field)) {
-            if let Some((_, help)) = LATER.iter().find(|(word, _)| word == field) {
-                entry.fault(report, format!("`{field}` is not part of this version"), *help);
+            if later::word(field, entry, report) {
                 continue;
             }
             let close = |known: &&&str| strsim::damerau_levenshtein(known, field) <= 2;
@@ -165,28 +166,6 @@ impl<'v> Fields<'v> {
         }
     }
 }
-
-/// Words of the policy language that this version refuses by name, because to ignore one would weaken a policy.
-const LATER: [(&str, &str); 18] = [
-    ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
-    ("approval", "approvals are not part of version 1; let the token service ask for them"),
-    ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
-    ("clients", "narrowing by client comes later; until then narrow by scope"),
-    ("environment", "labels come later"),
-    ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
-    ("methods", "other methods come later; until then they are refused"),
-    ("mode", "`mode` stands at the top only; shadow mode of single rules comes later"),
-    ("once", "every elevation is for one operation; there is nothing to set"),
-    ("prompts", "rules for prompts come later; until then prompts/get is refused"),
-    ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("require", "requirements on the source come later"),
-    ("resources", "rules for resources come later; until then resources/read is refused"),
-    ("reuse", "elevated tokens are never reused"),
-    ("seal", "sealed sessions come later"),
-    ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
-    ("session", "session rules come later"),
-    ("sessions", "session rules come later"),
-];
 
 /// The path of a member, as faults write it.
 pub fn join(path: &str, name: &str) -> String {

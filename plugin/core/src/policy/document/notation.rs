@@ -1,7 +1,7 @@
 //! The small notations inside a policy: scopes, times, sizes, dates, choices of a word.
 
 use crate::json::Value;
-use crate::policy::document::{Entry, Report, kind};
+use crate::policy::document::{Entry, Report, kind, later_value};
 use crate::text::is_scope_token;
 use crate::time::Millis;
 
@@ -13,12 +13,23 @@ pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Strin
     };
     let mut scopes = Vec::new();
     for item in items {
+        if item.value.get("any").is_some() {
+            let help = "one of several scopes comes later; until then name the one";
+            item.fault(report, "`any` is not part of this version", help);
+            continue;
+        }
         let Some(text) = item.text(report) else { continue };
         if text.contains(' ') {
             let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
             item.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
         } else if !is_scope_token(text) {
             item.fault(report, "not a scope token", "RFC 6749 3.3 allows visible ASCII without quotes and backslashes");
+        } else if text.contains(['{', '}']) {
+            item.fault(
+                report,
+                "a brace inside a scope",
+                "a scope for each name, `{name}`, comes later; name the scopes",
+            );
         } else {
             scopes.push(text.to_owned());
         }
@@ -70,7 +81,8 @@ pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
 /// One of a few words.
 pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
     let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
-    if found.is_none() {
+    let mut is_later = || entry.value.text().is_some_and(|text| later_value(text, entry, report));
+    if found.is_none() && !is_later() {
         let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
         let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
         entry.fault(report, format!("{what} is not known here"), format!("write {list}"));
