@@ -155,7 +155,7 @@ fn is_good(reason: Reason) -> bool {
 }
 
 /// Who can do something about it.
-fn who_acts(reason: Reason) -> &'static str {
+pub(crate) fn who_acts(reason: Reason) -> &'static str {
     if reason.is_invalid_token() {
         return "the client: it needs another token";
     }
@@ -163,7 +163,13 @@ fn who_acts(reason: Reason) -> &'static str {
         return "the client if it was challenged, else who writes the policy";
     }
     match reason.wire().code {
-        _ if is_good(reason) => "nobody",
+        _ if is_good(reason) || reason == Reason::ClientGone => "nobody",
+        _ if reason == Reason::ShadowCannotExchange => {
+            "who writes the policy: such a rule cannot be tried in shadow mode"
+        }
+        _ if reason == Reason::UpstreamRefusedToken => "who runs the server: it does not accept the elevated token",
+        _ if reason == Reason::UnknownServer => "who writes the routes: none of them names this server",
+        _ if reason == Reason::TokenTooLongLived => "who runs the authorization server: its tokens live too long here",
         Some(40100) => "the client: it needs a token",
         Some(40302) => "who runs the token service, or the user",
         Some(50300) if reason.is_elevation() => "who runs the token service",

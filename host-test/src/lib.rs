@@ -20,4 +20,5 @@ pub mod signing;
 pub mod stack;
 pub mod story;
 pub mod testing;
+pub mod wire;
 pub mod yaml;

@@ -1,7 +1,7 @@
 //! Documents are held to what is true: their examples are run, their links and paths lead somewhere, and every point of the
 //! policy language is cited, shown and tested.
 //!
-//! `docs/traceability.md` is written by the same look at the tree. After a change on purpose:
+//! `docs/traceability.md` and `docs/wire.md` are written here too. After a change on purpose:
 //! `UPDATE_DOCUMENTS=1 cargo test -p host-test --test documents`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -13,6 +13,7 @@ mod points;
 mod references;
 mod traceability;
 mod tree;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         whole("references::links_lead_somewhere", || references::links(tree)),
         whole("references::files_that_are_named_are_there", || references::files(tree)),
         whole("traceability::is_up_to_date", || traceability::complaints(tree)),
+        whole("wire::is_up_to_date", || wire::complaints(tree)),
+        whole("wire::its_fields_are_those_of_the_records", wire::fields),
     ];
     trials.extend(examples::trials(tree));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -24,16 +24,17 @@ it, and the scenarios and corpus files that name it. *Examples* counts those of 
 
 /// What is wrong with the file; or it is written.
 pub fn complaints(tree: &Tree) -> Complaints {
-    let text = text(tree);
+    held(tree, FILE, &text(tree))
+}
+
+/// A generated file is as it is generated; or it is written so.
+pub fn held(tree: &Tree, file: &str, text: &str) -> Complaints {
     if std::env::var_os(RENEW).is_some() {
-        std::fs::write(paths::workspace().join(FILE), text).expect("it can be written");
-        return Vec::new();
+        std::fs::write(paths::workspace().join(file), text).expect("it can be written");
+    } else if tree.texts.get(file).is_none_or(|there| there != text) {
+        return vec![format!("{file} is not up to date: {RENEW}=1 cargo test -p host-test --test documents")];
     }
-    let there = tree.texts.get(FILE).map_or("", String::as_str);
-    if there == text {
-        return Vec::new();
-    }
-    vec![format!("{FILE} is not up to date: {RENEW}=1 cargo test -p host-test --test documents")]
+    Vec::new()
 }
 
 fn text(tree: &Tree) -> String {

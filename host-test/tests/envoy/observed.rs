@@ -53,7 +53,7 @@ fn audit_record() -> Result<()> {
     Ok(())
 }
 
-/// The list of envoy/README.md: names, and the labels of each.
+/// The list of docs/wire.md: names, and the labels of each.
 fn fixed_list() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     [
         ("stepup_decisions_total", &["mode", "reason", "server", "verdict"][..]),
