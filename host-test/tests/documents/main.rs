@@ -7,6 +7,7 @@
 
 mod decisions;
 mod examples;
+mod layers;
 mod manners;
 mod page;
 mod points;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let mut trials = vec![
         whole("decisions::every_record_is_in_the_index", || decisions::complaints(tree)),
         whole("examples::every_policy_of_the_tree_loads_without_warnings", || examples::policies(tree)),
+        whole("layers::the_picture_is_the_list_of_the_test", || layers::complaints(tree)),
         whole("manners::every_test_of_the_simulated_proxy_has_a_row", || manners::complaints(tree)),
         whole("points::what_is_cited_is_a_point", || points::unknown(tree)),
         whole("points::every_point_has_its_row", || points::rows(tree)),
