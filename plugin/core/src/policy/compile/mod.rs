@@ -119,7 +119,7 @@ fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &m
 }
 
 /// Seconds. P15: a shadow ends while somebody remembers it.
-const LONGEST_SHADOW: u64 = 366 * 86_400;
+const LONGEST_SHADOW: u64 = 365 * 86_400;
 
 /// P15: `shadow` needs the date at which it ends.
 fn mode(fields: &mut Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option<Mode> {
