@@ -1,5 +1,4 @@
 //! What the integration tests share: tokens, requests, policies, and a host that drives gates with a clock of its own.
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 mod process;
 pub mod random;
@@ -12,7 +11,7 @@ use serde_json::{Value as Json, json};
 use step_up_core::Millis;
 use step_up_core::{Fault, Policy};
 
-pub use process::{Answer, Memory, Outcome, Process, Settled, Vm};
+pub use process::{Memory, Outcome, Process, Settled, Vm};
 pub use request::Request;
 pub use tokens::{Signer, Token, base64, key, other_key, token};
 

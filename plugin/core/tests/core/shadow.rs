@@ -1,13 +1,11 @@
 //! P15: shadow mode suspends the verdicts of the policy, and nothing else.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use step_up_core::Millis;
 use step_up_core::{Change, Metric};
-use support::*;
+
+use crate::support::*;
 
 /// 2027-03-01, the first moment after the shadow.
 const END: Millis = Millis(1_803_859_200_000);

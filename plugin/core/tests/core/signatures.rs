@@ -1,14 +1,13 @@
 //! Signatures: five algorithms, and nothing but signatures from the library that checks them.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::sync::LazyLock;
 
 use jwt_simple::prelude::*;
 use serde_json::{Map, Value as Json, json};
-use support::*;
-use support::{Token, base64};
+
+use crate::support;
+use crate::support::*;
+use crate::support::{Token, base64};
 
 struct Pairs {
     es256: ES256KeyPair,
