@@ -11,7 +11,8 @@ use crate::points::{self, Named};
 use crate::tree::Tree;
 
 const FILE: &str = "docs/traceability.md";
-const RENEW: &str = "UPDATE_DOCUMENTS";
+/// With this variable set, what is generated is written and not compared.
+pub const RENEW: &str = "UPDATE_DOCUMENTS";
 
 const HEAD: &str = "\
 # Traceability
