@@ -77,16 +77,16 @@ fn decide(c: &mut Criterion) {
         "jti": "t", "iat": now - 60, "exp": now + 600, "scope": "mcp:connect",
     });
     let token = Key::for_tests("ES256").unwrap().token(&Map::new(), &claims).unwrap();
-    let headers: Vec<(String, Vec<u8>)> = [
+    let authorization = format!("Bearer {token}");
+    let headers = [
         (":method", "POST"),
         (":path", "/mcp"),
         (":authority", "mcp.example.com"),
         ("content-type", "application/json"),
         ("mcp-protocol-version", "2025-11-25"),
-        ("authorization", &format!("Bearer {token}")),
+        ("authorization", &authorization),
     ]
-    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
-    .to_vec();
+    .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let body = step_up_benches::body(300);
     let mut group = c.benchmark_group("decide");
     for tools in [10, 10_000] {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use step_up_core::{Change, FAULTS, Metric, Reason};
+use step_up_core::{Change, Ending, FAULTS, Metric, Reason};
 
 use crate::explain;
 
@@ -166,9 +166,15 @@ fn class(reason: Reason) -> &'static str {
 
 /// One of each.
 fn metrics() -> Vec<Metric> {
-    let (server, outcome, issuer) = (String::new(), "", String::new());
+    let (server, outcome, issuer) = (Rc::<str>::from(""), "", String::new());
     vec![
-        Metric::Decision { server: Rc::from(""), verdict: "", reason: "", mode: "" },
+        Metric::Decision {
+            server: server.clone(),
+            verdict: Ending::Permit,
+            reason: Reason::Permitted,
+            mode: "",
+            count: 0,
+        },
         Metric::Exchange { server: server.clone(), outcome },
         Metric::ExchangeTime { server, millis: 0 },
         Metric::Revocation { outcome },
@@ -183,7 +189,9 @@ fn metrics() -> Vec<Metric> {
 /// What to read out of it. A metric without this does not compile; one that is missing above is found by the test in Envoy.
 fn meaning(metric: &Metric) -> String {
     match metric {
-        Metric::Decision { .. } => "requests by verdict and reason; exact, also where records are left out".to_owned(),
+        Metric::Decision { .. } => "requests by verdict and reason; exact, also where records are left out, and told once a second: a trap loses at \
+            most that second"
+                .to_owned(),
         Metric::Exchange { .. } => {
             "exchanges by end: `granted`; `late`: it came when nobody waited, and was revoked; `lost`: it \
             never came, and what was minted lives until its `exp`; or a reason"

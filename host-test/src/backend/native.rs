@@ -277,9 +277,8 @@ impl Vm {
         let property = |name: &str| client.properties.get(name).map(|value| String::from_utf8_lossy(value));
         let server = property(ROUTE_SERVER);
         let source = property(PEER_IDENTITY).filter(|_| self.gate.policy().asks_source());
-        let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        let headers: Vec<(String, Vec<u8>)> =
-            client.headers.0.iter().map(|(key, value)| (name(key), value.clone())).collect();
+        let headers: Vec<(&[u8], &[u8])> =
+            client.headers.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
         let (server, source) = (server.as_deref(), source.as_deref());
         let head = RequestHead { headers: &headers, server, source, end_of_stream };
         self.handle(Input::Head { stream: id(at), head })
@@ -321,7 +320,7 @@ impl Vm {
                     Effect::ReadBody { stream } => self.deliver_body(place(stream))?,
                     Effect::Call { id, call } => self.call(id, &call),
                     Effect::Wake { at } => self.wake = Some(at),
-                    Effect::Log(line) => self.log.push(format!("step-up: {line}")),
+                    Effect::Log { line, .. } => self.log.push(format!("step-up: {line}")),
                     Effect::Count(_) => {}
                 }
             }

@@ -79,9 +79,14 @@ fn metrics() -> Result<()> {
     for tool in ["echo", "echo", "delete_record", "unlisted-tool", "show-token"] {
         send(&call(&stack, Server::Notes, &token, tool))?;
     }
-    // Ages are set by ticks, and Envoy merges histograms every few seconds.
-    for name in ["stepup_keys_age_seconds", "stepup_revocations_total", "stepup_exchange_ms_count"] {
-        wait_for(name, || Ok(prometheus(&stack)?.contains(name)))?;
+    let permits = r#"stepup_decisions_total{server="notes",verdict="permit",reason="permitted",mode="enforce"} 2"#;
+    let denied = r#"stepup_decisions_total{server="notes",verdict="deny",reason="denied",mode="enforce"} 1"#;
+    let unmatched = r#"stepup_decisions_total{server="notes",verdict="deny",reason="no_rule",mode="enforce"} 1"#;
+    // Ages and decisions are told by ticks, and Envoy merges histograms every few seconds.
+    let late = ["stepup_keys_age_seconds", "stepup_revocations_total", "stepup_exchange_ms_count"];
+    for text in late.into_iter().chain([permits, denied, unmatched]) {
+        wait_for(text, || Ok(prometheus(&stack)?.contains(text)))
+            .with_context(|| prometheus(&stack).unwrap_or_default())?;
     }
     let text = prometheus(&stack)?;
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -93,10 +98,6 @@ fn metrics() -> Result<()> {
     ensure!(seen == fixed_list(), "{text}");
     ensure!(!text.lines().any(|line| line.contains("wasmcustom")), "a metric escaped the tags:\n{text}");
     ensure!(!text.contains("unlisted-tool"), "a name from a request became a label:\n{text}");
-
-    let permits = r#"stepup_decisions_total{server="notes",verdict="permit",reason="permitted",mode="enforce"} 2"#;
-    let denied = r#"stepup_decisions_total{server="notes",verdict="deny",reason="denied",mode="enforce"} 1"#;
-    let unmatched = r#"stepup_decisions_total{server="notes",verdict="deny",reason="no_rule",mode="enforce"} 1"#;
     for line in [permits, denied, unmatched] {
         ensure!(text.lines().any(|other| other == line), "{line} is not in:\n{text}");
     }

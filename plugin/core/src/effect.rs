@@ -74,6 +74,15 @@ pub enum BodyFault {
     Unreadable,
 }
 
+/// Who should see a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An operator, always.
+    Warning,
+    /// Somebody who follows single calls: several lines for each exchange.
+    Debug,
+}
+
 /// What to do. A host performs effects in the order polled, and holds no borrow of the gate while it does.
 #[derive(Debug)]
 pub enum Effect {
@@ -111,7 +120,12 @@ pub enum Effect {
         record: String,
     },
     /// Write a line to the host's log, for what belongs to no request.
-    Log(String),
+    Log {
+        /// Who should see it.
+        level: Level,
+        /// The line.
+        line: String,
+    },
     /// Count, or set, a metric.
     Count(Metric),
     /// Send [`Input::Tick`] at this moment. Replaces the moment asked for before.

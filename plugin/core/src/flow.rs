@@ -1,9 +1,11 @@
 //! One request on its way to a decision. A state is named after what it waits for; it is taken out while an input is
 //! handled, and what is left behind refuses.
 
+use std::rc::Rc;
+
 use crate::answer::{self, Refusal, ReplyTo};
-use crate::audit::Facts;
-use crate::decide::{self, Asker, Permit, Verdict};
+use crate::audit::{Caller, Facts};
+use crate::decide::{self, Asker, Permit, Shortfall, Suspended, Verdict};
 use crate::effect::BodyFault;
 use crate::http::{CallId, Head, Method, RequestHead, Response};
 use crate::jose::{Compact, Signatures};
@@ -97,9 +99,8 @@ pub(crate) enum Next {
     Wait,
     /// The body arrived while the request waited for something else.
     ReadBody,
-    Permit(Permit),
-    /// Shadow mode: an exchange would have been needed.
-    Shadow(Permit),
+    /// With what shadow mode suspended for it.
+    Permit(Permit, Option<Suspended>),
     /// An exchange is needed; the flow waits for it once it knows the call.
     Elevate(Box<Elevation>, ReplyTo),
     Refuse(Refusal),
@@ -114,8 +115,8 @@ impl From<Reason> for Next {
 
 impl Flow {
     /// Everything that the head alone can settle, strangers above all: no body is read for them.
-    pub(crate) fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Flow, Next) {
-        let mut flow = Flow {
+    pub(crate) fn begin(head: &RequestHead<'_>, world: &mut World<'_>) -> (Box<Flow>, Next) {
+        let mut flow = Box::new(Flow {
             facts: Facts::default(),
             server: None,
             unwanted: Vec::new(),
@@ -123,7 +124,7 @@ impl Flow {
             trace: Vec::new(),
             source: None,
             state: State::Faulted,
-        };
+        });
         let next = match Head::read(head.headers) {
             Ok(read) => flow.admit(&read, head, world).unwrap_or_else(Next::from),
             Err(reason) => reason.into(),
@@ -137,13 +138,13 @@ impl Flow {
         if matches!(head.method, Method::Get | Method::Head)
             && let Some(server) = policy.select_metadata(host.server, head.authority, head.path)
         {
-            self.facts.server = Some(server.name.to_string());
+            self.facts.server = Some(Rc::clone(&server.name));
             return Ok(Next::Answer(answer::metadata(server, head.method == Method::Head), Reason::Metadata));
         }
         let at = policy.select_server(host.server, head.authority, head.path)?;
         let server = policy.server_at(at).ok_or(Reason::Internal)?;
         self.server = Some(at);
-        self.facts.server = Some(server.name.to_string());
+        self.facts.server = Some(Rc::clone(&server.name));
         self.facts.protocol = head.protocol_version.map(field);
         if head.upgrade {
             return Err(Reason::UpgradeNotAllowed);
@@ -193,7 +194,7 @@ impl Flow {
             Some(token) => token,
             None => Compact::new(head.bearer()?),
         };
-        self.facts.token = Some(crate::text::hex(token.digest(), 8));
+        self.facts.caller = Caller::Stranger(token.clone());
         let deadline = world.now.plus_seconds(world.policy.limits.keys_wait);
         Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, world))
     }
@@ -259,10 +260,7 @@ impl Flow {
 
     fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, world: &World<'_>) -> Next {
         let claims = caller.claims();
-        self.facts.issuer = Some(field(&claims.issuer));
-        self.facts.subject = claims.subject.as_deref().map(field);
-        self.facts.client = claims.client_id.as_deref().map(field);
-        self.facts.token_id = claims.token_id.as_deref().map(field);
+        self.facts.caller = Caller::Verified(caller.record());
         let most = world.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
         if most.is_some_and(|most| claims.lifetime() > most) {
             return Reason::TokenTooLongLived.into();
@@ -347,52 +345,16 @@ impl Flow {
         };
         let decision = decide::decide(world.policy, server, &asker, operation, world.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
-        // P15: also in shadow mode the caller's token must not go to another audience. A name that no rule may be asked about could
-        // be any of those that it reads like.
-        let leads_elsewhere = match (decision.rule, operation) {
-            (Some(rule), _) => rule.leads_elsewhere(&server.resource),
-            (None, Operation::Tool(name)) => {
-                server.rules.readings(name).any(|rule| rule.leads_elsewhere(&server.resource))
-            }
-            (None, _) => false,
-        };
-        let in_shadow = world.policy.is_shadow(world.now);
         match decision.verdict {
-            Verdict::Permit(_) if *operation == Operation::Dropped => Next::Answer(answer::accepted(), Reason::Dropped),
-            Verdict::Permit(permit) => Next::Permit(permit),
-            Verdict::Elevate(elevation) if in_shadow => {
-                match decide::not_elevated(&elevation.exchange, server, &self.unwanted) {
-                    Some(permit) => Next::Shadow(permit),
-                    None => Next::Refuse(Refusal { id, modern, ..Reason::ShadowCannotExchange.into() }),
-                }
+            Verdict::Permit(permit) => Next::Permit(permit, decision.suspended),
+            Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped),
+            Verdict::Obtain(mut elevation) => {
+                let fallback = elevation.fallback.take();
+                Next::Elevate(elevation, ReplyTo { id, modern, fallback })
             }
-            Verdict::Elevate(elevation) => {
-                let scopes = server.baseline.held.iter().chain(&elevation.exchange.granted).map(|scope| &*scope.name);
-                let mut scopes: Vec<&str> = scopes.collect();
-                scopes.sort_unstable();
-                scopes.dedup();
-                let fallback = elevation.exchange.fallback.then(|| scopes.join(" "));
-                Next::Elevate(Box::new(elevation), ReplyTo { id, modern, fallback })
+            Verdict::Refuse(Shortfall { reason, missing, challenge }) => {
+                Next::Refuse(Refusal { reason, id, challenge, missing, modern })
             }
-            // Allowed, it would go nowhere; so it does when the policy's reasons are suspended.
-            Verdict::Refuse(shortfall)
-                if in_shadow && *operation == Operation::Dropped && shortfall.reason.is_policy() =>
-            {
-                Next::Answer(answer::accepted(), Reason::Dropped)
-            }
-            Verdict::Refuse(shortfall)
-                if in_shadow && leads_elsewhere && shortfall.reason == Reason::NameConfusable =>
-            {
-                Next::Refuse(Refusal { id, modern, ..Reason::ShadowCannotExchange.into() })
-            }
-            Verdict::Refuse(shortfall) => Next::Refuse(Refusal {
-                id,
-                modern,
-                challenge: shortfall.challenge,
-                missing: shortfall.missing,
-                forwardable: *operation != Operation::Dropped && !leads_elsewhere,
-                ..shortfall.reason.into()
-            }),
         }
     }
 

@@ -13,12 +13,14 @@ mod audit;
 mod decide;
 mod decimal;
 mod effect;
+mod ends;
 mod flow;
 mod gate;
 mod http;
 mod jose;
 pub mod json;
 mod keys;
+mod line;
 mod mcp;
 mod metrics;
 mod obtain;
@@ -32,7 +34,8 @@ mod watch;
 
 pub use decide::Permit;
 pub use decimal::Decimal;
-pub use effect::{BodyFault, Effect, Input};
+pub use effect::{BodyFault, Effect, Input, Level};
+pub use ends::Ending;
 pub use gate::{Gate, VERSION};
 pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
 pub use jose::{

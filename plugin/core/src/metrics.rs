@@ -1,5 +1,8 @@
 //! The fixed list of metrics. Names carry their labels, which `stats_tags` (in `envoy/`) turn into real ones.
 
+use std::rc::Rc;
+
+use crate::ends::Ending;
 use crate::reason::Reason;
 
 /// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
@@ -20,28 +23,30 @@ pub enum Change {
 /// One thing counted, or set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// A request was decided: counter.
+    /// Requests were decided: counter.
     Decision {
         /// The server's name in the policy, `-` when none was found.
-        server: std::rc::Rc<str>,
-        /// `permit`, `challenge`, `deny`, `answer` or `abandoned`.
-        verdict: &'static str,
-        /// [`crate::reason::Reason::name`].
-        reason: &'static str,
+        server: Rc<str>,
+        /// How it ended.
+        verdict: Ending,
+        /// Why.
+        reason: Reason,
         /// `enforce` or `shadow`.
         mode: &'static str,
+        /// How many since the last time.
+        count: u32,
     },
     /// An exchange ended: counter.
     Exchange {
         /// The server's name in the policy.
-        server: String,
+        server: Rc<str>,
         /// `granted`, `late`, or the reason.
         outcome: &'static str,
     },
     /// How long an exchange took, in milliseconds: histogram.
     ExchangeTime {
         /// The server's name in the policy.
-        server: String,
+        server: Rc<str>,
         /// Milliseconds.
         millis: u64,
     },
@@ -103,9 +108,9 @@ impl Metric {
     /// The name to define it by: `stepup_<what>;label=value;...`.
     pub fn name(&self) -> String {
         match self {
-            Metric::Decision { server, verdict, reason, mode } => labelled(
+            Metric::Decision { server, verdict, reason, mode, .. } => labelled(
                 "stepup_decisions_total",
-                &[("server", server), ("verdict", verdict), ("reason", reason), ("mode", mode)],
+                &[("server", server), ("verdict", verdict.name()), ("reason", reason.name()), ("mode", mode)],
             ),
             Metric::Exchange { server, outcome } => {
                 labelled("stepup_exchanges_total", &[("server", server), ("outcome", outcome)])
@@ -127,12 +132,9 @@ impl Metric {
         match self {
             Metric::KeysAge { seconds, .. } => Change::Set(*seconds),
             Metric::Info { value, .. } | Metric::Shadow { value } => Change::Set(*value),
-            Metric::Fault { count, .. } => Change::Add(*count),
+            Metric::Fault { count, .. } | Metric::Decision { count, .. } => Change::Add(*count),
             Metric::ExchangeTime { millis, .. } => Change::Observe(*millis),
-            Metric::Decision { .. }
-            | Metric::Exchange { .. }
-            | Metric::JwksFetch { .. }
-            | Metric::Revocation { .. } => Change::Add(1),
+            Metric::Exchange { .. } | Metric::JwksFetch { .. } | Metric::Revocation { .. } => Change::Add(1),
         }
     }
 }

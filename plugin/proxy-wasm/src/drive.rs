@@ -9,7 +9,7 @@ use proxy_wasm::types::{Action, LogLevel, MetricType};
 use step_up_core::Gate;
 use step_up_core::Permit;
 use step_up_core::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::{Change, Metric};
+use step_up_core::{Change, Level, Metric};
 
 use crate::host;
 
@@ -105,8 +105,13 @@ impl Driver {
         self.watched.borrow().contains(&stream)
     }
 
-    pub fn forget(&self, stream: u32) {
+    /// A stream has ended.
+    pub fn on_gone(&self, stream: u32) {
         self.watched.borrow_mut().remove(&stream);
+        let stream = StreamId(stream);
+        if self.gate.borrow().knows(stream) {
+            self.on_stream(stream.0, Input::Gone { stream });
+        }
     }
 
     /// Makes the calls that streams have asked for. Called in the root's own callbacks only.
@@ -143,7 +148,7 @@ impl Driver {
                 },
                 Effect::Count(metric) => self.count(&metric),
                 Effect::Wake { at } => self.within(self.root, current, || self.wake(at)),
-                Effect::Log(line) => host::log(LogLevel::Warn, &format!("step-up: {line}")),
+                Effect::Log { level, line } => host::log(severity(level), &format!("step-up: {line}")),
             }
         }
         if current == self.root && self.retired.get() && self.gate.borrow().is_idle() {
@@ -232,6 +237,13 @@ impl Driver {
     }
 }
 
+fn severity(level: Level) -> LogLevel {
+    match level {
+        Level::Warning => LogLevel::Warn,
+        Level::Debug => LogLevel::Debug,
+    }
+}
+
 /// May this be performed in a callback of that stream?
 fn is_of(effect: &Effect, current: u32) -> bool {
     match effect {
@@ -240,6 +252,6 @@ fn is_of(effect: &Effect, current: u32) -> bool {
         | Effect::ReadBody { stream }
         | Effect::Record { stream, .. } => stream.0 == current,
         Effect::Call { .. } => false,
-        Effect::Count(_) | Effect::Wake { .. } | Effect::Log(_) => true,
+        Effect::Count(_) | Effect::Wake { .. } | Effect::Log { .. } => true,
     }
 }

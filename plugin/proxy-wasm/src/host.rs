@@ -14,6 +14,8 @@ use step_up_core::Response;
 use step_up_core::Shared;
 use step_up_core::{Call, Millis};
 
+use crate::raw;
+
 pub fn now() -> Millis {
     let since = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Millis(since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0))
@@ -33,15 +35,9 @@ pub fn seed() -> Option<[u8; 16]> {
     getrandom::fill(&mut seed).ok().map(|()| seed)
 }
 
-/// Names arrive as tokens: Envoy's codecs refuse any other. Values are whatever bytes the client sent.
-pub fn request_headers() -> Vec<(String, Bytes)> {
-    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
-}
-
 /// The server that the route names: `filter_metadata["stepup"].server`.
 pub fn route_server() -> Option<String> {
-    let path = vec!["xds", "route_metadata", "filter_metadata", "stepup", "server"];
-    String::from_utf8(hostcalls::get_property(path).ok().flatten()?).ok()
+    String::from_utf8(raw::property("xds\0route_metadata\0filter_metadata\0stepup\0server")?).ok()
 }
 
 /// The buffered request body; `Err` when the host does not hand it over.
@@ -55,8 +51,9 @@ pub fn request_body(size: usize) -> Result<Bytes, ()> {
 
 /// The identity in the peer's certificate. Envoy gives it also where the chain was not validated: the listener has to.
 pub fn peer_identity() -> Option<String> {
-    let value = hostcalls::get_property(vec!["connection", "uri_san_peer_certificate"]).ok().flatten()?;
-    String::from_utf8(value).ok().filter(|identity| !identity.is_empty())
+    String::from_utf8(raw::property("connection\0uri_san_peer_certificate")?)
+        .ok()
+        .filter(|identity| !identity.is_empty())
 }
 
 /// Status and content type of a response.
@@ -127,7 +124,7 @@ pub fn respond(response: &Response) {
 
 /// Filter state `wasm.stepup.audit`, for the access log.
 pub fn record(record: &str) {
-    let _ = hostcalls::set_property(vec!["stepup.audit"], Some(record.as_bytes()));
+    raw::set_property("stepup.audit", record.as_bytes());
 }
 
 /// Makes a call; `None` when the host refuses (unknown cluster, circuit breaker).

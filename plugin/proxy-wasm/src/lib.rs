@@ -3,8 +3,10 @@
 #![cfg(target_family = "wasm")]
 
 mod drive;
+mod headers;
 mod host;
 mod native;
+mod raw;
 mod root;
 mod stream;
 

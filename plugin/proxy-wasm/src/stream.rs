@@ -8,6 +8,7 @@ use step_up_core::RequestHead;
 use step_up_core::{BodyFault, Input, StreamId};
 
 use crate::drive::Driver;
+use crate::headers::Headers;
 use crate::host;
 
 pub struct Stream {
@@ -35,10 +36,10 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     // Pausing here must stop the headers only (`allow_on_headers_stop_iteration`), or the body never comes.
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let (headers, server) = (host::request_headers(), host::route_server());
+        let (headers, server) = (Headers::of_request(), host::route_server());
         let source = if self.driver.asks_source() { host::peer_identity() } else { None };
         let (server, source) = (server.as_deref(), source.as_deref());
-        let head = RequestHead { headers: &headers, server, source, end_of_stream };
+        let head = RequestHead { headers: &headers.pairs(), server, source, end_of_stream };
         self.tell(Input::Head { stream: self.stream(), head })
     }
 
@@ -87,7 +88,6 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        self.driver.forget(self.id);
-        self.tell(Input::Gone { stream: self.stream() });
+        self.driver.on_gone(self.id);
     }
 }

@@ -5,10 +5,14 @@
 
 #[path = "../../../../plugin/proxy-wasm/src/drive.rs"]
 mod drive;
+#[path = "../../../../plugin/proxy-wasm/src/headers.rs"]
+mod headers;
 #[path = "../../../../plugin/proxy-wasm/src/host.rs"]
 mod host;
 #[path = "../../../../plugin/proxy-wasm/src/native.rs"]
 mod native;
+#[path = "../../../../plugin/proxy-wasm/src/raw.rs"]
+mod raw;
 #[path = "../../../../plugin/proxy-wasm/src/root.rs"]
 mod root;
 #[path = "../../../../plugin/proxy-wasm/src/stream.rs"]

@@ -29,8 +29,6 @@ pub(crate) struct Refusal {
     pub missing: Vec<String>,
     /// Is the request of the modern era? A legacy client takes 404 for a lost session.
     pub modern: bool,
-    /// False for what goes nowhere even when it is allowed.
-    pub forwardable: bool,
 }
 
 impl Refusal {
@@ -43,11 +41,17 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true, forwardable: true }
+        Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true }
     }
 }
 
-pub(crate) fn refusal(refusal: &Refusal, server: Option<&Server>, version: Option<&str>, request_id: &str) -> Response {
+/// The answer. `challenge` is that of [`challenge`]; `version` is what the request's header claims.
+pub(crate) fn refusal(
+    refusal: &Refusal,
+    challenge: Option<String>,
+    version: Option<&str>,
+    request_id: &str,
+) -> Response {
     let Wire { mut status, code, text } = refusal.reason.wire();
     // MCP 2025-11-25: 404 means that the session is gone and the client must begin a new one.
     if refusal.reason == Reason::UnknownMethod && !refusal.modern {
@@ -59,9 +63,7 @@ pub(crate) fn refusal(refusal: &Refusal, server: Option<&Server>, version: Optio
         _ if status == 503 => headers.push(("retry-after", "5".to_owned())),
         _ => {}
     }
-    if let Some(challenge) = server.and_then(|server| challenge(refusal, server)) {
-        headers.push(("www-authenticate", challenge));
-    }
+    headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
     let mut data = json!({ "reason": refusal.reason.public_name(), "request_id": request_id });
     if let (Reason::ProtocolVersion, Some(members)) = (refusal.reason, data.as_object_mut()) {
         members.insert("supported".to_owned(), REVISIONS.into());
@@ -95,7 +97,7 @@ pub(crate) fn accepted() -> Response {
 
 /// One challenge, the same for the same question, in the order that real clients parse: they search the header for
 /// `scope=` and `error=` without anchors, so the description comes last and holds no `=`.
-fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
+pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
     let baseline = || server.baseline.held.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
     let (error, scope, description) = match refusal.reason {
         // RFC 6750 3.1: no error when no credentials were given.

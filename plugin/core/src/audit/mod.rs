@@ -1,52 +1,55 @@
 //! The audit record of a request: one line of JSON, bounded, visible ASCII, no token in it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::rc::Rc;
 
-use serde::Serialize;
-
+use crate::decide::Would;
+use crate::ends::Ending;
+use crate::jose::Compact;
+use crate::line::Line;
 use crate::reason::Reason;
+use crate::text::hex;
 use crate::time::Millis;
 
-/// What is known about a request when it is decided.
-#[derive(Clone, Debug, Default, Serialize)]
+/// What is known about a request when it is decided. Texts from outside are cut already.
+#[derive(Debug, Default)]
 pub(crate) struct Facts {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Rc<str>>,
     pub protocol: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// First 16 hexadecimal digits of the token's SHA-256: to join, never to identify alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Caller,
     pub elevated: Option<Elevated>,
     /// `x-request-id`, as the caller or the proxy claims it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_request_id: Option<String>,
 }
 
+/// Who asks.
+#[derive(Debug, Default)]
+pub(crate) enum Caller {
+    #[default]
+    Unknown,
+    /// Somebody with this token, which nobody has vouched for.
+    Stranger(Compact),
+    /// The members of the record that name it: the same for every call with one token.
+    Verified(Rc<str>),
+}
+
+impl Caller {
+    /// Anybody can cause what happens before authentication.
+    pub(crate) fn is_stranger(&self) -> bool {
+        !matches!(self, Caller::Verified(_))
+    }
+}
+
 /// The token obtained for one call, as the record names it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Elevated {
     pub audience: String,
-    pub scopes: Vec<String>,
+    pub scopes: Vec<Rc<str>>,
     /// First 16 hexadecimal digits of its SHA-256.
     pub token: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     /// Seconds it lives.
     pub expires_in: i64,
@@ -55,60 +58,84 @@ pub(crate) struct Elevated {
 }
 
 /// The record.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Audit<'a> {
     /// Our own random id; also in the answer's `error.data`.
     pub id: &'a str,
-    pub verdict: &'a str,
-    pub reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ending: Ending,
+    pub reason: Reason,
     pub status: Option<u16>,
     pub mode: &'a str,
     /// In shadow mode: what enforcement would have answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub would: Option<Would<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub would: Option<&'a Would>,
     pub missing: &'a [String],
     pub policy: &'a str,
-    #[serde(flatten)]
-    pub facts: Facts,
+    pub facts: &'a Facts,
     /// Records left out before this one, in the same second and for the same reason.
-    #[serde(skip_serializing_if = "is_zero")]
     pub suppressed: u64,
 }
 
-/// What enforcement would have answered.
-#[derive(Debug, Serialize)]
-pub(crate) struct Would<'a> {
-    pub verdict: &'a str,
-    pub reason: &'a str,
-    /// Unknown where the token service would have had a say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
+impl Audit<'_> {
+    /// One line. What is not known, or does not apply, is left out.
+    pub(crate) fn to_json(&self) -> String {
+        let mut line = Line::new();
+        line.text("id", self.id);
+        line.text("verdict", self.ending.name());
+        line.text("reason", self.reason.name());
+        status(&mut line, self.status);
+        line.text("mode", self.mode);
+        if let Some(would) = self.would {
+            line.object("would", |line| {
+                line.text("verdict", would.ending.name());
+                line.text("reason", would.reason.name());
+                status(line, would.status);
+            });
+        }
+        if !self.missing.is_empty() {
+            line.texts("missing", self.missing.iter().map(String::as_str));
+        }
+        line.text("policy", self.policy);
+        self.facts.write(&mut line);
+        if self.suppressed > 0 {
+            line.number("suppressed", self.suppressed);
+        }
+        line.finish()
+    }
 }
 
-impl Audit<'_> {
-    /// The JSON text, with everything outside visible ASCII escaped: a record is printed raw into access logs, where a line
-    /// separator or a direction mark would let a caller forge or hide an entry.
-    pub(crate) fn to_json(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        // serde_json has escaped what is below ` `.
-        if json.is_ascii() && !json.contains('\u{7f}') {
-            return json;
+impl Facts {
+    fn write(&self, line: &mut Line) {
+        line.text_if("server", self.server.as_deref());
+        line.text_if("protocol", self.protocol.as_deref());
+        line.text_if("method", self.method.as_deref());
+        line.text_if("name", self.name.as_deref());
+        line.text_if("rule", self.rule.as_deref());
+        match &self.caller {
+            Caller::Unknown => {}
+            Caller::Stranger(token) => line.text("token", &hex(token.digest(), 8)),
+            Caller::Verified(members) => line.put(members),
         }
-        // Outside of strings, JSON has nothing else.
-        let mut text = String::with_capacity(json.len() * 2);
-        for c in json.chars() {
-            if matches!(c, ' '..='~') {
-                text.push(c);
-                continue;
-            }
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
+        if let Some(elevated) = &self.elevated {
+            line.object("elevated", |line| elevated.write(line));
         }
-        text
+        line.text_if("claimed_request_id", self.claimed_request_id.as_deref());
+    }
+}
+
+impl Elevated {
+    fn write(&self, line: &mut Line) {
+        line.text("audience", &self.audience);
+        line.texts("scopes", self.scopes.iter().map(|scope| &**scope));
+        line.text("token", &self.token);
+        line.text_if("token_id", self.token_id.as_deref());
+        line.number("expires_in", self.expires_in);
+        line.number("took", self.took);
+    }
+}
+
+fn status(line: &mut Line, status: Option<u16>) {
+    if let Some(status) = status {
+        line.number("status", status);
     }
 }
 
@@ -146,36 +173,9 @@ impl Limiter {
     }
 }
 
-// The reference is serde's wish.
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_record_is_one_line_of_visible_ascii() {
-        for name in ["get_file", "x\n\u{2028}\u{202e}\"é😀", "\u{7f}", "\t\u{1b}[2J", "\\u0041"] {
-            let audit = Audit {
-                id: "1",
-                verdict: "deny",
-                reason: "denied",
-                status: Some(403),
-                mode: "enforce",
-                would: None,
-                missing: &[],
-                policy: "abc",
-                facts: Facts { name: Some(name.to_owned()), ..Facts::default() },
-                suppressed: 0,
-            };
-            let json = audit.to_json();
-            assert!(json.bytes().all(|b| (b' '..=b'~').contains(&b)), "{json}");
-            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-            assert_eq!(value["name"], name);
-        }
-    }
 
     #[test]
     fn records_of_strangers_are_limited_and_counted() {

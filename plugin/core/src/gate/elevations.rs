@@ -1,12 +1,14 @@
 //! The gate's part in elevations: begin, take over the token or take it back, watch the response, revoke.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use super::{Gate, Settled};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::audit::Elevated;
-use crate::decide;
+use crate::decide::Permit;
 use crate::effect::Effect;
+use crate::ends::Ending;
 use crate::flow::Flow;
 use crate::http::{CallFault, CallId, Reply, StreamId};
 use crate::jose::Compact;
@@ -54,6 +56,11 @@ impl Elevations {
 
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.tails.is_empty() && self.revocations.is_empty()
+    }
+
+    /// Is the response of this stream watched?
+    pub(super) fn watches(&self, stream: StreamId) -> bool {
+        self.tails.contains_key(&stream)
     }
 
     /// When the next of those who still wait has waited long enough.
@@ -118,41 +125,41 @@ impl Gate {
     pub(super) fn elevate(
         &mut self,
         stream: StreamId,
-        mut flow: Flow,
+        mut flow: Box<Flow>,
         elevation: Elevation,
         request: ReplyTo,
         now: Millis,
     ) {
-        let policy = std::rc::Rc::clone(&self.policy);
+        let policy = Rc::clone(&self.policy);
         let Some(service) = &policy.token_service else {
-            return self.refuse(stream, flow, &Refusal::of(Reason::Internal, &request), now);
+            return self.refuse(stream, &flow, &Refusal::of(Reason::Internal, &request), now);
         };
         if !self.elevations.has_room(&elevation.party, &policy.limits, now) {
-            return self.refuse(stream, flow, &Refusal::of(Reason::ElevationRate, &request), now);
+            return self.refuse(stream, &flow, &Refusal::of(Reason::ElevationRate, &request), now);
         }
         let (id, decision) = (self.ids.call(), self.ids.decision());
         let stamp = Stamp { unique: &decision, now };
-        self.effects.push_back(Effect::Call { id, call: elevation.call(service, &stamp) });
+        self.out.calls([(id, elevation.call(service, &stamp))]);
         let deadline = now.plus_seconds(service.timeout.min(policy.limits.elevation_wait));
         flow.await_elevation(id, request, deadline);
         flow.decision = Some(decision.clone());
-        let server = flow.facts.server.clone();
+        let server = flow.facts.server.clone().unwrap_or_default();
         self.elevations.pending.insert(id, Pending { elevation, stream, server, decision, begun: now, deadline });
-        self.keep(stream, flow);
+        self.streams.keep(stream, flow);
     }
 
     /// An answer of the token service. False when the call was not one of ours.
     pub(super) fn elevation_reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) -> bool {
         let Some(pending) = self.elevations.pending.remove(&call) else { return false };
         let answer = pending.elevation.answer(reply, &self.policy, &self.keys, self.signatures.as_ref(), now);
-        let waiting = self.take(pending.stream).and_then(|mut flow| match flow.elevation_ended(call) {
+        let waiting = self.streams.take(pending.stream).and_then(|mut flow| match flow.elevation_ended(call) {
             Some(request) => Some((flow, request)),
             None => {
-                self.keep(pending.stream, flow);
+                self.streams.keep(pending.stream, flow);
                 None
             }
         });
-        let server = pending.server.clone().unwrap_or_default();
+        let server = Rc::clone(&pending.server);
         let outcome = match (&waiting, &answer) {
             (Some(_), Answer::Elevated(_)) => "granted",
             (None, Answer::Elevated(_)) => "late",
@@ -163,9 +170,9 @@ impl Gate {
             (None, Answer::Refused { reason: Reason::ElevationUnavailable, .. }) => "lost",
             (_, Answer::Refused { reason, .. }) => reason.name(),
         };
-        self.effects.push_back(Effect::Count(Metric::Exchange { server: server.clone(), outcome }));
+        self.out.count(Metric::Exchange { server: Rc::clone(&server), outcome });
         let millis = now.0.saturating_sub(pending.begun.0);
-        self.effects.push_back(Effect::Count(Metric::ExchangeTime { server, millis }));
+        self.out.count(Metric::ExchangeTime { server, millis });
         let is_known = match &answer {
             Answer::Elevated(token) => !self.elevations.meet(*token.digest(), expiry(token.expires_at())),
             Answer::Refused { .. } => false,
@@ -173,7 +180,7 @@ impl Gate {
         match (waiting, answer) {
             (Some((flow, request)), Answer::Elevated(token)) if is_known => {
                 self.take_back_elevated(&pending, &token, now);
-                self.refuse(pending.stream, flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
+                self.refuse(pending.stream, &flow, &Refusal::of(Reason::ElevatedTokenNotOurs, &request), now);
             }
             (Some((flow, request)), Answer::Elevated(token)) => self.elevated(pending, flow, request, token, now),
             (Some((flow, request)), Answer::Refused { reason, minted, .. }) => {
@@ -187,7 +194,7 @@ impl Gate {
                     Reason::FilterNotAccepted => self.complain(now),
                     _ => {}
                 }
-                self.refuse(pending.stream, flow, &Refusal::of(reason, &request), now);
+                self.refuse(pending.stream, &flow, &Refusal::of(reason, &request), now);
             }
             // The client was answered, or is gone: nobody will use what came.
             (None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),
@@ -204,7 +211,7 @@ impl Gate {
         self.elevations.complained = Some(now);
         let line = "the token service does not accept this filter: look at its client and credential, and at \
                     `token_service.token`";
-        self.effects.push_back(Effect::Log(line.to_owned()));
+        self.out.warn(line.to_owned());
     }
 
     fn want_keys_of_service(&mut self, now: Millis) {
@@ -213,31 +220,29 @@ impl Gate {
         }
     }
 
-    fn elevated(&mut self, pending: Pending, mut flow: Flow, request: ReplyTo, token: ElevatedToken, now: Millis) {
+    fn elevated(&mut self, pending: Pending, mut flow: Box<Flow>, request: ReplyTo, token: ElevatedToken, now: Millis) {
         let (stream, exchange) = (pending.stream, &pending.elevation.exchange);
         // The caller's token may have expired while the token service was thinking.
         let issuer = self.policy.issuer(&pending.elevation.claims.issuer).map(|(_, issuer)| issuer);
         if issuer.is_none_or(|issuer| now.seconds() >= pending.elevation.claims.valid_until(issuer)) {
             self.take_back_elevated(&pending, &token, now);
-            return self.refuse(stream, flow, &Refusal::of(Reason::TokenExpired, &request), now);
+            return self.refuse(stream, &flow, &Refusal::of(Reason::TokenExpired, &request), now);
         }
         flow.facts.elevated = Some(Elevated {
             audience: field(&exchange.audience),
-            scopes: exchange.granted.iter().map(|scope| scope.name.to_string()).collect(),
+            scopes: exchange.granted.iter().map(|scope| Rc::clone(&scope.name)).collect(),
             token: crate::text::hex(token.digest(), 8),
             token_id: token.token_id().map(field),
             expires_in: token.expires_at().saturating_sub(now.seconds()),
             took: now.0.saturating_sub(pending.begun.0),
         });
-        let permit = decide::elevated(&token, &flow.unwanted);
-        let mut settled = Settled::plain("permit", Reason::Elevated, None);
-        settled.id = Some(pending.decision.clone());
-        self.record(stream, flow.facts, &settled, now);
+        let permit = Permit::of_elevated(&token, &flow.unwanted);
+        let settled = Settled::new(&pending.decision, Ending::Permit, Reason::Elevated);
+        self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
         let until = expiry(token.expires_at()).min(now.plus_seconds(exchange.ttl));
         let Pending { elevation, decision, .. } = pending;
         let tail = Tail::new(token, request.id, request.modern, decision, elevation.trace, now, until);
         self.elevations.tails.insert(stream, tail);
-        self.effects.push_back(Effect::Continue { stream, permit });
     }
 
     /// Headers of a response that is watched.
@@ -255,8 +260,8 @@ impl Gate {
             self.finish(stream, OperationEnd::Completed, now);
             // Its challenge would send the client to log in for a token it never had.
             let response = answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &request), None, None, &id);
-            self.effects.push_back(Effect::Log(format!("{id}: the upstream refused the elevated token")));
-            self.effects.push_back(Effect::Reply { stream, response });
+            self.out.warn(format!("{id}: the upstream refused the elevated token"));
+            self.out.put(Effect::Reply { stream, response });
         } else if let Some(end) = tail.head(content_type, end_of_stream) {
             self.finish(stream, end, now);
         }
@@ -276,7 +281,7 @@ impl Gate {
         let linger = self.policy.token_service.as_ref().map_or(0, |service| service.linger);
         let linger = if end == OperationEnd::Incomplete && tail.may_linger() { linger } else { 0 };
         let millis = now.0.saturating_sub(tail.forwarded.0);
-        self.effects.push_back(Effect::Log(format!("{}: {} after {millis} ms", tail.decision, end.name())));
+        self.out.debug(format!("{}: {} after {millis} ms", tail.decision, end.name()));
         let revocation = Revocation {
             token: tail.token.text().clone(),
             hint: "access_token",
@@ -330,8 +335,12 @@ impl Gate {
     }
 
     fn revocation_ended(&mut self, revocation: &Revocation, end: RevocationEnd) {
-        self.effects.push_back(Effect::Log(format!("{}: {}", revocation.decision, end.name())));
-        self.effects.push_back(Effect::Count(Metric::Revocation { outcome: end.name() }));
+        let line = format!("{}: {}", revocation.decision, end.name());
+        match end {
+            RevocationEnd::Revoked => self.out.debug(line),
+            _ => self.out.warn(line),
+        }
+        self.out.count(Metric::Revocation { outcome: end.name() });
     }
 
     /// Makes the revocation calls that are due.
@@ -340,11 +349,11 @@ impl Gate {
         if self.elevations.revocations.next_due().is_none_or(|due| due > now) {
             return;
         }
-        let policy = std::rc::Rc::clone(&self.policy);
+        let policy = Rc::clone(&self.policy);
         let Some(service) = &policy.token_service else { return };
         let ids = &mut self.ids;
         let due = self.elevations.revocations.calls_due(service, now, || (ids.call(), ids.decision()));
-        self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
+        self.out.calls(due);
     }
 
     /// Time has passed: tokens have died, and calls that nobody answers are given up.
@@ -363,8 +372,8 @@ impl Gate {
         let patience = service.timeout.saturating_add(service.late).saturating_mul(1000).saturating_add(GRACE);
         let lost = |pending: &Pending| pending.begun.plus(patience) <= now;
         for pending in self.elevations.pending.extract_if(.., |_, pending| lost(pending)) {
-            let server = pending.1.server.unwrap_or_default();
-            self.effects.push_back(Effect::Count(Metric::Exchange { server, outcome: "lost" }));
+            let server = pending.1.server;
+            self.out.count(Metric::Exchange { server, outcome: "lost" });
         }
     }
 }

@@ -2,14 +2,14 @@
 
 mod elevations;
 mod ids;
+mod outbox;
+mod streams;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::answer::{self, Refusal};
-use crate::audit::{Audit, Facts, Limiter, Would};
-use crate::decide;
 use crate::effect::{Effect, Input};
+use crate::ends::Ending;
 use crate::flow::{Flow, Next, World};
 use crate::http::{CallFault, CallId, Reply, StreamId};
 use crate::jose::Signatures;
@@ -23,6 +23,8 @@ use crate::watch::OperationEnd;
 
 use elevations::Elevations;
 use ids::Ids;
+use outbox::{Outbox, Settled};
+use streams::Streams;
 
 /// The version of this module, for `info` and for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,12 +46,8 @@ pub struct Gate {
     shared: Box<dyn Shared>,
     keys: KeyRing,
     cache: Cache,
-    /// In the order they came, so that those that wait are released in that order.
-    flows: BTreeMap<StreamId, Flow>,
-    /// How many of the flows wait for keys.
-    waiting: usize,
-    effects: VecDeque<Effect>,
-    limiter: Limiter,
+    streams: Streams,
+    out: Outbox,
     elevations: Elevations,
     ids: Ids,
     body_seen: bool,
@@ -79,10 +77,8 @@ impl Gate {
             shared,
             keys,
             cache,
-            flows: BTreeMap::new(),
-            waiting: 0,
-            effects: VecDeque::new(),
-            limiter: Limiter::default(),
+            streams: Streams::default(),
+            out: Outbox::new(&policy),
             elevations: Elevations::new(ids.spread()),
             ids,
             body_seen: false,
@@ -92,7 +88,7 @@ impl Gate {
             policy,
         };
         gate.info(1);
-        gate.effects.extend(FAULTS.map(|kind| Effect::Count(Metric::Fault { kind, count: 0 })));
+        FAULTS.into_iter().for_each(|kind| gate.out.count(Metric::Fault { kind, count: 0 }));
         gate.announce();
         gate.schedule(now);
         gate
@@ -108,7 +104,7 @@ impl Gate {
         match input {
             Input::Head { stream, head } => {
                 // A host that uses an id again has forgotten to say that the stream is gone.
-                drop(self.take(stream));
+                drop(self.streams.take(stream));
                 self.finish(stream, OperationEnd::Incomplete, now);
                 let (flow, next) = Flow::begin(&head, &mut self.world(now));
                 self.proceed(stream, flow, next, now);
@@ -127,8 +123,8 @@ impl Gate {
             }
             Input::Gone { stream } => {
                 self.finish(stream, OperationEnd::Incomplete, now);
-                if let Some(flow) = self.take(stream) {
-                    self.count(&flow.facts, "abandoned", Reason::ClientGone, now);
+                if let Some(flow) = self.streams.take(stream) {
+                    self.out.decided(&flow.facts, Ending::Abandoned, Reason::ClientGone, now);
                 }
             }
             Input::Reply { call, reply } => self.reply(call, &reply, now),
@@ -136,17 +132,27 @@ impl Gate {
         }
         self.tell_keys(now);
         self.revoke(now);
+        if self.retired {
+            // There may be no other tick.
+            self.out.tell_decisions();
+        }
         self.schedule(now);
+    }
+
+    /// Would it matter that this stream is gone? Most have been decided, and nothing of them is left.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.streams.contains(stream) || self.elevations.watches(stream)
     }
 
     /// What to do next; `None` when nothing is left.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        self.out.poll()
     }
 
     /// This gate is no longer in use. Says that its policy is not in force, unless a newer gate has the same one.
     pub fn retire(&mut self, now: Millis) {
         self.retired = true;
+        self.out.tell_decisions();
         self.keys.release(self.shared.as_ref(), now);
         if !self.is_announced() {
             self.info(0);
@@ -161,127 +167,74 @@ impl Gate {
             signatures: self.signatures.as_ref(),
             shared: self.shared.as_ref(),
             now,
-            waiting: self.waiting,
+            waiting: self.streams.waiting(),
             body_seen: self.body_seen,
         }
     }
 
     fn advance(&mut self, stream: StreamId, now: Millis, step: impl FnOnce(&mut Flow, &mut World<'_>) -> Next) {
         // A stream we do not know has had its decision; what follows on it is the host's business.
-        let Some(mut flow) = self.take(stream) else { return };
+        let Some(mut flow) = self.streams.take(stream) else { return };
         let next = step(&mut flow, &mut self.world(now));
         self.proceed(stream, flow, next, now);
     }
 
-    fn take(&mut self, stream: StreamId) -> Option<Flow> {
-        let flow = self.flows.remove(&stream)?;
-        self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
-        Some(flow)
-    }
-
-    fn keep(&mut self, stream: StreamId, flow: Flow) {
-        self.waiting += usize::from(flow.awaits_keys());
-        self.flows.insert(stream, flow);
-    }
-
-    fn proceed(&mut self, stream: StreamId, flow: Flow, next: Next, now: Millis) {
+    fn proceed(&mut self, stream: StreamId, flow: Box<Flow>, next: Next, now: Millis) {
         match next {
-            Next::Wait => self.keep(stream, flow),
+            Next::Wait => self.streams.keep(stream, flow),
             Next::ReadBody => {
-                self.keep(stream, flow);
-                self.effects.push_back(Effect::ReadBody { stream });
+                self.streams.keep(stream, flow);
+                self.out.put(Effect::ReadBody { stream });
             }
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
-            Next::Shadow(permit) => {
-                let mut settled = Settled::plain("permit", Reason::Permitted, None);
-                settled.would = Some(Would { verdict: "elevate", reason: Reason::Elevated.name(), status: None });
-                self.record(stream, flow.facts, &settled, now);
-                self.effects.push_back(Effect::Continue { stream, permit });
-            }
-            Next::Permit(permit) => {
-                self.record(stream, flow.facts, &Settled::plain("permit", Reason::Permitted, None), now);
-                self.effects.push_back(Effect::Continue { stream, permit });
+            Next::Permit(permit, suspended) => {
+                let id = self.ids.decision();
+                let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
+                if let Some(suspended) = &suspended {
+                    settled.reason = suspended.reason;
+                    settled.missing = &suspended.missing;
+                    settled.would = Some(&suspended.would);
+                }
+                self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
             }
             Next::Answer(response, reason) => {
-                self.record(stream, flow.facts, &Settled::plain("answer", reason, Some(response.status)), now);
-                self.effects.push_back(Effect::Reply { stream, response });
+                let id = self.ids.decision();
+                let mut settled = Settled::new(&id, Ending::Answer, reason);
+                settled.status = Some(response.status);
+                self.out.settle(stream, &flow.facts, &settled, now, Effect::Reply { stream, response });
             }
-            Next::Refuse(refusal) => self.refuse(stream, flow, &refusal, now),
+            Next::Refuse(refusal) => self.refuse(stream, &flow, &refusal, now),
         }
     }
 
-    /// The one place where a refusal leaves, or, in shadow mode, does not (P15).
-    fn refuse(&mut self, stream: StreamId, flow: Flow, refusal: &Refusal, now: Millis) {
+    /// The one place where a refusal leaves.
+    fn refuse(&mut self, stream: StreamId, flow: &Flow, refusal: &Refusal, now: Millis) {
         let id = flow.decision.clone().unwrap_or_else(|| self.ids.decision());
         let server = flow.server.and_then(|at| self.policy.server_at(at));
-        let response = answer::refusal(refusal, server, flow.facts.protocol.as_deref(), &id);
-        let challenged = response.headers.iter().any(|(name, _)| *name == "www-authenticate");
-        let verdict = if challenged { "challenge" } else { "deny" };
-        let mut settled = Settled::plain(verdict, refusal.reason, Some(response.status));
-        settled.id = Some(id);
-        settled.missing = &refusal.missing;
-        let shadow = decide::in_shadow(&self.policy, refusal.reason, &flow.unwanted, now);
-        match shadow.filter(|_| refusal.forwardable) {
-            None => {
-                self.record(stream, flow.facts, &settled, now);
-                self.effects.push_back(Effect::Reply { stream, response });
-            }
-            Some(permit) => {
-                settled.would = Some(Would { verdict, reason: refusal.reason.name(), status: Some(response.status) });
-                (settled.verdict, settled.status) = ("permit", None);
-                self.record(stream, flow.facts, &settled, now);
-                self.effects.push_back(Effect::Continue { stream, permit });
-            }
-        }
-    }
-
-    fn record(&mut self, stream: StreamId, facts: Facts, settled: &Settled<'_>, now: Millis) {
-        self.count(&facts, settled.verdict, settled.reason, now);
-        // Anybody can cause what happens before authentication.
-        let stranger = facts.issuer.is_none();
-        let Some(suppressed) = self.limiter.admit(settled.reason, stranger, now) else { return };
-        let id = settled.id.clone().unwrap_or_else(|| self.ids.decision());
-        let audit = Audit {
-            id: &id,
-            verdict: settled.verdict,
-            reason: settled.reason.name(),
-            status: settled.status,
-            mode: self.mode(now),
-            would: settled.would.as_ref().map(|would| Would { ..*would }),
-            missing: settled.missing,
-            policy: &self.policy.digest,
-            facts,
-            suppressed,
+        let challenge = server.and_then(|server| answer::challenge(refusal, server));
+        let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
+        let response = answer::refusal(refusal, challenge, flow.facts.protocol.as_deref(), &id);
+        let settled = Settled {
+            status: Some(response.status),
+            missing: &refusal.missing,
+            ..Settled::new(&id, ending, refusal.reason)
         };
-        self.effects.push_back(Effect::Record { stream, record: audit.to_json() });
-    }
-
-    fn count(&mut self, facts: &Facts, verdict: &'static str, reason: Reason, now: Millis) {
-        let server = facts.server.as_deref().unwrap_or("-").into();
-        if FAULTS.contains(&reason.name()) {
-            self.effects.push_back(Effect::Count(Metric::Fault { kind: reason.name(), count: 1 }));
-        }
-        let metric = Metric::Decision { server, verdict, reason: reason.name(), mode: self.mode(now) };
-        self.effects.push_back(Effect::Count(metric));
-    }
-
-    fn mode(&self, now: Millis) -> &'static str {
-        if self.policy.is_shadow(now) { "shadow" } else { "enforce" }
+        self.out.settle(stream, &flow.facts, &settled, now, Effect::Reply { stream, response });
     }
 
     fn tick(&mut self, now: Millis) {
         self.wake = None;
+        self.out.tell_decisions();
         self.keys.look(self.shared.as_ref(), now);
         self.tell_keys(now);
         self.elevations.revocations.tick();
         self.age_elevations(now);
         let due = self.keys.fetch_due(self.shared.as_ref(), now, || self.ids.call());
-        self.effects.extend(due.into_iter().map(|(id, call)| Effect::Call { id, call }));
+        self.out.calls(due);
         if !self.retired {
             self.report(now);
         }
-        let waiting: Vec<StreamId> = self.flows.keys().copied().collect();
-        for stream in waiting {
+        for stream in self.streams.all() {
             self.advance(stream, now, |flow, world| flow.tick(world));
         }
     }
@@ -290,10 +243,10 @@ impl Gate {
     fn report(&mut self, now: Millis) {
         for (issuer, seconds) in self.keys.ages(now) {
             let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
-            self.effects.push_back(Effect::Count(Metric::KeysAge { issuer, seconds }));
+            self.out.count(Metric::KeysAge { issuer, seconds });
         }
         let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
-        self.effects.push_back(Effect::Count(shadow));
+        self.out.count(shadow);
     }
 
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
@@ -301,7 +254,7 @@ impl Gate {
             return;
         }
         let Some((issuer, outcome)) = self.keys.fetched(call, reply, self.shared.as_ref(), now) else {
-            self.effects.push_back(Effect::Count(Metric::Fault { kind: "unexpected_reply", count: 1 }));
+            self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
             return;
         };
         let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
@@ -319,8 +272,8 @@ impl Gate {
             }
             FetchOutcome::Unusable(fault) => ("unusable", Some(format!("keys of {issuer} cannot be used: {fault:?}"))),
         };
-        self.effects.extend(line.map(Effect::Log));
-        self.effects.push_back(Effect::Count(Metric::JwksFetch { issuer, outcome: name }));
+        line.into_iter().for_each(|line| self.out.warn(line));
+        self.out.count(Metric::JwksFetch { issuer, outcome: name });
     }
 
     /// Whoever found new keys, all that wait for them are told.
@@ -328,23 +281,21 @@ impl Gate {
         if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
             return;
         }
-        let waiting: Vec<StreamId> =
-            self.flows.iter().filter(|(_, flow)| flow.awaits_keys()).map(|(stream, _)| *stream).collect();
-        for stream in waiting {
+        for stream in self.streams.that_wait() {
             self.advance(stream, now, Flow::keys_changed);
         }
     }
 
     /// Asks for the next tick, when it must come earlier than what was asked for.
     fn schedule(&mut self, now: Millis) {
-        let busy = self.waiting > 0 || self.keys.is_impatient();
+        let busy = self.streams.waiting() > 0 || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // A call that is due now was refused by the host a moment ago.
         let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
         let at = self.elevations.next_deadline(now).map_or(at, |next| next.min(at));
         if self.wake.is_none_or(|wake| at < wake) {
             self.wake = Some(at);
-            self.effects.push_back(Effect::Wake { at });
+            self.out.put(Effect::Wake { at });
         }
     }
 
@@ -357,15 +308,15 @@ impl Gate {
         self.shared.set(ANNOUNCED, digest.as_bytes(), None);
         let servers = self.policy.servers().collect::<Vec<_>>().join(", ");
         let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
-        self.effects.push_back(Effect::Log(line));
-        let warnings = self.policy.warnings().iter().map(|warning| Effect::Log(format!("policy warning: {warning}")));
-        self.effects.extend(warnings);
+        self.out.warn(line);
+        let policy = Rc::clone(&self.policy);
+        policy.warnings().iter().for_each(|warning| self.out.warn(format!("policy warning: {warning}")));
     }
 
     /// Is there nothing left that needs this gate: no request that may still be elevated, no exchange under way, no token
     /// to be revoked?
     pub fn is_idle(&self) -> bool {
-        self.flows.is_empty() && self.elevations.is_empty()
+        self.streams.is_empty() && self.elevations.is_empty()
     }
 
     fn is_announced(&self) -> bool {
@@ -374,22 +325,6 @@ impl Gate {
 
     fn info(&mut self, value: u64) {
         let policy = self.policy.digest.clone();
-        self.effects.push_back(Effect::Count(Metric::Info { module: VERSION, policy, value }));
-    }
-}
-
-/// How a request was settled, for its record.
-struct Settled<'r> {
-    verdict: &'static str,
-    reason: Reason,
-    status: Option<u16>,
-    id: Option<String>,
-    missing: &'r [String],
-    would: Option<Would<'r>>,
-}
-
-impl Settled<'_> {
-    fn plain(verdict: &'static str, reason: Reason, status: Option<u16>) -> Settled<'static> {
-        Settled { verdict, reason, status, id: None, missing: &[], would: None }
+        self.out.count(Metric::Info { module: VERSION, policy, value });
     }
 }

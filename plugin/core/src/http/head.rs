@@ -6,8 +6,8 @@ use crate::text::percent_decoded;
 /// Request headers as the host has them, and what the host knows beside them.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
-    /// Names (lower case, pseudo headers included) and values, in order, duplicates kept.
-    pub headers: &'a [(String, Vec<u8>)],
+    /// Names (lower case, pseudo headers included) and values, in order, duplicates kept: whatever bytes the client sent.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
     /// The server named by the route: metadata `stepup.server`, set by the operator, out of the client's reach.
     pub server: Option<&'a str>,
     /// The identity in the peer's verified certificate, if the host has one and the policy asks for it.
@@ -52,7 +52,7 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn read(headers: &'a [(String, Vec<u8>)]) -> Result<Head<'a>, Reason> {
+    pub(crate) fn read(headers: &[(&'a [u8], &'a [u8])]) -> Result<Head<'a>, Reason> {
         let mut head = Head {
             method: Method::Other,
             path: "",
@@ -76,31 +76,31 @@ impl<'a> Head<'a> {
         };
         let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
         for (name, value) in headers {
-            let value = std::str::from_utf8(value).map_err(|_| Reason::HeaderMalformed)?;
-            let alone = match name.as_str() {
-                ":method" => &mut method,
-                ":path" => &mut target,
-                ":authority" | "host" => &mut authority,
-                "authorization" => &mut head.authorization,
-                "origin" => &mut head.origin,
-                "content-type" => &mut head.content_type,
-                "content-encoding" => &mut head.content_encoding,
-                "content-length" => &mut head.content_length,
-                "mcp-protocol-version" => &mut head.protocol_version,
-                "mcp-session-id" => &mut session,
-                "mcp-method" => &mut head.mcp_method,
-                "mcp-name" => &mut head.mcp_name,
-                "x-request-id" => {
+            let value = text(value)?;
+            let alone = match *name {
+                b":method" => &mut method,
+                b":path" => &mut target,
+                b":authority" | b"host" => &mut authority,
+                b"authorization" => &mut head.authorization,
+                b"origin" => &mut head.origin,
+                b"content-type" => &mut head.content_type,
+                b"content-encoding" => &mut head.content_encoding,
+                b"content-length" => &mut head.content_length,
+                b"mcp-protocol-version" => &mut head.protocol_version,
+                b"mcp-session-id" => &mut session,
+                b"mcp-method" => &mut head.mcp_method,
+                b"mcp-name" => &mut head.mcp_name,
+                b"x-request-id" => {
                     // Only recorded, as claimed.
                     head.request_id.get_or_insert(value);
                     continue;
                 }
-                "traceparent" => {
+                b"traceparent" => {
                     head.traceparent.get_or_insert(value);
                     continue;
                 }
                 other => {
-                    head.note(other, value);
+                    head.note(other, value)?;
                     continue;
                 }
             };
@@ -127,19 +127,22 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    fn note(&mut self, name: &'a str, value: &str) {
+    fn note(&mut self, name: &'a [u8], value: &str) -> Result<(), Reason> {
         match name {
-            "upgrade" | ":protocol" => self.upgrade = true,
-            "connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
-            "x-http-method-override" | "x-http-method" | "x-method-override" => self.method_override = true,
+            b"upgrade" | b":protocol" => self.upgrade = true,
+            b"connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
+            b"x-http-method-override" | b"x-http-method" | b"x-method-override" => self.method_override = true,
             // Frameworks route by these in place of the path that was judged.
-            "x-original-url" | "x-rewrite-url" => self.path_override = true,
-            "txn-token" | "x-mcp-authorized" | "x-envoy-original-dst-host" | "x-envoy-max-retries" => {
-                self.unwanted.push(name);
+            b"x-original-url" | b"x-rewrite-url" => self.path_override = true,
+            b"txn-token" | b"x-mcp-authorized" | b"x-envoy-original-dst-host" | b"x-envoy-max-retries" => {
+                self.unwanted.push(text(name)?);
             }
-            _ if name.starts_with("x-envoy-retry-") || name.starts_with("x-envoy-hedge-") => self.unwanted.push(name),
+            _ if name.starts_with(b"x-envoy-retry-") || name.starts_with(b"x-envoy-hedge-") => {
+                self.unwanted.push(text(name)?);
+            }
             _ => {}
         }
+        Ok(())
     }
 
     /// True if a body is announced, or may follow.
@@ -220,6 +223,10 @@ impl<'a> Head<'a> {
     }
 }
 
+fn text(bytes: &[u8]) -> Result<&str, Reason> {
+    std::str::from_utf8(bytes).map_err(|_| Reason::HeaderMalformed)
+}
+
 /// Would any reader take a query parameter of this name for `access_token`? PHP skips blanks before a name, ends it at a NUL, reads
 /// dots, blanks and a bracket as underscores, and what stands behind a bracket as an index.
 fn names_token(name: &[u8]) -> bool {
@@ -240,8 +247,8 @@ fn is_token68(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(list: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
-        list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+    fn headers<'a>(list: &[(&'a str, &'a str)]) -> Vec<(&'a [u8], &'a [u8])> {
+        list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
     }
 
     #[test]
@@ -262,8 +269,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_refused_in_any_header() {
-        let list = vec![("x-anything".to_owned(), vec![b'a', 0xff])];
-        assert_eq!(Head::read(&list).unwrap_err(), Reason::HeaderMalformed);
+        let lists: [(&[u8], &[u8]); 2] = [(b"x-anything", b"a\xff"), (b"x-envoy-retry-\xff", b"a")];
+        for list in lists {
+            assert_eq!(Head::read(&[list]).unwrap_err(), Reason::HeaderMalformed);
+        }
     }
 
     #[test]

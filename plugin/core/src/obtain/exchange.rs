@@ -33,6 +33,8 @@ pub(crate) struct Elevation {
     pub context: Option<String>,
     /// The caller's trace, to be continued.
     pub trace: Vec<(&'static str, Secret)>,
+    /// Scopes to challenge for, where the rule falls back to that.
+    pub fallback: Option<String>,
 }
 
 /// Who is elevated: limits are for a caller, not for one of its tokens.
@@ -43,7 +45,7 @@ pub(crate) type Party = (String, Option<String>, Option<String>);
 pub(crate) struct Pending {
     pub elevation: Elevation,
     pub stream: StreamId,
-    pub server: Option<String>,
+    pub server: Rc<str>,
     pub decision: String,
     pub begun: Millis,
     /// The client is answered then.

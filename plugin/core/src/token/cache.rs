@@ -44,14 +44,16 @@ pub(crate) struct Cache {
 pub(crate) struct Entry {
     pub issuer: usize,
     pub claims: Rc<Claims>,
+    /// How records name the caller.
+    pub record: Rc<str>,
     key: [u8; 32],
     generation: u64,
     until: Millis,
 }
 
 impl Entry {
-    pub(crate) fn new(issuer: usize, key: &Jwk, generation: u64, claims: Rc<Claims>) -> Entry {
-        Entry { issuer, claims, key: *key.fingerprint(), generation, until: Millis(0) }
+    pub(crate) fn new(issuer: usize, key: &Jwk, generation: u64, claims: Rc<Claims>, record: Rc<str>) -> Entry {
+        Entry { issuer, claims, record, key: *key.fingerprint(), generation, until: Millis(0) }
     }
 }
 

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use crate::jose::{Claims, Compact, Signatures, Unconfirmed, Unverified};
 use crate::keys::KeyRing;
+use crate::line::Line;
 use crate::policy::{Issuer, Policy, Server, TokenType};
 use crate::reason::Reason;
+use crate::text::hex;
 use crate::time::Millis;
 use crate::token::cache::{Cache, Entry};
 
@@ -15,6 +17,7 @@ use crate::token::cache::{Cache, Entry};
 #[derive(Clone, Debug)]
 pub(crate) struct CallerToken {
     claims: Rc<Claims>,
+    record: Rc<str>,
     /// Seconds since the epoch, leeway included.
     valid_until: i64,
     token: Compact,
@@ -27,6 +30,11 @@ impl CallerToken {
 
     pub(crate) fn shared_claims(&self) -> Rc<Claims> {
         Rc::clone(&self.claims)
+    }
+
+    /// How records name the caller: members of an object.
+    pub(crate) fn record(&self) -> Rc<str> {
+        Rc::clone(&self.record)
     }
 
     pub(crate) fn token(&self) -> &Compact {
@@ -60,23 +68,23 @@ impl Verifier<'_> {
         if cache.is_dead(token.digest(), self.now) {
             return Err(Rejection::Final(Reason::SubjectTokenRejected));
         }
-        let (issuer, claims) = match cache.get(token, self.keys, self.now) {
+        let (issuer, claims, record) = match cache.get(token, self.keys, self.now) {
             Some(entry) => {
                 if !server.issuers.contains(&entry.issuer) {
                     return Err(Rejection::Final(Reason::IssuerUnknown));
                 }
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
                 entry.claims.check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
-                (issuer, entry.claims)
+                (issuer, entry.claims, entry.record)
             }
             None => {
                 let (issuer, entry) = self.first_sight(token, server, cache)?;
-                let claims = Rc::clone(&entry.claims);
+                let (claims, record) = (Rc::clone(&entry.claims), Rc::clone(&entry.record));
                 cache.insert(token.clone(), entry, self.now);
-                (issuer, claims)
+                (issuer, claims, record)
             }
         };
-        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, token: token.clone() })
+        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
     }
 
     fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
@@ -119,9 +127,20 @@ impl Verifier<'_> {
                 return Err(missing(Reason::SignatureInvalid));
             }
         };
-        let entry = Entry::new(issuer_at, key, set.generation(), Rc::new(unverified.claims().clone()));
-        Ok((issuer, entry))
+        let (claims, record) = (unverified.claims(), record(token, unverified.claims()));
+        Ok((issuer, Entry::new(issuer_at, key, set.generation(), Rc::new(claims.clone()), record)))
     }
+}
+
+fn record(token: &Compact, claims: &Claims) -> Rc<str> {
+    let mut members = Line::members();
+    members.field("issuer", &claims.issuer);
+    for (name, value) in [("subject", &claims.subject), ("client", &claims.client_id)] {
+        value.iter().for_each(|value| members.field(name, value));
+    }
+    members.text("token", &hex(token.digest(), 8));
+    claims.token_id.iter().for_each(|id| members.field("token_id", id));
+    members.into_members()
 }
 
 // RFC 9068 4 and RFC 8725 3.11: explicit typing, so that no other kind of JWT passes for an access token.

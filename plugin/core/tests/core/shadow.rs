@@ -156,6 +156,7 @@ fn p15_the_shadow_ends_while_the_gate_runs() {
 fn p15_metrics_tell_the_modes_apart() {
     let mut vm = Vm::new(&load(&shadow()));
     vm.send(&call("shell"));
+    vm.tick();
     let names: Vec<String> = vm.metrics.iter().map(Metric::name).collect();
     let expected = "stepup_decisions_total;server=default;verdict=permit;reason=denied;mode=shadow";
     assert!(names.iter().any(|name| name == expected), "{names:#?}");
@@ -184,7 +185,7 @@ proptest! {
         body in prop::option::of(random::frame()),
     ) {
         let request = match body {
-            Some(body) if !request.head().end_of_stream => request.with_body(body),
+            Some(body) if !request.is_bodiless() => request.with_body(body),
             _ => request,
         };
         let (enforced, shadow) = both(&request);

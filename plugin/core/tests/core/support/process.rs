@@ -232,7 +232,8 @@ impl Vm {
 
     /// Another head on a stream.
     pub fn head_again(&mut self, stream: StreamId, request: &Request) {
-        self.handle(Input::Head { stream, head: request.head() });
+        let pairs = request.pairs();
+        self.handle(Input::Head { stream, head: request.head(&pairs) });
     }
 
     pub fn body(&mut self, stream: StreamId, body: &[u8]) {
@@ -331,9 +332,23 @@ impl Vm {
     }
 
     /// How many decisions were counted under this reason.
-    pub fn counted(&self, wanted: &str) -> usize {
-        let is_it = |metric: &&Metric| matches!(metric, Metric::Decision { reason, .. } if *reason == wanted);
-        self.metrics.iter().filter(is_it).count()
+    pub fn counted(&mut self, wanted: &str) -> u32 {
+        self.decisions().iter().filter(|(reason, _)| *reason == wanted).map(|(_, count)| count).sum()
+    }
+
+    /// Reasons and how often each was counted. They are told with the next tick.
+    pub fn decisions(&mut self) -> Vec<(&'static str, u32)> {
+        self.tick();
+        self.told()
+    }
+
+    /// Those that have been told.
+    pub fn told(&self) -> Vec<(&'static str, u32)> {
+        let told = |metric: &Metric| match metric {
+            Metric::Decision { reason, count, .. } => Some((reason.name(), *count)),
+            _ => None,
+        };
+        self.metrics.iter().filter_map(told).collect()
     }
 
     /// The policy of this VM was replaced.
@@ -373,7 +388,7 @@ impl Vm {
                     let record = serde_json::from_str(&record).expect("a record is JSON");
                     assert!(self.records.insert(stream, record).is_none(), "two records");
                 }
-                Effect::Log(line) => self.logs.push(line),
+                Effect::Log { line, .. } => self.logs.push(line),
                 Effect::Count(metric) => self.metrics.push(metric),
                 Effect::Wake { at } => self.wake = Some(at),
             }

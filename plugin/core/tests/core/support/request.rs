@@ -100,13 +100,24 @@ impl Request {
         self
     }
 
-    pub fn head(&self) -> RequestHead<'_> {
+    /// The headers as a host has them.
+    pub fn pairs(&self) -> Vec<(&[u8], &[u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect()
+    }
+
+    /// With those headers.
+    pub fn head<'a>(&'a self, pairs: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
         RequestHead {
-            headers: &self.headers,
+            headers: pairs,
             server: self.server.as_deref(),
             source: self.source.as_deref(),
-            end_of_stream: self.body.is_none(),
+            end_of_stream: self.is_bodiless(),
         }
+    }
+
+    /// Does no body follow?
+    pub fn is_bodiless(&self) -> bool {
+        self.body.is_none()
     }
 
     /// The bytes of the body; none for a request without one.

@@ -1,0 +1,58 @@
+//! What the caller's own token must carry.
+
+use super::Shortfall;
+use crate::policy::{Policy, Requirement};
+use crate::reason::Reason;
+use crate::time::Millis;
+use crate::token::CallerToken;
+
+/// All of it, in the order of P7.
+pub(super) fn satisfied(
+    policy: &Policy,
+    requirement: &Requirement,
+    caller: &CallerToken,
+    now: Millis,
+) -> Result<(), Shortfall> {
+    scopes(requirement, caller)?;
+    lifetime(requirement, caller)?;
+    login(policy, requirement, caller, now)
+}
+
+fn scopes(requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
+    let claims = caller.claims();
+    let missing: Vec<String> = requirement
+        .held
+        .iter()
+        .filter(|scope| !scope.covered_by.iter().any(|name| claims.has_scope(name)))
+        .map(|scope| scope.name.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !requirement.challenge {
+        return Err(Shortfall { missing, ..Shortfall::plain(Reason::ScopeNotObtainable) });
+    }
+    let challenge = requirement.held.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
+    Err(Shortfall { reason: Reason::ScopeMissing, missing, challenge: Some(challenge) })
+}
+
+/// P13: of the token that carries the scopes, so asked only then.
+fn lifetime(requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
+    if requirement.max_lifetime.is_some_and(|most| caller.claims().lifetime() > most) {
+        return Err(Shortfall::plain(Reason::TokenTooLongLivedForRule));
+    }
+    Ok(())
+}
+
+/// P37: a login in the future is no fresh one; clocks differ by the issuer's leeway at most.
+fn login(policy: &Policy, requirement: &Requirement, caller: &CallerToken, now: Millis) -> Result<(), Shortfall> {
+    let Some(most) = requirement.max_age else { return Ok(()) };
+    let claims = caller.claims();
+    let leeway = policy.issuer(&claims.issuer).map_or(0, |(_, issuer)| issuer.leeway);
+    let leeway = i64::try_from(leeway).unwrap_or(0);
+    let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time)).filter(|age| *age >= -leeway);
+    if age.is_some_and(|age| age <= i64::try_from(most).unwrap_or(i64::MAX)) {
+        return Ok(());
+    }
+    Err(Shortfall::plain(Reason::LoginTooOld))
+}

@@ -1,0 +1,63 @@
+//! Who may be elevated (P8, P9), and for which operations.
+
+use super::{Asker, Shortfall};
+use crate::json;
+use crate::obtain::Elevation;
+use crate::policy::{Exchange, Policy, Scope, Server, Subject};
+use crate::reason::Reason;
+
+/// P9: by name, or by a scope that implies it.
+pub(super) fn standing(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
+    let claims = asker.caller.claims();
+    let covers = |scope: &Scope| scope.covered_by.iter().any(|name| claims.has_scope(name));
+    if exchange.refuse_standing && exchange.granted.iter().any(covers) {
+        return Err(Shortfall::plain(Reason::StandingPrivilege));
+    }
+    Ok(())
+}
+
+/// P8: what cannot be evaluated is no.
+pub(super) fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
+    let service = policy.token_service.as_ref().ok_or(Shortfall::plain(Reason::Internal))?;
+    let claims = asker.caller.claims();
+    let issuer = policy.issuer(&claims.issuer).map(|(at, _)| at);
+    if !issuer.is_some_and(|at| service.subject_issuers.contains(&at)) {
+        return Err(Shortfall::plain(Reason::IssuerNotExchangeable));
+    }
+    // RFC 8693 4.4: where the token says who may act, it must be us.
+    let named = |parties: &Vec<String>| parties.contains(&service.client.id);
+    let payload = json::read_exact(&claims.payload).map_err(|_| Shortfall::plain(Reason::Internal))?;
+    let subject = Subject { client: claims.client_id.as_deref(), source: asker.source, claims: &payload };
+    if !claims.may_act.as_ref().is_none_or(named) || !exchange.is_open_to(&subject) {
+        return Err(Shortfall::plain(Reason::NotEligible));
+    }
+    Ok(())
+}
+
+/// P11: the token is revoked when the operation is answered, and a task would still need it.
+pub(super) fn ends_with_its_answer(asker: &Asker<'_>) -> Result<(), Shortfall> {
+    if asker.is_task { Err(Shortfall::plain(Reason::TaskNotElevated)) } else { Ok(()) }
+}
+
+/// The exchange, for this caller and this operation.
+pub(super) fn elevation(server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
+    let (token, claims) = (asker.caller.token(), asker.caller.claims());
+    Elevation {
+        exchange: exchange.clone(),
+        subject: token.clone(),
+        party: (claims.issuer.clone(), claims.subject.clone(), claims.client_id.clone()),
+        claims: asker.caller.shared_claims(),
+        context: asker.context.map(str::to_owned),
+        trace: asker.trace.to_vec(),
+        fallback: exchange.fallback.then(|| fallback(server, exchange)),
+    }
+}
+
+/// What a challenge asks for in place of the exchange: what the caller's own token would have to carry.
+fn fallback(server: &Server, exchange: &Exchange) -> String {
+    let scopes = server.baseline.held.iter().chain(&exchange.granted).map(|scope| &*scope.name);
+    let mut scopes: Vec<&str> = scopes.collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes.join(" ")
+}

@@ -1,0 +1,46 @@
+//! The proof without which nothing goes upstream.
+
+use crate::secret::Secret;
+use crate::token::{CallerToken, ElevatedToken};
+
+/// Proof that one request may go upstream, and how.
+///
+/// INVARIANT (permit): made only by the decision, from the token that goes upstream; used up by the one `Continue` it
+/// belongs to.
+#[derive(Debug)]
+pub struct Permit {
+    set: Vec<(&'static str, Secret)>,
+    remove: Vec<String>,
+    watched: bool,
+}
+
+impl Permit {
+    /// Headers to set.
+    pub fn set(&self) -> &[(&'static str, Secret)] {
+        &self.set
+    }
+
+    /// Headers to remove.
+    pub fn remove(&self) -> &[String] {
+        &self.remove
+    }
+
+    /// Must the response be shown to the gate? If not, it passes without a single host call.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// The caller's own token goes, as it came: the evidence is that it was verified.
+    pub(super) fn of_caller(_: &CallerToken, unwanted: &[String]) -> Permit {
+        Permit { set: Vec::new(), remove: unwanted.to_vec(), watched: false }
+    }
+
+    /// The elevated token, and never the caller's, goes upstream.
+    pub(crate) fn of_elevated(token: &ElevatedToken, unwanted: &[String]) -> Permit {
+        let authorization = Secret::new(format!("Bearer {}", token.text().reveal()));
+        // A proof of possession was for the caller's token; and in a compressed response the end of the operation cannot be
+        // seen.
+        let remove = unwanted.iter().cloned().chain(["dpop", "accept-encoding"].map(str::to_owned)).collect();
+        Permit { set: vec![("authorization", authorization)], remove, watched: true }
+    }
+}

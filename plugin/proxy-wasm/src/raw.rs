@@ -1,0 +1,44 @@
+//! The host calls of every request without the SDK's copies: the only unsafe code, and nothing else.
+
+#![allow(unsafe_code, reason = "a host call writes through pointers into this memory")]
+
+use proxy_wasm::types::{Bytes, MapType};
+
+const OK: u32 = 0;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
+}
+
+/// A whole map, as the host serializes it; `None` when it is not to be had.
+pub fn header_map(map: MapType) -> Option<Bytes> {
+    // SAFETY: the host writes through both pointers, which outlive the call.
+    given(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// A property; `None` when there is none. The parts of the path end with a NUL, but the last.
+pub fn property(path: &str) -> Option<Bytes> {
+    // SAFETY: the host reads the path, and writes through both pointers; all outlive the call.
+    given(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// Sets a property. The host copies the value.
+pub fn set_property(path: &str, value: &[u8]) {
+    // SAFETY: the host reads both texts, which outlive the call.
+    let _ = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
+}
+
+/// What a host call gives away.
+fn given(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Bytes> {
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    let status = call(&raw mut data, &raw mut size);
+    if status != OK || data.is_null() {
+        return None;
+    }
+    // SAFETY: the host got this memory from `proxy_on_memory_allocate` of the SDK, which gives away a boxed slice of
+    // exactly this size, and nobody else has it.
+    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+}
