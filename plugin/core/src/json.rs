@@ -235,7 +235,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             if !names.insert(name.clone()) {
                 return Err(self.refuse(Fault::DuplicateKey));
             }
-            if name.chars().any(char::is_control) {
+            if has_control(&name) {
                 self.control.set(true);
             }
             let kept = self.kept && (self.keep)(self.depth, &name);
@@ -246,6 +246,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         }
         Ok(self.keep(|| Value::Map(map)))
     }
+}
+
+/// Most names are ASCII, and need no decoding.
+fn has_control(name: &str) -> bool {
+    name.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) && name.chars().any(char::is_control)
 }
 
 struct NameSeed;

@@ -38,6 +38,14 @@ impl Line {
         self.string(value);
     }
 
+    /// A text of our own, which needs no escapes.
+    pub(crate) fn plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push('"');
+        self.0.push_str(value);
+        self.0.push('"');
+    }
+
     pub(crate) fn text_if(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
@@ -96,7 +104,7 @@ impl Line {
 
     fn string(&mut self, value: &str) {
         self.0.push('"');
-        if value.bytes().all(|byte| is_plain(byte.into())) {
+        if value.bytes().all(is_plain) {
             self.0.push_str(value);
         } else {
             value.chars().for_each(|c| self.escaped(c));
@@ -107,7 +115,7 @@ impl Line {
     fn escaped(&mut self, c: char) {
         match c {
             '"' | '\\' => self.0.extend(['\\', c]),
-            _ if is_plain(c) => self.0.push(c),
+            ' '..='~' => self.0.push(c),
             // RFC 8259 7: in UTF-16, with surrogate pairs.
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
@@ -118,8 +126,8 @@ impl Line {
     }
 }
 
-fn is_plain(c: char) -> bool {
-    matches!(c, ' '..='~') && c != '"' && c != '\\'
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
 #[cfg(test)]

@@ -79,11 +79,11 @@ impl Audit<'_> {
     /// One line. What is not known, or does not apply, is left out.
     pub(crate) fn to_json(&self) -> String {
         let mut line = Line::new();
-        line.text("id", self.id);
-        line.text("verdict", self.ending.name());
-        line.text("reason", self.reason.name());
+        line.plain("id", self.id);
+        line.plain("verdict", self.ending.name());
+        line.plain("reason", self.reason.name());
         status(&mut line, self.status);
-        line.text("mode", self.mode);
+        line.plain("mode", self.mode);
         if let Some(would) = self.would {
             line.object("would", |line| {
                 line.text("verdict", would.ending.name());
@@ -94,7 +94,7 @@ impl Audit<'_> {
         if !self.missing.is_empty() {
             line.texts("missing", self.missing.iter().map(String::as_str));
         }
-        line.text("policy", self.policy);
+        line.plain("policy", self.policy);
         self.facts.write(&mut line);
         if self.suppressed > 0 {
             line.number("suppressed", self.suppressed);

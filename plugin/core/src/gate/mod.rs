@@ -71,7 +71,7 @@ impl Gate {
         let [spread, ..] = seed;
         let ids = Ids::new(seed);
         let keys = KeyRing::new(&policy.issuers, spread, shared.as_ref(), now);
-        let cache = Cache::new(policy.limits.verified_cache);
+        let cache = Cache::new(ids.spread(), policy.limits.verified_cache);
         let mut gate = Gate {
             signatures,
             shared,

@@ -1,6 +1,7 @@
 //! Tokens verified before: claims, never verdicts.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use crate::jose::{Claims, Compact, Jwk};
@@ -25,9 +26,10 @@ const LONGEST_LEEWAY: i64 = 60;
 ///
 /// It belongs to one policy (a new policy brings a new gate, and so a new cache).
 pub(crate) struct Cache {
-    /// By the whole text, under a hash with keys of this VM: nobody outside can make two of them meet.
-    young: HashMap<Compact, Entry>,
-    old: HashMap<Compact, Entry>,
+    young: Half,
+    old: Half,
+    /// Of this VM: nobody outside can make two texts meet.
+    key: u64,
     lifetime: u64,
     /// Bytes in the young half.
     bytes: usize,
@@ -58,11 +60,12 @@ impl Entry {
 }
 
 impl Cache {
-    /// `lifetime`: seconds after which a token is verified again, whatever else holds.
-    pub(crate) fn new(lifetime: u64) -> Cache {
+    /// `key` is random. `lifetime`: seconds after which a token is verified again, whatever else holds.
+    pub(crate) fn new(key: u64, lifetime: u64) -> Cache {
         Cache {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: Half::default(),
+            old: Half::default(),
+            key,
             lifetime,
             bytes: 0,
             refused: HashMap::new(),
@@ -74,17 +77,18 @@ impl Cache {
 
     /// The token of this text, if it was verified before. Its digest is known already.
     pub(crate) fn known(&self, text: &str) -> Option<Compact> {
-        self.young.get_key_value(text).or_else(|| self.old.get_key_value(text)).map(|(token, _)| token.clone())
+        let hash = self.hash(text);
+        let (token, _) = self.young.get(&hash).or_else(|| self.old.get(&hash))?;
+        token.reads(text).then(|| token.clone())
     }
 
     /// The entry, if it is young enough and its key is still the issuer's.
     pub(crate) fn get(&mut self, token: &Compact, keys: &KeyRing, now: Millis) -> Option<Entry> {
-        if !self.young.contains_key(token) {
-            let (token, entry) = self.old.remove_entry(token)?;
-            self.make_room(entry.claims.footprint() + token.text().len());
-            self.young.insert(token, entry);
+        let hash = self.hash(token.text());
+        if let Some((token, entry)) = self.old.remove(&hash) {
+            self.keep(hash, token, entry);
         }
-        let entry = self.young.get_mut(token)?;
+        let (_, entry) = self.young.get_mut(&hash).filter(|(known, _)| known == token)?;
         let alive = now < entry.until
             && keys.current(entry.issuer, now).is_ok_and(|set| {
                 let known = set.generation() == entry.generation || set.contains(&entry.key);
@@ -92,7 +96,7 @@ impl Cache {
                 known
             });
         if !alive {
-            self.young.remove(token);
+            self.young.remove(&hash);
             return None;
         }
         Some(entry.clone())
@@ -100,8 +104,9 @@ impl Cache {
 
     /// The issuer has said that this token is dead: it is refused until it says so itself.
     pub(crate) fn condemn(&mut self, token: &Compact, claims: &Claims) {
-        self.young.remove(token);
-        self.old.remove(token);
+        let hash = self.hash(token.text());
+        self.young.remove(&hash);
+        self.old.remove(&hash);
         if self.dead.len() >= MOST_DEAD {
             self.dead.clear();
         }
@@ -145,15 +150,48 @@ impl Cache {
 
     pub(crate) fn insert(&mut self, token: Compact, mut entry: Entry, now: Millis) {
         entry.until = now.plus_seconds(self.lifetime);
-        self.make_room(entry.claims.footprint() + token.text().len());
-        self.young.insert(token, entry);
+        self.keep(self.hash(token.text()), token, entry);
     }
 
-    fn make_room(&mut self, bytes: usize) {
+    fn keep(&mut self, hash: u64, token: Compact, entry: Entry) {
+        let bytes = entry.claims.footprint() + token.text().len();
         if self.young.len() >= CAPACITY / 2 || self.bytes.saturating_add(bytes) > CAPACITY_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
         self.bytes = self.bytes.saturating_add(bytes);
+        self.young.insert(hash, (token, entry));
+    }
+
+    /// In words, as a token is long. Whoever is found under a hash is compared whole; and only tokens that were verified are
+    /// there to be found.
+    fn hash(&self, text: &str) -> u64 {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(ODD);
+        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        let hash = words.iter().fold(self.key, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        let hash = rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)));
+        hash ^ (hash >> 29)
+    }
+}
+
+/// By the hash of the text. Two tokens that meet push each other out, and are verified again.
+type Half = HashMap<u64, (Compact, Entry), BuildHasherDefault<Hashed>>;
+
+/// The hasher of a map whose keys are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
