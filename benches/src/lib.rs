@@ -1,4 +1,6 @@
-//! Inputs of the benches: scenarios of `policies/`, and bodies of two sizes.
+//! Inputs of the benches: scenarios of `policies/`, bodies of two sizes, and a real Envoy.
+
+pub mod rig;
 
 use anyhow::{Context as _, Result};
 use host_test::{paths, scenario};

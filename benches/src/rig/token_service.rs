@@ -2,12 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use host_test::signing::Key;
 use serde_json::{Map, Value, json};
 use tiny_http::{Response, Server};
 
-use crate::{ISSUER, RESOURCE};
+use super::{ISSUER, RESOURCE};
 
 /// What it answers to an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl Answer {
         }
     }
 
+    /// By that name.
     pub fn from_name(name: &str) -> Option<Answer> {
         [Answer::Refusal, Answer::OtherType, Answer::OtherAudience, Answer::Token]
             .into_iter()
@@ -41,7 +42,7 @@ impl Answer {
 }
 
 /// The policy's part about it, and the rule for a tool that needs it.
-pub fn policy() -> (Value, Value) {
+pub(super) fn policy() -> (Value, Value) {
     let url = |path: &str| format!("{ISSUER}/{path}");
     let service = json!({
         "issuer": ISSUER, "cluster": "token-service", "token": url("token"), "revoke": url("revoke"),
@@ -53,8 +54,14 @@ pub fn policy() -> (Value, Value) {
     (service, rule)
 }
 
-/// Answers until the process is ended. Every token is another one.
-pub fn serve(port: u16, answer: Answer) -> Result<()> {
+/// Is this process to be one? Then it is, until it is ended.
+pub fn serve_if_asked(arguments: &[&str]) -> Result<()> {
+    let ["token-service", port, answer] = arguments else { return Ok(()) };
+    serve(port.parse()?, Answer::from_name(answer).context("no such answer")?)
+}
+
+/// Every token is another one.
+fn serve(port: u16, answer: Answer) -> Result<()> {
     let server = Server::http(("127.0.0.1", port)).map_err(|error| anyhow!("no server: {error}"))?;
     let key = Key::for_tests("ES256")?;
     for (number, request) in server.incoming_requests().enumerate() {

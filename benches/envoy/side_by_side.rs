@@ -1,0 +1,189 @@
+//! The filter beside others in real Envoy: CPU of Envoy for each request, side by side.
+//!
+//! `cargo run --release -p step-up-benches --bin side-by-side [-- ROUNDS]`, on an idle Linux machine with two cores or more.
+//!
+//! Envoy has one worker, on core 0; a second Envoy that answers and the clients are on core 1. Eight connections, kept alive,
+//! a second to warm up and three that count, a fresh Envoy each time, the order reversed in every round. CPU is utime and stime
+//! of the process; compare it, not requests a second, which core 1 bounds. In the first tables all variants do the same: this
+//! token may call this tool. `added` is the median of what a variant took beyond no filter in the same round. The last one takes
+//! an exchange apart; the token service is on core 1 too.
+
+use std::fmt;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use step_up_benches::rig::{Answer, Rig, Variant, is_complete, on_core, request, token_service};
+
+const SIZES: [usize; 2] = [300, 20_000];
+const CONNECTIONS: usize = 8;
+const WARM_UP: Duration = Duration::from_secs(1);
+const MEASURED: Duration = Duration::from_secs(3);
+
+/// What allows a call of a token seen before.
+const ALLOWED: [Variant; 5] = [Variant::Nothing, Variant::Native, Variant::BareWasm, Variant::Floor, Variant::StepUp];
+/// Each does what the one before it does, and more; but the last two, which are to be compared.
+const EXCHANGES: [Variant; 6] = [
+    Variant::Denied,
+    Variant::Exchange(Answer::Refusal),
+    Variant::Exchange(Answer::OtherType),
+    Variant::Exchange(Answer::OtherAudience),
+    Variant::StepUp,
+    Variant::Exchange(Answer::Token),
+];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    token_service::serve_if_asked(&arguments)?;
+    let rounds = match arguments.as_slice() {
+        ["load", port, file, status] => return load(port.parse()?, Path::new(file), status),
+        [] => 3,
+        [rounds, ..] => rounds.parse()?,
+    };
+    let bench = Bench { rig: Rig::new("side-by-side", None)? };
+    for size in SIZES {
+        println!(
+            "\nallowed, body {size} B\n| what | CPU us/request (range) | added | of native |\n| --- | --- | --- | --- |"
+        );
+        let rows = bench.measure_all(&ALLOWED, size, rounds)?;
+        let [nothing, native, ..] = &rows;
+        for row in &rows {
+            let added = row.beyond(nothing);
+            println!("| {row} | {added:.1} | {:.2} |", added / native.beyond(nothing));
+        }
+    }
+    println!("\nexchange, body {} B\n| what | CPU us/request (range) |\n| --- | --- |", SIZES[0]);
+    let rows = bench.measure_all(&EXCHANGES, SIZES[0], rounds)?;
+    rows.iter().for_each(|row| println!("| {row} |"));
+    let [denied, refused, unread, verified, allowed, exchanged] = &rows;
+    println!("\nbeyond an allowed call: {:.1}, of which", exchanged.beyond(allowed));
+    println!("- call {:.1}", refused.beyond(denied));
+    println!("- revocation {:.1}", unread.beyond(refused));
+    println!("- verification {:.1}", verified.beyond(unread));
+    println!("- swap, watching the response {:.1}", exchanged.beyond(allowed) - verified.beyond(denied));
+    Ok(())
+}
+
+/// What was found for one variant.
+struct Row {
+    name: &'static str,
+    /// In the order of the rounds.
+    found: Vec<f64>,
+}
+
+impl Row {
+    /// The median of the differences within a round: what disturbs a round disturbs both.
+    fn beyond(&self, other: &Row) -> f64 {
+        middle(self.found.iter().zip(&other.found).map(|(own, other)| own - other).collect())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) =
+            self.found.iter().fold((f64::MAX, f64::MIN), |(first, last), one| (first.min(*one), last.max(*one)));
+        write!(f, "{} | {:.1} ({first:.1} to {last:.1})", self.name, middle(self.found.clone()))
+    }
+}
+
+fn middle(mut list: Vec<f64>) -> f64 {
+    list.sort_by(f64::total_cmp);
+    list.get(list.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+struct Bench {
+    rig: Rig,
+}
+
+impl Bench {
+    /// Every variant so many times, in turn and back.
+    fn measure_all<const N: usize>(&self, variants: &[Variant; N], size: usize, rounds: usize) -> Result<[Row; N]> {
+        let mut found = variants.map(|variant| (variant, Vec::new()));
+        for _ in 0..rounds {
+            for (variant, list) in &mut found {
+                list.push(self.measure(*variant, size)?);
+            }
+            found.reverse();
+        }
+        if rounds % 2 == 1 {
+            found.reverse();
+        }
+        Ok(found.map(|(variant, found)| Row { name: variant.name(), found }))
+    }
+
+    fn measure(&self, variant: Variant, size: usize) -> Result<f64> {
+        let envoy = self.rig.start(variant)?;
+        // Keys, caches, compiled code.
+        sleep(Duration::from_millis(1500));
+        let file = self.rig.folder().join("request");
+        fs::write(&file, request(size)?)?;
+        let load = on_core(1, &std::env::current_exe()?)
+            .args(["load", &envoy.port.to_string()])
+            .arg(&file)
+            .arg(variant.status().to_string())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .context("taskset (util-linux) could not be started")?;
+        sleep(WARM_UP);
+        let before = cpu(envoy.id())?;
+        sleep(MEASURED);
+        let after = cpu(envoy.id())?;
+        let output = load.wait_with_output()?;
+        ensure!(output.status.success(), "{}: the load failed", variant.name());
+        let requests: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+        Ok((after - before) / requests)
+    }
+}
+
+/// utime and stime in microseconds (`man 5 proc`; a tick is 10 ms).
+fn cpu(process: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let tick = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).context("no such field");
+    Ok((tick(11)? + tick(12)?) * 10_000.0)
+}
+
+/// The clients: prints how many answers came in the time that counts. Any answer with another status is a failure.
+fn load(port: u16, file: &Path, status: &str) -> Result<()> {
+    let request = fs::read(file)?;
+    let start = format!("HTTP/1.1 {status}");
+    let (count, counting, over) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let one = || -> Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        let mut buffer = [0; 4096];
+        while !over.load(Ordering::Relaxed) {
+            stream.write_all(&request)?;
+            let mut got = Vec::new();
+            while !is_complete(&got) {
+                let read = stream.read(&mut buffer)?;
+                ensure!(read > 0, "the connection was closed: {}", String::from_utf8_lossy(&got));
+                got.extend(buffer.iter().take(read));
+            }
+            if !got.starts_with(start.as_bytes()) {
+                bail!("{}", String::from_utf8_lossy(&got));
+            }
+            if counting.load(Ordering::Relaxed) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    };
+    scope(|scope| {
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
+        sleep(WARM_UP);
+        counting.store(true, Ordering::Relaxed);
+        sleep(MEASURED);
+        counting.store(false, Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
+        clients.into_iter().try_for_each(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")))
+    })?;
+    println!("{}", count.load(Ordering::Relaxed));
+    Ok(())
+}
