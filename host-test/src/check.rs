@@ -4,6 +4,7 @@ mod deployed;
 mod file;
 mod inside;
 mod page;
+mod text;
 
 use std::fs;
 use std::io::{IsTerminal as _, Write as _, stdout};

@@ -6,13 +6,14 @@ use step_up_core::{Policy, join};
 
 use super::deployed::{self, Content, Delivery};
 use super::page::{Item, Page, Verdict, offset};
-use super::{Assumed, Findings, inside};
+use super::{Assumed, Findings, text};
 use crate::yaml::{self, Kind, Oddity, Scan};
 
 pub(super) fn unreadable(page: &Page<'_>, fault: &yaml::Fault, found: &mut Findings) {
     let at = offset(page.text, fault.line, fault.column);
     let help = match fault.problem.as_str() {
         problem if problem.contains("tab") => "indent with spaces",
+        problem if problem.contains("escape code") => "write the character itself",
         yaml::SEVERAL => "Envoy reads the first one only; check each as a file of its own",
         _ => "",
     };
@@ -20,19 +21,19 @@ pub(super) fn unreadable(page: &Page<'_>, fault: &yaml::Fault, found: &mut Findi
     let place = at..at + word.unwrap_or(1).max(1);
     found.policies = 1;
     let verdict = if fault.problem == yaml::SEVERAL { Verdict::Unclear } else { Verdict::Refused };
-    page.errors(&page.name, &[item(&fault.problem, help, place)], &verdict, found);
+    page.errors(&page.name, &[Item::new(&fault.problem, help, place)], &verdict, found);
 }
 
 /// The file is a policy.
 pub(super) fn policy(page: &Page<'_>, scan: &Scan, found: &mut Findings) {
     found.policies = 1;
     let odd = scan.oddities.iter().filter(|odd| odd.kind != Kind::TwoReadings);
-    let odd: Vec<_> = odd.map(|odd| item(&odd.problem, "", odd.range.clone())).collect();
+    let odd: Vec<_> = odd.map(|odd| Item::new(&odd.problem, "", odd.range.clone())).collect();
     if !odd.is_empty() {
         return page.errors(&page.name, &odd, &Verdict::Refused, found);
     }
     let loaded = Policy::from_value(&scan.value, page.text.as_bytes(), &Assumed);
-    page.loaded(&page.name, &loaded, |path| page.place(&scan.places, path), found);
+    page.loaded(&page.name, &loaded, |fault| Item::of(fault, page.place(&scan.places, &fault.path)), found);
 }
 
 /// The file is Envoy's.
@@ -73,12 +74,12 @@ impl Deployed<'_> {
             Content::Struct(tree) => {
                 let text = yaml::to_json(tree).to_string();
                 let loaded = Policy::from_value(tree, text.as_bytes(), &Assumed);
-                self.page.loaded(&title, &loaded, |path| self.place(path), found);
+                self.page.loaded(&title, &loaded, |fault| Item::of(fault, self.place(&fault.path)), found);
             }
-            Content::Json(bytes) => self.json(&title, bytes, found),
+            Content::Json(bytes) => text::check(self.page, &title, bytes, self.place(""), found),
             _ => {
                 let help = "put the policy under `value`, beside the `@type` of a Struct";
-                let misplaced = item("a policy where Envoy does not look for it", help, self.configuration());
+                let misplaced = Item::new("a policy where Envoy does not look for it", help, self.configuration());
                 self.page.errors(&title, &[misplaced], &Verdict::Refused, found);
             }
         }
@@ -105,38 +106,6 @@ impl Deployed<'_> {
         let dot = if path.is_empty() { "" } else { "." };
         self.page.place(&self.scan.places, &format!("{value}{dot}{path}"))
     }
-
-    /// A policy as the text of a StringValue: read as the filter reads it.
-    fn json(&self, title: &str, bytes: &[u8], found: &mut Findings) {
-        let text = String::from_utf8_lossy(bytes);
-        let around = self.place("");
-        let within = |part: Range<usize>| {
-            inside::place(self.page.text, around.clone(), &text, part)
-                .unwrap_or_else(|| self.page.first_line(around.clone()))
-        };
-        let loaded = Policy::load(bytes, &Assumed);
-        let scan = yaml::scan(&text).ok();
-        let twice = scan.iter().flat_map(|scan| &scan.oddities).filter(|odd| odd.kind == Kind::Twice);
-        let twice: Vec<_> =
-            twice.map(|odd| item(&odd.problem, "keep one of them", within(odd.range.clone()))).collect();
-        if loaded.is_err() && !twice.is_empty() {
-            return self.page.errors(title, &twice, &Verdict::Refused, found);
-        }
-        let syntax = serde_json::from_str::<serde::de::IgnoredAny>(&text).err();
-        let place = |path: &str| match (&scan, &syntax) {
-            (_, Some(error)) => {
-                let at = offset(&text, error.line(), error.column());
-                within(at..at + 1)
-            }
-            (Some(scan), None) if !scan.places.of(path).is_empty() => within(scan.places.of(path)),
-            _ => self.page.first_line(around.clone()),
-        };
-        self.page.loaded(title, &loaded, place, found);
-    }
-}
-
-fn item(problem: &str, help: &str, place: Range<usize>) -> Item {
-    Item { problem: problem.to_owned(), help: help.to_owned(), place }
 }
 
 fn explained(odd: &Oddity) -> Item {
@@ -147,7 +116,7 @@ fn explained(odd: &Oddity) -> Item {
         }
         Kind::Merge | Kind::Indirect | Kind::Key => "",
     };
-    item(&odd.problem, help, odd.range.clone())
+    Item::new(&odd.problem, help, odd.range.clone())
 }
 
 /// Is that the place of this value, or of one inside of it?

@@ -23,6 +23,16 @@ pub(super) struct Item {
     pub place: Range<usize>,
 }
 
+impl Item {
+    pub(super) fn new(problem: &str, help: &str, place: Range<usize>) -> Item {
+        Item { problem: problem.to_owned(), help: help.to_owned(), place }
+    }
+
+    pub(super) fn of(fault: &Fault, place: Range<usize>) -> Item {
+        Item::new(&fault.problem, &fault.help, place)
+    }
+}
+
 /// What becomes of a policy.
 pub(super) enum Verdict<'p> {
     Loads(&'p Policy),
@@ -33,22 +43,15 @@ pub(super) enum Verdict<'p> {
 }
 
 impl Page<'_> {
-    /// What became of loading a policy; `place` says where its paths lead.
+    /// What became of loading a policy; `item` says where a fault stands.
     pub(super) fn loaded(
         &self,
         title: &str,
         loaded: &Result<Policy, Vec<Fault>>,
-        place: impl Fn(&str) -> Range<usize>,
+        item: impl Fn(&Fault) -> Item,
         found: &mut Findings,
     ) {
-        let items = |faults: &[Fault]| -> Vec<Item> {
-            let item = |fault: &Fault| Item {
-                problem: fault.problem.clone(),
-                help: fault.help.clone(),
-                place: place(&fault.path),
-            };
-            faults.iter().map(item).collect()
-        };
+        let items = |faults: &[Fault]| -> Vec<Item> { faults.iter().map(&item).collect() };
         match loaded {
             Ok(policy) => self.report(title, &[], &items(policy.warnings()), &Verdict::Loads(policy), found),
             Err(faults) => self.report(title, &items(faults), &[], &Verdict::Refused, found),
