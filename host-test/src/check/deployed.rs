@@ -37,8 +37,12 @@ pub(super) enum Content<'v> {
 const WORDS: [&str; 8] = ["version", "issuers", "token_service", "tiers", "servers", "resource", "baseline", "tools"];
 
 /// Does the file itself want to be a policy? Nothing at all is one that lacks everything.
-pub(super) fn is_policy(document: &Value<'_>) -> bool {
-    document.members().is_some_and(|members| members.is_empty() || words(document) > 0)
+pub(super) fn is_policy(document: &Value<'static>) -> bool {
+    match words(document) {
+        0 => document.members().is_some_and(<[_]>::is_empty),
+        1 => deliveries(document).is_empty(),
+        _ => true,
+    }
 }
 
 /// Every configuration of a wasm filter, in the order of the file.
