@@ -1,5 +1,7 @@
 //! YAML, as policies may use it (P18): the core schema of YAML 1.2 without anchors, aliases, merge keys and tags, with
-//! every key written once.
+//! every key written once. A file of the proxy's may use more; [`scan`] says where it does.
+
+mod readings;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -30,10 +32,53 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Longer texts are refused.
+/// Longer policies are refused.
 const MAX_TEXT: usize = 1024 * 1024;
+/// Longer files are refused.
+const MAX_FILE: usize = 16 * MAX_TEXT;
+/// The problem of a file with more than one document.
+pub const SEVERAL: &str = "more than one document";
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 64;
+
+/// What a policy may not have, and a file around it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A key a second time in one map.
+    Twice,
+    /// `<<`.
+    Merge,
+    /// An anchor, an alias or a tag: what stands here is said elsewhere, or is something else than it looks like.
+    Indirect,
+    /// A key that is not a text.
+    Key,
+    /// An unquoted scalar that Envoy does not read as YAML 1.2 does.
+    TwoReadings,
+}
+
+/// One place where a file does what a policy may not.
+#[derive(Clone, Debug)]
+pub struct Oddity {
+    /// What it is.
+    pub kind: Kind,
+    /// Of the value, as [`step_up_core::Fault`] writes it.
+    pub path: String,
+    /// The bytes of it.
+    pub range: Range<usize>,
+    /// What is wrong with it in a policy.
+    pub problem: String,
+}
+
+/// A file as it was read: of a key that comes twice the last value, an alias as [`Value::Skipped`].
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The tree.
+    pub value: Value<'static>,
+    /// Where everything stands.
+    pub places: Places,
+    /// All that a policy may not have, in the order of the file.
+    pub oddities: Vec<Oddity>,
+}
 
 /// Where the values of a document stand, by their path as [`step_up_core::Fault`] writes it.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +105,19 @@ pub fn read(text: &str) -> Result<Value<'static>, Fault> {
 
 /// The same, with the places of all values.
 pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
-    if text.len() > MAX_TEXT {
-        return Err(Fault { line: 1, column: 1, problem: "larger than 1 MiB".to_owned() });
+    let scan = document(text, true)?;
+    Ok((scan.value, scan.places))
+}
+
+/// Reads a document that may be more than a policy. The error is about what cannot be read at all.
+pub fn scan(text: &str) -> Result<Scan, Fault> {
+    document(text, false)
+}
+
+fn document(text: &str, strict: bool) -> Result<Scan, Fault> {
+    let (most, megabytes) = if strict { (MAX_TEXT, 1) } else { (MAX_FILE, 16) };
+    if text.len() > most {
+        return Err(Fault { line: 1, column: 1, problem: format!("larger than {megabytes} MiB") });
     }
     let offsets = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let mut reader = Reader {
@@ -70,6 +126,8 @@ pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
         path: String::new(),
         depth: 0,
         places: Places::default(),
+        strict,
+        oddities: Vec::new(),
     };
     reader.expect(&Event::StreamStart)?;
     let (event, span) = reader.next()?;
@@ -79,7 +137,7 @@ pub fn read_with_places(text: &str) -> Result<(Value<'static>, Places), Fault> {
     let value = reader.value()?;
     reader.expect(&Event::DocumentEnd)?;
     reader.expect(&Event::StreamEnd)?;
-    Ok((value, reader.places))
+    Ok(Scan { value, places: reader.places, oddities: reader.oddities })
 }
 
 /// Reads a file, as serde_json has the tree. The error names the file.
@@ -115,6 +173,9 @@ struct Reader<'t> {
     path: String,
     depth: usize,
     places: Places,
+    /// The first oddity is an error.
+    strict: bool,
+    oddities: Vec<Oddity>,
 }
 
 impl<'t> Reader<'t> {
@@ -131,7 +192,7 @@ impl<'t> Reader<'t> {
 
     fn expect(&mut self, wanted: &Event<'_>) -> Result<(), Fault> {
         let (event, span) = self.next()?;
-        if event == *wanted { Ok(()) } else { Err(fault(span, "more than one document")) }
+        if event == *wanted { Ok(()) } else { Err(fault(span, SEVERAL)) }
     }
 
     fn value(&mut self) -> Result<Value<'static>, Fault> {
@@ -142,18 +203,27 @@ impl<'t> Reader<'t> {
     fn value_from(&mut self, event: Event<'t>, span: Span) -> Result<Value<'static>, Fault> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                plain(anchor, tag.as_ref(), span)?;
+                self.plain(anchor, tag.as_ref(), span)?;
+                if !self.strict
+                    && style == ScalarStyle::Plain
+                    && let Some(problem) = readings::differ(&text, &scalar(&text, style))
+                {
+                    self.odd(Kind::TwoReadings, span, &problem)?;
+                }
                 Ok(scalar(&text, style))
             }
             Event::SequenceStart(anchor, tag) => {
-                plain(anchor, tag.as_ref(), span)?;
+                self.plain(anchor, tag.as_ref(), span)?;
                 self.inside(span, Self::list)
             }
             Event::MappingStart(anchor, tag) => {
-                plain(anchor, tag.as_ref(), span)?;
+                self.plain(anchor, tag.as_ref(), span)?;
                 self.inside(span, Self::map)
             }
-            Event::Alias(_) => Err(fault(span, "an alias; write the value out")),
+            Event::Alias(_) => {
+                self.odd(Kind::Indirect, span, "an alias; write the value out")?;
+                Ok(Value::Skipped)
+            }
             _ => Err(fault(span, "a value is expected here")),
         }
     }
@@ -189,28 +259,38 @@ impl<'t> Reader<'t> {
     }
 
     fn map(&mut self) -> Result<Value<'static>, Fault> {
-        let (mut members, mut seen) = (Vec::new(), HashSet::new());
+        let mut members: Vec<(Cow<'static, str>, Value<'static>)> = Vec::new();
+        let mut seen = HashSet::new();
         loop {
             let (name, span) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(members)),
-                (event, span) => match self.value_from(event, span)? {
-                    Value::Text(name) => (name.into_owned(), span),
-                    _ => return Err(fault(span, "a key that is not a text; put it in quotes")),
-                },
+                (event, span) => (self.key(event, span)?, span),
             };
+            let path = step_up_core::join(&self.path, &name);
+            let outer = std::mem::replace(&mut self.path, path);
             if name == "<<" {
-                return Err(fault(span, "a merge key; write the fields out"));
+                self.odd(Kind::Merge, span, "a merge key; write the fields out")?;
             }
             if !seen.insert(name.clone()) {
-                return Err(fault(span, &format!("`{name}` is written twice")));
+                self.odd(Kind::Twice, span, &format!("`{name}` is written twice"))?;
+                members.retain(|(other, _)| *other != name);
             }
-            let path = step_up_core::join(&self.path, &name);
             let (event, value) = self.next()?;
+            let path = self.path.clone();
             self.note(&path, span, value);
-            let outer = std::mem::replace(&mut self.path, path);
             members.push((Cow::Owned(name), self.value_from(event, value)?));
             self.path = outer;
         }
+    }
+
+    fn key(&mut self, event: Event<'t>, span: Span) -> Result<String, Fault> {
+        const NO_TEXT: &str = "a key that is not a text; put it in quotes";
+        let Event::Scalar(text, style, anchor, tag) = event else { return Err(fault(span, NO_TEXT)) };
+        self.plain(anchor, tag.as_ref(), span)?;
+        if !matches!(scalar(&text, style), Value::Text(_)) {
+            self.odd(Kind::Key, span, NO_TEXT)?;
+        }
+        Ok(text.into_owned())
     }
 }
 
@@ -218,21 +298,34 @@ impl Reader<'_> {
     /// A scalar stands from its key to its end; of a map or a list the key alone is shown.
     fn note(&mut self, path: &str, key: Span, value: Span) {
         let end = if value.start.line() == key.start.line() { value.end } else { key.end };
-        let offset = |at: usize| self.offsets.get(at).or(self.offsets.last()).copied().unwrap_or_default();
-        let range = offset(key.start.index())..offset(end.index());
+        let range = self.offset(key.start.index())..self.offset(end.index());
         self.places.0.insert(path.to_owned(), range);
     }
-}
 
-/// P18: neither anchors nor tags.
-fn plain(anchor: usize, tag: Option<&Cow<'_, Tag>>, span: Span) -> Result<(), Fault> {
-    if anchor != 0 {
-        return Err(fault(span, "an anchor; write the value out where it is needed"));
+    fn offset(&self, character: usize) -> usize {
+        self.offsets.get(character).or(self.offsets.last()).copied().unwrap_or_default()
     }
-    if tag.is_some() {
-        return Err(fault(span, "a tag; write the value without it"));
+
+    /// P18: neither anchors nor tags.
+    fn plain(&mut self, anchor: usize, tag: Option<&Cow<'_, Tag>>, span: Span) -> Result<(), Fault> {
+        if anchor != 0 {
+            self.odd(Kind::Indirect, span, "an anchor; write the value out where it is needed")?;
+        }
+        if tag.is_some() {
+            self.odd(Kind::Indirect, span, "a tag; write the value without it")?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// An error, or something to remember.
+    fn odd(&mut self, kind: Kind, span: Span, problem: &str) -> Result<(), Fault> {
+        if self.strict {
+            return Err(fault(span, problem));
+        }
+        let range = self.offset(span.start.index())..self.offset(span.end.index());
+        self.oddities.push(Oddity { kind, path: self.path.clone(), range, problem: problem.to_owned() });
+        Ok(())
+    }
 }
 
 /// YAML 1.2.2, 10.3.2: what an unquoted scalar means.

@@ -118,6 +118,21 @@ fn p15_a_notification_that_is_dropped_is_dropped_for_everybody() {
     let (enforced, without) = both(&notification.bearer(&token("x")));
     enforced.assert_refused(403, "scope_missing");
     assert!(!without.is_forwarded(), "an unknown method went upstream: {}", without.record);
+    // Nor may shadow mode refuse it: the baseline is a reason of the policy.
+    assert_eq!((without.answer(), without.reason()), (with_baseline.answer(), "dropped"));
+    let (_, known) = both(&Request::notification("notifications/initialized").bearer(&token("x")));
+    known.assert_forwarded();
+    assert_eq!(known.record["would"]["reason"], "scope_missing");
+}
+
+#[test]
+fn p15_a_notification_that_is_dropped_still_needs_a_token() {
+    let notification = Request::notification("notifications/unheard_of");
+    let expired = Token::new(BASELINE).claim("exp", START - 60).text();
+    for (request, reason) in [(notification.clone(), "token_missing"), (notification.bearer(&expired), "token_expired")]
+    {
+        both(&request).1.assert_refused(401, reason);
+    }
 }
 
 #[test]

@@ -244,3 +244,33 @@ fn headers_that_only_the_proxy_may_set_are_removed() {
         assert_eq!(settled.removed(), unwanted);
     }
 }
+
+/// Frameworks route by these in place of the path that was judged.
+#[test]
+fn a_path_in_a_header_is_refused() {
+    let mut vm = vm();
+    for name in ["x-original-url", "x-rewrite-url"] {
+        for path in ["/admin", "/mcp", ""] {
+            for request in [Request::call("get"), Request::bare("GET", "/mcp"), Request::bare("DELETE", "/mcp")] {
+                let settled = at_head(&mut vm, &request.header(name, path).bearer(&good()));
+                assert_plain(&settled, 400, None, "path_override");
+            }
+        }
+    }
+    vm.send(&Request::call("get").header("x-original-uri", "/admin").bearer(&good())).assert_forwarded();
+}
+
+/// A gateway behind us may go by them, and there is no body that they could agree with.
+#[test]
+fn a_stream_names_no_operation() {
+    let mut vm = vm();
+    for method in ["GET", "DELETE"] {
+        for (name, value) in
+            [("mcp-method", "tools/call"), ("mcp-method", "ping"), ("mcp-name", "shell"), ("mcp-name", "")]
+        {
+            let request = Request::bare(method, "/mcp").header("mcp-session-id", "s").header(name, value);
+            let settled = at_head(&mut vm, &request.bearer(&good()));
+            assert_plain(&settled, 400, Some(-32020), "header_mismatch");
+        }
+    }
+}

@@ -131,3 +131,13 @@ fn jwt_typed_tokens_are_accepted_where_the_issuer_says_so() {
     let no_subject = good().header("typ", "JWT").without("sub").text();
     vm.send(&Request::call("get").bearer(&no_subject)).assert_refused(401, "claim_missing");
 }
+
+#[test]
+fn a_token_of_more_than_a_thousand_scopes_is_refused() {
+    let many = |count: usize| (1..count).map(|number| format!("s{number} ")).collect::<String>() + BASELINE;
+    vm().send(&Request::call("get").bearer(&token(&many(1000)))).assert_forwarded();
+    at_head(&mut vm(), &Request::call("get").bearer(&token(&many(1001)))).assert_refused(401, "claim_malformed");
+    // Each is read before it is known to be the same.
+    let same = format!("{BASELINE} ").repeat(1000) + BASELINE;
+    at_head(&mut vm(), &Request::call("get").bearer(&token(&same))).assert_refused(401, "claim_malformed");
+}

@@ -87,7 +87,7 @@ fn what_comes_on_a_stream_during_its_exchange_never_releases_it() {
 }
 
 /// Is a caller with these claims elevated under this condition?
-fn is_elevated(condition: &Json, claims: &Json, source: Option<&str>) -> bool {
+pub(super) fn is_elevated(condition: &Json, claims: &Json, source: Option<&str>) -> bool {
     let document = exchanging(json!({ "may_elevate": condition }));
     let mut vm = Vm::new(&load(&document));
     let claims = claims.as_object().expect("a map").iter();

@@ -3,6 +3,7 @@
 
 mod answers;
 mod checks;
+mod conditions;
 mod deadlines;
 mod eligibility;
 mod limits;

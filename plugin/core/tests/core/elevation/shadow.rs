@@ -74,3 +74,64 @@ fn p15_a_token_of_the_filter_itself_is_refused_in_shadow_too() {
     let own = Token::new(BASELINE).claim("client_id", FILTER).text();
     Vm::new(&load(&document)).send(&call().bearer(&own)).assert_refused(401, "own_token_presented");
 }
+
+/// Rules of the caller's own audience, and of another, in shadow.
+fn two_audiences() -> Vm {
+    let mut document = with(with(plain(), "/mode", json!("shadow")), "/until", json!("2027-03-01"));
+    let elsewhere = document["tools"]["delete"].clone();
+    document["tools"] = json!({
+        "delete": elsewhere.clone(),
+        "admin_*": elsewhere.clone(),
+        "ops/reset": elsewhere.clone(),
+        "ops//wipe": elsewhere.clone(),
+        "Überblick": elsewhere,
+        "get_*": { "scope": [] },
+        "shell": "deny",
+    });
+    Vm::new(&load(&document))
+}
+
+/// A name that no rule may be asked about goes upstream in shadow mode with the caller's token: but never to where any reading of it
+/// leads elsewhere.
+#[test]
+fn p15_a_confusable_name_is_not_forwarded_where_a_reading_leads_to_another_audience() {
+    let mut vm = two_audiences();
+    for name in [
+        "Delete",
+        "DELETE",
+        "Admin_reset",
+        "delete ",
+        " delete",
+        "\u{a0}delete",
+        "del\u{200b}ete",
+        "delete\t",
+        "ns/../delete",
+        "ns//delete",
+        "./delete",
+        "ns/../DELETE",
+        "get_/../delete",
+        "get_a/../admin_reset",
+        "ns/x y/delete",
+        "github//admin_reset",
+        // Each by one reading alone: as a path, trimmed, without what is not plain.
+        "ops/x/../reset",
+        "Überblick ",
+        "ops//wi\u{200b}pe",
+    ] {
+        let settled = vm.send(&Request::call(name).bearer(&token(BASELINE)));
+        settled.assert_refused(403, "shadow_cannot_exchange");
+        assert_eq!((settled.answer().code(), settled.challenge()), (Some(40301), None), "{name:?}");
+        assert_eq!(settled.record.get("would"), None, "{name:?} is refused in earnest");
+    }
+    assert!(vm.take_calls().is_empty());
+}
+
+#[test]
+fn p15_a_confusable_name_that_leads_nowhere_else_is_forwarded() {
+    let mut vm = two_audiences();
+    for name in ["Shell", "shell ", "get_/../shell", "GET_x", "ns//get_x", "un known"] {
+        let settled = vm.send(&Request::call(name).bearer(&token(BASELINE)));
+        settled.assert_forwarded();
+        assert_eq!(settled.record["would"]["reason"], "name_confusable", "{name:?}");
+    }
+}

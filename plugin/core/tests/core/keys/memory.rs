@@ -60,6 +60,31 @@ fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
     assert_eq!(checked.get(), 5_002, "the first of the others was");
 }
 
+/// As many as the memory takes of slim ones, and far more than it takes of these.
+#[test]
+fn the_memory_of_tokens_is_bounded_in_bytes() {
+    let scopes = (1..1_000).map(|number| format!("s{number} ")).collect::<String>() + BASELINE;
+    let fat = [
+        lasting().claim("filler", "x".repeat(9_000)),
+        lasting().claim("scope", scopes),
+        lasting().claim("aud", (0..500).map(|n| format!("urn:{n}")).chain([RESOURCE.to_owned()]).collect::<Vec<_>>()),
+    ];
+    for token in fat {
+        let (mut vm, checked) = counting();
+        let call = |n: u32| Request::call("get").bearer(&token.clone().claim("jti", format!("fat-{n}")).text());
+        for n in 0..10 {
+            vm.send(&call(n)).assert_forwarded();
+            vm.send(&call(n)).assert_forwarded();
+        }
+        assert_eq!(checked.get(), 10, "they are remembered");
+        for n in 10..600 {
+            vm.send(&call(n)).assert_forwarded();
+        }
+        vm.send(&call(0)).assert_forwarded();
+        assert_eq!(checked.get(), 601, "six hundred of them are too many to keep");
+    }
+}
+
 #[test]
 fn a_token_without_kid_is_tried_with_one_key_where_checks_are_slow() {
     let keys: Vec<Json> = (0..32).map(|n| with(other_key().jwk(), "/kid", json!(format!("o{n}")))).collect();
