@@ -153,7 +153,8 @@ fn wrong_answers() -> Result<()> {
 }
 
 fn refusals() -> Result<()> {
-    let stack = stack()?;
+    // One worker: what it learns about a token, the others learn by asking, too.
+    let stack = EnvoyStack::start(&Options { workers: 1, fault_proxy: true, ..Options::default() })?;
     let caller = stack.token(Server::Notes, "mcp:connect")?;
     let error = |status: u16, error: &str| Behaviour::answer(status, json!({ "error": error }));
     let unavailable = |name, behaviour| fault(name, "elevation_unavailable", behaviour);
