@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Snippet};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use step_up_core::Reason;
-use step_up_core::join;
+use step_up_core::{Class, Reason, join};
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};
@@ -101,10 +100,10 @@ impl Page<'_> {
             text += &line("enforced", &would.to_string());
         }
         if let Some(reason) = Reason::ALL.iter().copied().find(|known| known.name() == reason) {
-            if !is_good(reason) {
+            if reason.class() != Class::Done {
                 text += &line("told", reason.wire().text);
             }
-            text += &line("to act", who_acts(reason));
+            text += &line("to act", reason.acts().text());
         }
         if let Some(outcome) = outcome {
             let part = |name: &str| outcome.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
@@ -148,35 +147,6 @@ impl Page<'_> {
 
 fn line(name: &str, value: &str) -> String {
     format!("{name:<10} {value}\n")
-}
-
-fn is_good(reason: Reason) -> bool {
-    matches!(reason, Reason::Permitted | Reason::Elevated | Reason::Metadata | Reason::Dropped)
-}
-
-/// Who can do something about it.
-pub(crate) fn who_acts(reason: Reason) -> &'static str {
-    if reason.is_invalid_token() {
-        return "the client: it needs another token";
-    }
-    if reason.is_policy() {
-        return "the client if it was challenged, else who writes the policy";
-    }
-    match reason.wire().code {
-        _ if is_good(reason) || reason == Reason::ClientGone => "nobody",
-        _ if reason == Reason::ShadowCannotExchange => {
-            "who writes the policy: such a rule cannot be tried in shadow mode"
-        }
-        _ if reason == Reason::UpstreamRefusedToken => "who runs the server: it does not accept the elevated token",
-        _ if reason == Reason::UnknownServer => "who writes the routes: none of them names this server",
-        _ if reason == Reason::TokenTooLongLived => "who runs the authorization server: its tokens live too long here",
-        Some(40100) => "the client: it needs a token",
-        Some(40302) => "who runs the token service, or the user",
-        Some(50300) if reason.is_elevation() => "who runs the token service",
-        Some(50301) => "who runs the filter: the token service does not accept it",
-        Some(50000..=59999) => "who runs the proxy",
-        _ => "the client: its request is not acceptable",
-    }
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use step_up_core::{Change, Ending, FAULTS, Metric, Reason};
-
-use crate::explain;
+use step_up_core::{Challenge, Change, Class, Ending, FAULTS, Metric, Reason};
 
 const HEAD: &str = "\
 # On the wire
@@ -113,8 +111,8 @@ fn answers(text: &mut String) {
     row(text, &["---"; 8]);
     for reason in Reason::ALL.iter().copied() {
         let wire = reason.wire();
-        let (name, class, acts) = (code(reason.name()), class(reason), explain::who_acts(reason));
-        if !is_refused(reason) {
+        let (name, class, acts) = (code(reason.name()), reason.class().name(), reason.acts().text());
+        if reason.class() == Class::Done {
             row(text, &[&name, "", "", "", "", "", class, acts]);
             continue;
         }
@@ -134,33 +132,13 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// Some reasons are no refusals.
-fn is_refused(reason: Reason) -> bool {
-    !matches!(reason, Reason::Permitted | Reason::Metadata | Reason::Dropped | Reason::ClientGone | Reason::Elevated)
-}
-
 fn challenge(reason: Reason) -> &'static str {
-    match reason {
-        Reason::TokenMissing | Reason::SchemeNotBearer => "without `error`",
-        Reason::ScopeMissing => "`insufficient_scope`",
-        Reason::ElevationNeedsUser => "`insufficient_scope`, under `fallback: challenge`",
-        reason if reason.is_invalid_token() => "`invalid_token`",
-        _ => "",
-    }
-}
-
-fn class(reason: Reason) -> &'static str {
-    match (reason, reason.wire().code) {
-        (reason, _) if !is_refused(reason) => "",
-        (reason, _) if reason.is_policy() => "policy",
-        (Reason::OwnTokenPresented | Reason::TokenTooLongLived, _) | (_, Some(40100)) => "token",
-        (Reason::SubjectTokenRejected | Reason::UpstreamRefusedToken, _) => "token service",
-        (reason, _) if reason.is_invalid_token() => "token",
-        (reason, _) if reason.is_elevation() => "token service",
-        (_, Some(40302 | 50301)) => "token service",
-        (Reason::ShadowCannotExchange, _) => "policy, never suspended",
-        (_, Some(50000..=59999)) => "ours",
-        _ => "request",
+    match reason.challenge() {
+        Challenge::Nothing => "",
+        Challenge::Login => "without `error`",
+        Challenge::InvalidToken => "`invalid_token`",
+        Challenge::Scopes => "`insufficient_scope`",
+        Challenge::Fallback => "`insufficient_scope`, under `fallback: challenge`",
     }
 }
 

@@ -44,7 +44,7 @@ pub use jose::{
 pub use keys::Shared;
 pub use metrics::{Change, FAULTS, Metric, most_series};
 pub use policy::{Environment, Fault, Limits, NoEnvironment, Policy, join};
-pub use reason::{Reason, Wire};
+pub use reason::{Acts, Challenge, Class, Reason, Wire};
 pub use secret::Secret;
 pub use text::is_scope_token;
 pub use time::Millis;

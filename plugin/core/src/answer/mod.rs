@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::http::Response;
 use crate::mcp::{Id, REVISIONS};
 use crate::policy::Server;
-use crate::reason::{Reason, Wire};
+use crate::reason::{Challenge, Reason, Wire};
 
 /// What an answer to an elevated request needs to know.
 #[derive(Clone, Debug)]
@@ -99,14 +99,12 @@ pub(crate) fn accepted() -> Response {
 /// `scope=` and `error=` without anchors, so the description comes last and holds no `=`.
 pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
     let baseline = || server.baseline.held.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
-    let (error, scope, description) = match refusal.reason {
-        // RFC 6750 3.1: no error when no credentials were given.
-        Reason::TokenMissing | Reason::SchemeNotBearer => (None, baseline(), None),
-        reason if reason.is_invalid_token() => (Some("invalid_token"), baseline(), Some(reason.wire().text)),
-        Reason::ScopeMissing | Reason::ElevationNeedsUser => {
-            (Some("insufficient_scope"), refusal.challenge.clone()?, Some(refusal.reason.wire().text))
-        }
-        _ => return None,
+    let text = Some(refusal.reason.wire().text);
+    let (error, scope, description) = match refusal.reason.challenge() {
+        Challenge::Nothing => return None,
+        Challenge::Login => (None, baseline(), None),
+        Challenge::InvalidToken => (Some("invalid_token"), baseline(), text),
+        Challenge::Scopes | Challenge::Fallback => (Some("insufficient_scope"), refusal.challenge.clone()?, text),
     };
     let mut parameters = Vec::new();
     if let Some(error) = error {
