@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Snippet};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use step_up_core::{Class, Reason, join};
+use step_up_core::{Class, Policy, Reason, join};
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};
-use crate::{check, yaml};
+use crate::{check, policy, yaml};
 
 /// What the user asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if record.get("reason").is_none() {
         bail!("that is no audit record: it has no `reason`");
     }
-    let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, document: &document };
+    let policy = policy::loaded(&document).context("this policy will not load: `stepup check` says where")?;
+    let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, policy: &policy };
     write!(stdout(), "{}", page.explain(&record, outcome.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -74,7 +75,7 @@ struct Page<'p> {
     name: String,
     text: &'p str,
     places: &'p yaml::Places,
-    document: &'p Value,
+    policy: &'p Policy,
 }
 
 impl Page<'_> {
@@ -122,21 +123,15 @@ impl Page<'_> {
 
     /// The rule where it stands, and its tier.
     fn rule(&self, server: &str, rule: &str) -> String {
-        let tools = if self.document.get("servers").is_some() {
-            join(&join("servers", server), "tools")
-        } else {
-            "tools".to_owned()
-        };
-        let path = join(&tools, rule);
-        let pointer = |path: &[&str]| path.iter().try_fold(self.document, |value, name| value.get(name));
-        let own = pointer(&["servers", server, "tools", rule]).or_else(|| pointer(&["tools", rule]));
-        if own.is_none() {
+        let mut servers = self.policy.view().servers().filter(|found| found.name() == server);
+        let found = servers.next().and_then(|server| server.rules().find(|found| found.pattern() == rule));
+        let Some(found) = found else {
             return line("rule", &format!("`{rule}`, which is not in this policy: the record is of another one"));
-        }
-        let tier = own.and_then(|rule| rule.get("tier")).and_then(Value::as_str).map(|tier| join("tiers", tier));
+        };
+        let tier = found.tier().map(|tier| join("tiers", tier));
         let mut snippet = Snippet::source(self.text)
             .path(self.name.as_str())
-            .annotation(AnnotationKind::Primary.span(self.places.of(&path)).label("this rule applies"));
+            .annotation(AnnotationKind::Primary.span(self.places.of(found.place())).label("this rule applies"));
         if let Some(tier) = &tier {
             snippet = snippet.annotation(AnnotationKind::Context.span(self.places.of(tier)).label("with this tier"));
         }

@@ -13,6 +13,7 @@ pub mod fixtures;
 pub mod host;
 mod once;
 pub mod paths;
+mod policy;
 pub mod process;
 pub mod reference;
 pub mod scenario;

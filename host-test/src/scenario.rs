@@ -31,10 +31,11 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
+use step_up_core::{RuleView, ServerView};
 
 use crate::backend::{Backend, Script, in_time};
 use crate::host::Network;
-use crate::yaml;
+use crate::{policy, yaml};
 
 /// A scenario with everything it needs, ready to be run again and again.
 #[derive(Clone, Debug)]
@@ -107,8 +108,11 @@ impl Case {
     }
 
     /// Rules that scenarios can exercise: server and pattern.
-    pub fn rules(&self) -> Vec<(String, String)> {
-        script::rules(&self.policy)
+    pub fn rules(&self) -> Result<Vec<(String, String)>> {
+        let policy = policy::loaded(&self.policy)?;
+        let name = |server: ServerView<'_>, rule: RuleView<'_>| (server.name().to_owned(), rule.pattern().to_owned());
+        let rules = |server: ServerView<'_>| server.rules().map(|rule| name(server, rule)).collect::<Vec<_>>();
+        Ok(policy.view().servers().flat_map(rules).collect())
     }
 }
 

@@ -203,7 +203,8 @@ fn short(request: &Value) -> Value {
 fn uncovered(cases: &[Case], tested: &[Tested]) -> BTreeMap<String, Vec<String>> {
     let mut rules: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     for (case, tested) in cases.iter().zip(tested) {
-        let left = rules.entry(case.policy_name()).or_insert_with(|| case.rules().into_iter().collect());
+        let left =
+            rules.entry(case.policy_name()).or_insert_with(|| case.rules().unwrap_or_default().into_iter().collect());
         for request in tested.outcome.iter().flat_map(|outcome| &outcome.requests) {
             let member = |name: &str| request.pointer(name).and_then(Value::as_str).map(str::to_owned);
             if let (Some(server), Some(rule)) = (member("/record/server"), member("/record/rule")) {

@@ -2,7 +2,7 @@
 //! script's own, behind real sockets. Time is real: a script's clock and delays are not for this host.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,6 +20,7 @@ use crate::fixtures::{self, Fixtures};
 use crate::host::{
     Call, CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, Transcript, UpstreamRequest,
 };
+use crate::policy::loaded;
 use crate::process::{Process, free_port};
 use crate::stack::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
 use crate::{artifact, paths, yaml};
@@ -82,8 +83,8 @@ impl Envoy {
         let folder = new_folder()?;
         let (arrivals, received) = channel();
         let mut clusters = Vec::new();
-        for name in clusters_of(policy)? {
-            clusters.push((name.clone(), serve(Place::Cluster(name), &arrivals)?));
+        for name in loaded(&serde_json::from_str(policy)?)?.view().clusters() {
+            clusters.push((name.to_owned(), serve(Place::Cluster(name.to_owned()), &arrivals)?));
         }
         clusters.push((UPSTREAM.to_owned(), serve(Place::Upstream, &arrivals)?));
         let (port, admin) = (free_port()?, free_port()?);
@@ -287,23 +288,6 @@ fn serve(at: Place, arrivals: &Sender<Arrival>) -> Result<u16> {
         }
     });
     Ok(port)
-}
-
-/// Every cluster that a policy names.
-fn clusters_of(policy: &str) -> Result<BTreeSet<String>> {
-    fn collect(value: &Value, found: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(members) => {
-                found.extend(members.get("cluster").and_then(Value::as_str).map(str::to_owned));
-                members.values().for_each(|value| collect(value, found));
-            }
-            Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
-            _ => {}
-        }
-    }
-    let mut found = BTreeSet::new();
-    collect(&serde_json::from_str(policy)?, &mut found);
-    Ok(found)
 }
 
 /// The shipped bootstrap, with one route for everything and these clusters.

@@ -100,7 +100,7 @@ fn summary(title: &str, errors: usize, warnings: usize, verdict: &Verdict<'_>) -
         Verdict::Refused => "will not load".to_owned(),
         Verdict::Unclear => "not to be deployed".to_owned(),
         Verdict::Loads(policy) => {
-            let series = most_series(policy.servers().count(), policy.issuers().count());
+            let series = most_series(policy.view().servers().len(), policy.view().issuers().len());
             format!("will load, digest {}, at most {series} metric series", policy.digest())
         }
     };

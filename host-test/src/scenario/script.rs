@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
+use step_up_core::EndpointView;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::file::{Given, Scenario, Token, When};
 use crate::backend::{PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start};
 use crate::host::{Chunk, Client, Headers, Protocol};
+use crate::policy;
 use crate::signing::Key;
 
 const CLOCK: &str = "2026-11-21T12:00:00Z";
@@ -237,31 +239,27 @@ pub fn change(claims: &mut Value, changes: &Map<String, Value>, now: u64) -> Res
 
 impl Policy {
     fn of(document: &Value) -> Result<Policy> {
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        let servers = match document.get("servers").and_then(Value::as_object) {
-            Some(servers) => servers
-                .iter()
-                .map(|(name, server)| Ok((name.clone(), text(server, "resource").context("no resource")?)))
-                .collect::<Result<_>>()?,
-            None => vec![("default".to_owned(), text(document, "resource").context("no resource")?)],
-        };
-        let issuers = document.get("issuers").and_then(Value::as_object).context("no issuers")?;
-        let issuers = issuers.iter().map(|(name, issuer)| {
-            let algorithm = issuer.pointer("/algorithms/0").and_then(Value::as_str).unwrap_or("ES256").to_owned();
-            let keys = issuer.get("jwks").and_then(|jwks| Some((text(jwks, "cluster")?, text(jwks, "url")?)));
-            Issuer { name: name.clone(), algorithm, keys }
-        });
-        let issuers: Vec<Issuer> = issuers.collect();
-        let token_service = document.get("token_service").and_then(|service| {
-            Some(TokenService {
-                issuer: text(service, "issuer")?,
-                cluster: text(service, "cluster")?,
-                token: text(service, "token")?,
-                revoke: text(service, "revoke")?,
-                client: text(service.get("client")?, "id")?,
-            })
-        });
-        Ok(Policy { servers, issuers, token_service })
+        let policy = policy::loaded(document)?;
+        let view = policy.view();
+        let place = |endpoint: EndpointView<'_>| (endpoint.cluster().to_owned(), endpoint.url().to_owned());
+        Ok(Policy {
+            servers: view.servers().map(|server| (server.name().to_owned(), server.resource().to_owned())).collect(),
+            issuers: view
+                .issuers()
+                .map(|issuer| Issuer {
+                    name: issuer.name().to_owned(),
+                    algorithm: issuer.algorithms().next().unwrap_or("ES256").to_owned(),
+                    keys: issuer.keys().map(place),
+                })
+                .collect(),
+            token_service: view.token_service().map(|service| TokenService {
+                issuer: service.issuer().map(|issuer| issuer.name().to_owned()).unwrap_or_default(),
+                cluster: service.token().cluster().to_owned(),
+                token: service.token().url().to_owned(),
+                revoke: service.revoke().url().to_owned(),
+                client: service.client().to_owned(),
+            }),
+        })
     }
 }
 
@@ -274,18 +272,6 @@ pub fn place(url: &str) -> (String, String) {
             (authority.to_owned(), path.to_owned())
         }
         None => (rest.to_owned(), "/".to_owned()),
-    }
-}
-
-/// Server and pattern of every rule.
-pub fn rules(document: &Value) -> Vec<(String, String)> {
-    let of = |name: &str, server: &Value| -> Vec<(String, String)> {
-        let tools = server.get("tools").and_then(Value::as_object);
-        tools.into_iter().flatten().map(|(pattern, _)| (name.to_owned(), pattern.clone())).collect()
-    };
-    match document.get("servers").and_then(Value::as_object) {
-        Some(servers) => servers.iter().flat_map(|(name, server)| of(name, server)).collect(),
-        None => of("default", document),
     }
 }
 

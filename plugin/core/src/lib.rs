@@ -43,7 +43,10 @@ pub use jose::{
 };
 pub use keys::Shared;
 pub use metrics::{Change, FAULTS, Metric, most_series};
-pub use policy::{Environment, Fault, Limits, NoEnvironment, Policy, join};
+pub use policy::{
+    EndpointView, Environment, Fault, IssuerView, Kind, Limits, NoEnvironment, Policy, RuleView, ServerView,
+    ServiceView, View, join,
+};
 pub use reason::{Acts, Challenge, Class, Reason, Wire};
 pub use secret::Secret;
 pub use text::is_scope_token;

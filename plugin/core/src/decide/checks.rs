@@ -1,7 +1,7 @@
 //! What the caller's own token must carry.
 
 use super::Shortfall;
-use crate::policy::{Policy, Requirement};
+use crate::policy::{Held, Policy, Requirement};
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::CallerToken;
@@ -20,20 +20,18 @@ pub(super) fn satisfied(
 
 fn scopes(requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
     let claims = caller.claims();
-    let missing: Vec<String> = requirement
-        .held
-        .iter()
-        .filter(|scope| !scope.covered_by.iter().any(|name| claims.has_scope(name)))
-        .map(|scope| scope.name.to_string())
-        .collect();
+    let missing: Vec<&Held> =
+        requirement.held.iter().filter(|held| !held.scope.is_covered(|name| claims.has_scope(name))).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    if !requirement.challenge {
+    // P7: what one part does not let be asked for is not asked for; the baseline is a part of its own.
+    let is_challenged = missing.iter().all(|held| held.challenged);
+    let missing = missing.iter().map(|held| held.scope.name.to_string()).collect();
+    if !is_challenged {
         return Err(Shortfall { missing, ..Shortfall::plain(Reason::ScopeNotObtainable) });
     }
-    let challenge = requirement.held.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
-    Err(Shortfall { reason: Reason::ScopeMissing, missing, challenge: Some(challenge) })
+    Err(Shortfall { reason: Reason::ScopeMissing, missing, challenge: Some(requirement.held_names()) })
 }
 
 /// P13: of the token that carries the scopes, so asked only then.

@@ -9,7 +9,7 @@ use crate::reason::Reason;
 /// P9: by name, or by a scope that implies it.
 pub(super) fn standing(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
     let claims = asker.caller.claims();
-    let covers = |scope: &Scope| scope.covered_by.iter().any(|name| claims.has_scope(name));
+    let covers = |scope: &Scope| scope.is_covered(|name| claims.has_scope(name));
     if exchange.refuse_standing && exchange.granted.iter().any(covers) {
         return Err(Shortfall::plain(Reason::StandingPrivilege));
     }
@@ -55,7 +55,7 @@ pub(super) fn elevation(server: &Server, exchange: &Exchange, asker: &Asker<'_>)
 
 /// What a challenge asks for in place of the exchange: what the caller's own token would have to carry.
 fn fallback(server: &Server, exchange: &Exchange) -> String {
-    let scopes = server.baseline.held.iter().chain(&exchange.granted).map(|scope| &*scope.name);
+    let scopes = server.baseline.held.iter().map(|held| &held.scope).chain(&exchange.granted).map(|scope| &*scope.name);
     let mut scopes: Vec<&str> = scopes.collect();
     scopes.sort_unstable();
     scopes.dedup();

@@ -78,11 +78,9 @@ pub(crate) fn decide<'p>(
     let (rule, verdict) = match operation {
         Operation::Baseline => (None, case.judge(&server.baseline)),
         Operation::Dropped => (None, dropped(case.judge(&server.baseline))),
-        Operation::WithoutRule => (None, refuse(Reason::NoRule)),
-        Operation::Tool(name) => match server.rules.select(name) {
+        Operation::On(target) => match server.rules.select(target) {
             Err(Unmatched::NoRule) => (None, refuse(Reason::NoRule)),
             Err(Unmatched::Confusable) => (None, refuse(Reason::NameConfusable)),
-            Ok(rule) if rule.deny => (Some(rule), refuse(Reason::Denied)),
             Ok(rule) => (Some(rule), case.judge(&rule.requirement)),
         },
     };
@@ -112,6 +110,9 @@ struct Case<'c> {
 impl Case<'_> {
     fn judge(&self, requirement: &Requirement) -> Verdict {
         let Case { policy, server, asker, now } = *self;
+        if requirement.deny {
+            return refuse(Reason::Denied);
+        }
         let satisfied = || checks::satisfied(policy, requirement, asker.caller, now);
         let judged = match &requirement.exchange {
             None => satisfied().map(|()| Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted))),

@@ -64,8 +64,10 @@ pub(super) fn suspend(
 /// like.
 fn leads_elsewhere(rule: Option<&Rule>, server: &Server, operation: &Operation<'_>) -> bool {
     match (rule, operation) {
-        (Some(rule), _) => rule.leads_elsewhere(&server.resource),
-        (None, Operation::Tool(name)) => server.rules.readings(name).any(|rule| rule.leads_elsewhere(&server.resource)),
+        (Some(rule), _) => rule.requirement.leads_elsewhere(&server.resource),
+        (None, Operation::On(target)) => {
+            server.rules.readings(target).any(|rule| rule.requirement.leads_elsewhere(&server.resource))
+        }
         (None, _) => false,
     }
 }

@@ -306,7 +306,7 @@ impl Gate {
         }
         let digest = self.policy.digest();
         self.shared.set(ANNOUNCED, digest.as_bytes(), None);
-        let servers = self.policy.servers().collect::<Vec<_>>().join(", ");
+        let servers = self.policy.servers.iter().map(|server| &*server.name).collect::<Vec<_>>().join(", ");
         let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
         self.out.warn(line);
         let policy = Rc::clone(&self.policy);

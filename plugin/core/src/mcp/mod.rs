@@ -2,6 +2,8 @@
 
 mod frame;
 mod operation;
+mod target;
 
 pub(crate) use frame::{Frame, Id, NoFrame};
 pub(crate) use operation::{Mirror, Operation, REVISIONS, operation};
+pub(crate) use target::Target;

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::mcp::frame::{Frame, Kind};
+use crate::mcp::target::Target;
 use crate::reason::Reason;
 
 /// The revisions this filter knows. The last one is *modern*: no session, metadata on every request.
@@ -37,10 +38,8 @@ impl Mirror {
 pub(crate) enum Operation<'a> {
     /// A method that needs the baseline only (P20), a response in a session, or a legacy stream.
     Baseline,
-    /// A call of a tool.
-    Tool(Cow<'a, str>),
-    /// A method whose rules this version does not have: judged like a tool without a rule.
-    WithoutRule,
+    /// An operation on something that has a rule, or is refused for having none.
+    On(Target<'a>),
     /// A legacy notification nobody needs.
     Dropped,
 }
@@ -55,14 +54,15 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         let allowed = mirror.session && !mirror.is_modern() && mirror.method.is_none() && mirror.name.is_none();
         return if allowed { Ok(Operation::Baseline) } else { Err(Reason::ResponseNotAllowed) };
     }
-    let named = match frame.method.as_ref() {
+    let method = frame.method.as_ref();
+    let named = match method {
         "tools/call" | "prompts/get" => frame.param("name")?,
         "resources/read" => frame.param("uri")?,
         _ => None,
     };
     agree(frame, mirror, named)?;
-    match frame.method.as_ref() {
-        "tools/call" => named.map(|name| Operation::Tool(Cow::Borrowed(name))).ok_or(Reason::ParamsInvalid),
+    match method {
+        "tools/call" => named.map(|name| on(Target::Tool, name)).ok_or(Reason::ParamsInvalid),
         "initialize"
         | "ping"
         | "server/discover"
@@ -74,15 +74,19 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         | "notifications/cancelled"
         | "notifications/progress"
         | "notifications/roots/list_changed" => Ok(Operation::Baseline),
-        "resources/read"
-        | "resources/subscribe"
-        | "resources/unsubscribe"
-        | "subscriptions/listen"
-        | "prompts/get"
-        | "completion/complete" => Ok(Operation::WithoutRule),
+        // Their rules come later: until then there is none for any of them.
+        "prompts/get" => Ok(named.map_or(on(Target::Method, method), |name| on(Target::Prompt, name))),
+        "resources/read" => Ok(named.map_or(on(Target::Method, method), |uri| on(Target::Resource, uri))),
+        "resources/subscribe" | "resources/unsubscribe" | "subscriptions/listen" | "completion/complete" => {
+            Ok(on(Target::Method, method))
+        }
         _ if frame.kind == Kind::Notification && !mirror.is_modern() => Ok(Operation::Dropped),
         _ => Err(Reason::UnknownMethod),
     }
+}
+
+fn on<'a>(kind: fn(Cow<'a, str>) -> Target<'a>, name: &'a str) -> Operation<'a> {
+    Operation::On(kind(Cow::Borrowed(name)))
 }
 
 /// MCP 2026-07-28, transports: who processes the body must refuse a disagreement. We do so in every era, because

@@ -1,20 +1,26 @@
 //! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
 
+mod book;
 mod compile;
 mod condition;
 mod document;
 mod model;
+mod requirement;
 mod rules;
 mod select;
+mod view;
 
+pub use book::Kind;
 pub use document::{Fault, join};
 pub use model::Limits;
+pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 
 pub(crate) use condition::Subject;
 pub(crate) use model::{
     Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Select, Server, TokenService, TokenType,
 };
-pub(crate) use rules::{Exchange, Requirement, Rule, Scope, Unmatched};
+pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
+pub(crate) use rules::{Rule, Unmatched};
 
 use crate::json::Value;
 use crate::time::Millis;
@@ -47,8 +53,8 @@ impl Policy {
 
     /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
     pub fn asks_source(&self) -> bool {
-        let rules = self.servers.iter().flat_map(|server| server.rules.iter());
-        rules.filter_map(|rule| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
+        let rules = self.servers.iter().flat_map(|server| server.rules.all());
+        rules.filter_map(|(_, rule)| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
     }
 
     /// What `check` would warn of.
@@ -64,16 +70,6 @@ impl Policy {
     /// The limits a host has to know.
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    /// The names of the servers, in the policy's order.
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.servers.iter().map(|server| &*server.name)
-    }
-
-    /// The identifiers of the issuers, in the policy's order.
-    pub fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.issuers.iter().map(|issuer| issuer.name.as_str())
     }
 
     pub(crate) fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use crate::http::Call;
 use crate::jose::{Algorithm, Es256Key, KeySet};
+use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
-use crate::policy::rules::{Requirement, Rules};
+use crate::policy::requirement::Requirement;
 use crate::secret::Secret;
 use crate::time::Millis;
 
@@ -116,7 +117,7 @@ pub(crate) struct Server {
     pub(crate) url: Url,
     pub(crate) paths: Vec<String>,
     pub(crate) origins: Vec<String>,
-    pub(crate) rules: Rules,
+    pub(crate) rules: RuleBook,
     /// P34: whose tokens count here, by position in the policy's issuers, in the order in which they are advertised.
     pub(crate) issuers: Vec<usize>,
     /// What every request needs.

@@ -1,120 +1,19 @@
-//! The rules of one server and what they require.
+//! Rules by name: which one applies (P1).
 
 use std::collections::HashMap;
-use std::rc::Rc;
 
-use crate::policy::condition::{Condition, Subject, Truth};
+use crate::policy::requirement::Requirement;
 
 /// One line of `tools`.
 #[derive(Debug)]
 pub(crate) struct Rule {
     /// As written: an exact name, `prefix*` or `*`.
     pub pattern: String,
-    pub deny: bool,
+    /// Where it stands, as faults say it.
+    pub place: String,
+    /// The tier whose terms were added.
+    pub tier: Option<String>,
     pub requirement: Requirement,
-}
-
-/// What an operation needs (P7).
-#[derive(Debug)]
-pub(crate) struct Requirement {
-    /// Scopes the caller's own token must carry, baseline included, sorted.
-    pub held: Vec<Scope>,
-    /// Does it ask for scopes beyond the baseline?
-    pub asks_scopes: bool,
-    /// May a missing scope be asked for? False: `step_up: none`.
-    pub challenge: bool,
-    /// `exp - iat` of the token, at most, in seconds (P13).
-    pub max_lifetime: Option<u64>,
-    /// Seconds since the login, at most (P13).
-    pub max_age: Option<u64>,
-    /// What is to be obtained for the one call, if anything.
-    pub exchange: Option<Exchange>,
-}
-
-impl Rule {
-    /// P5, the order: is everything asked here that `other` asks, and as much of it?
-    pub(crate) fn asks_at_least(&self, other: &Rule) -> bool {
-        self.deny || (!other.deny && self.requirement.asks_at_least(&other.requirement))
-    }
-
-    /// May a call go to another audience than the server's own (P10)?
-    pub(crate) fn leads_elsewhere(&self, resource: &str) -> bool {
-        self.requirement.exchange.as_ref().is_some_and(|exchange| exchange.audience != resource)
-    }
-}
-
-impl Requirement {
-    /// These scopes of the caller's own token, and nothing else: a baseline.
-    pub(crate) fn of(held: Vec<Scope>) -> Requirement {
-        Requirement { held, asks_scopes: false, challenge: true, max_lifetime: None, max_age: None, exchange: None }
-    }
-
-    /// P5, the order, row by row. Minted is not held, and neither replaces the other (P9).
-    pub(crate) fn asks_at_least(&self, other: &Requirement) -> bool {
-        let smaller =
-            |own: Option<u64>, their: Option<u64>| their.is_none_or(|most| own.is_some_and(|own| own <= most));
-        contains(&self.held, &other.held)
-            && smaller(self.max_lifetime, other.max_lifetime)
-            && smaller(self.max_age, other.max_age)
-            && match (&self.exchange, &other.exchange) {
-                (Some(own), Some(their)) => own.asks_at_least(their),
-                (None, Some(_)) => false,
-                // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
-                (Some(_), None) => !other.asks_scopes,
-                (None, None) => !self.asks_scopes || !other.asks_scopes || self.challenge == other.challenge,
-            }
-    }
-}
-
-/// Is every scope of `other` among `own`, or implied by one of them?
-fn contains(own: &[Scope], other: &[Scope]) -> bool {
-    let is_covered = |need: &Scope| own.iter().any(|has| need.covered_by.iter().any(|name| **name == *has.name));
-    other.iter().all(is_covered)
-}
-
-/// A token for one operation, as the policy wants it (P9 to P11).
-#[derive(Clone, Debug)]
-pub(crate) struct Exchange {
-    /// The scopes to ask for, sorted.
-    pub granted: Vec<Scope>,
-    pub audience: String,
-    /// Seconds of life, at most.
-    pub ttl: u64,
-    /// P9: a caller whose own token has one of the scopes is refused.
-    pub refuse_standing: bool,
-    /// A token service that wants the user is answered with a challenge.
-    pub fallback: bool,
-    /// P8: who may be elevated at all. Empty: the token service alone decides.
-    pub may_elevate: Vec<Condition>,
-}
-
-impl Exchange {
-    fn asks_at_least(&self, other: &Exchange) -> bool {
-        contains(&self.granted, &other.granted)
-            && self.audience == other.audience
-            && self.ttl <= other.ttl
-            && (self.refuse_standing || !other.refuse_standing)
-            && self.fallback == other.fallback
-            && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
-    }
-
-    /// What cannot be known is no.
-    pub(crate) fn is_open_to(&self, subject: &Subject<'_>) -> bool {
-        self.may_elevate.iter().all(|condition| condition.holds(subject) == Truth::True)
-    }
-
-    pub(crate) fn asks_source(&self) -> bool {
-        self.may_elevate.iter().any(Condition::asks_source)
-    }
-}
-
-/// A scope and the scopes that cover it: itself, and those that imply it (P4).
-#[derive(Clone, Debug)]
-pub(crate) struct Scope {
-    pub name: Rc<str>,
-    pub covered_by: Rc<[String]>,
-    /// The scopes it implies, directly and through others.
-    pub implies: Rc<[String]>,
 }
 
 /// The rules, indexed so that a call costs the same with ten of them and with ten thousand.

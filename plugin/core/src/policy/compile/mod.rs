@@ -5,6 +5,7 @@ mod issuers;
 mod scopes;
 mod servers;
 mod service;
+mod terms;
 mod tools;
 
 use crate::json::{self, Value};

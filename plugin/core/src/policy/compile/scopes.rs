@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::policy::document::{self, Entry, Report};
-use crate::policy::rules::Scope;
+use crate::policy::requirement::Scope;
 use crate::text::is_scope_token;
 
 /// Which scope implies which.

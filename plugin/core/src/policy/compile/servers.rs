@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::scopes::Hierarchy;
+use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
+use crate::policy::book::RuleBook;
 use crate::policy::document::{self, Url};
 use crate::policy::document::{Entry, Fields, Report};
-use crate::policy::rules::{Requirement, Scope};
+use crate::policy::requirement::Requirement;
 use crate::policy::select::WELL_KNOWN;
 use crate::policy::{Issuer, Metadata, Server};
 
@@ -120,25 +122,26 @@ impl Context<'_> {
             Some(scopes)
         });
         let issuers = self.issuers(fields, several, report);
-        let scopes: Vec<Scope> = baseline.iter().flatten().map(|name| self.scopes.scope(name)).collect();
+        let asked = Requirement::of(baseline.iter().flatten().map(|name| self.scopes.scope(name)));
         let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
         let (text, url) = resource.unzip();
         let mut maker = Maker {
             scopes: &mut self.scopes,
             tiers: &mut self.tiers,
-            baseline: &scopes,
-            resource: text.as_deref().unwrap_or_default(),
-            has_service: self.has_service,
+            site: Site {
+                baseline: &asked,
+                resource: text.as_deref().unwrap_or_default(),
+                has_service: self.has_service,
+            },
             max_ttl: self.max_ttl,
         };
-        let rules = maker.rules(tools, report);
+        let rules = RuleBook { tools: maker.rules(tools, report) };
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let (resource, url) = (text?, url?);
         let metadata = self.metadata(&resource, &url, &issuers, &baseline?);
         let origins = listed.into_iter().chain([url.origin()]).collect();
-        let baseline = Requirement::of(scopes);
-        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, issuers, baseline, metadata })
+        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, issuers, baseline: asked, metadata })
     }
 
     /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.

@@ -332,7 +332,7 @@ fn a_tree_read_elsewhere_means_the_same_and_has_the_same_name() {
     let tree = step_up_core::json::read(text.as_bytes()).unwrap();
     let policy = Policy::from_value(&tree, text.as_bytes(), &step_up_core::NoEnvironment).unwrap();
     assert_eq!(policy.digest(), Policy::load(text.as_bytes(), &step_up_core::NoEnvironment).unwrap().digest());
-    assert_eq!(policy.servers().collect::<Vec<_>>(), ["default"]);
+    assert_eq!(policy.view().servers().map(|server| server.name()).collect::<Vec<_>>(), ["default"]);
     Vm::new(&policy.into()).send(&Request::call("drop").bearer(&token(BASELINE))).assert_refused(403, "denied");
 }
 

@@ -1,0 +1,155 @@
+//! A policy to look at: what tools around the filter need to know of it, and nothing they could change.
+
+use std::collections::BTreeSet;
+
+use crate::policy::{Endpoint, Issuer, KeySource, Kind, Policy, Rule, Server, TokenService};
+
+/// A policy as it was understood, in its own order.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'p>(&'p Policy);
+
+/// One of its servers.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerView<'p>(&'p Server);
+
+/// One of its rules.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleView<'p> {
+    /// What it is about.
+    pub kind: Kind,
+    rule: &'p Rule,
+}
+
+/// One of its issuers.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerView<'p>(&'p Issuer);
+
+/// An endpoint behind a cluster of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointView<'p>(&'p Endpoint);
+
+/// Its token service.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceView<'p> {
+    policy: &'p Policy,
+    service: &'p TokenService,
+}
+
+impl Policy {
+    /// To look at.
+    pub fn view(&self) -> View<'_> {
+        View(self)
+    }
+}
+
+impl<'p> View<'p> {
+    /// In the order of the document.
+    pub fn servers(self) -> impl ExactSizeIterator<Item = ServerView<'p>> {
+        self.0.servers.iter().map(ServerView)
+    }
+
+    /// In the order of the document.
+    pub fn issuers(self) -> impl ExactSizeIterator<Item = IssuerView<'p>> {
+        self.0.issuers.iter().map(IssuerView)
+    }
+
+    /// Who exchanges and revokes tokens, if anybody does.
+    pub fn token_service(self) -> Option<ServiceView<'p>> {
+        self.0.token_service.as_ref().map(|service| ServiceView { policy: self.0, service })
+    }
+
+    /// Every cluster of the host that something is fetched from or sent to.
+    pub fn clusters(self) -> BTreeSet<&'p str> {
+        let keys = self.issuers().filter_map(IssuerView::keys);
+        let service = self.token_service().into_iter().flat_map(|service| [service.token(), service.revoke()]);
+        keys.chain(service).map(EndpointView::cluster).collect()
+    }
+}
+
+impl<'p> ServerView<'p> {
+    /// `default` where the document has one server at its top.
+    pub fn name(self) -> &'p str {
+        &self.0.name
+    }
+
+    /// The identifier that clients use.
+    pub fn resource(self) -> &'p str {
+        &self.0.resource
+    }
+
+    /// All its rules.
+    pub fn rules(self) -> impl Iterator<Item = RuleView<'p>> {
+        self.0.rules.all().map(|(kind, rule)| RuleView { kind, rule })
+    }
+}
+
+impl<'p> RuleView<'p> {
+    /// As written: an exact name, `prefix*` or `*`.
+    pub fn pattern(self) -> &'p str {
+        &self.rule.pattern
+    }
+
+    /// Where it stands in the document, as faults say it.
+    pub fn place(self) -> &'p str {
+        &self.rule.place
+    }
+
+    /// The name of the tier whose terms were added.
+    pub fn tier(self) -> Option<&'p str> {
+        self.rule.tier.as_deref()
+    }
+}
+
+impl<'p> IssuerView<'p> {
+    /// The `iss` of its tokens.
+    pub fn name(self) -> &'p str {
+        &self.0.name
+    }
+
+    /// JOSE names of what it may sign with, in the order written.
+    pub fn algorithms(self) -> impl Iterator<Item = &'static str> {
+        self.0.algorithms.iter().map(|algorithm| algorithm.name())
+    }
+
+    /// Where its keys are fetched; `None`: they stand in the policy.
+    pub fn keys(self) -> Option<EndpointView<'p>> {
+        match &self.0.keys {
+            KeySource::Inline(_) => None,
+            KeySource::Fetch { endpoint, .. } => Some(EndpointView(endpoint)),
+        }
+    }
+}
+
+impl<'p> EndpointView<'p> {
+    /// The cluster that leads to it.
+    pub fn cluster(self) -> &'p str {
+        &self.0.cluster
+    }
+
+    /// As written.
+    pub fn url(self) -> &'p str {
+        &self.0.url
+    }
+}
+
+impl<'p> ServiceView<'p> {
+    /// The issuer of the tokens it gives.
+    pub fn issuer(self) -> Option<IssuerView<'p>> {
+        self.policy.issuer_at(self.service.issuer).map(IssuerView)
+    }
+
+    /// RFC 8693.
+    pub fn token(self) -> EndpointView<'p> {
+        EndpointView(&self.service.token)
+    }
+
+    /// RFC 7009.
+    pub fn revoke(self) -> EndpointView<'p> {
+        EndpointView(&self.service.revoke)
+    }
+
+    /// Our `client_id` there.
+    pub fn client(self) -> &'p str {
+        &self.service.client.id
+    }
+}
