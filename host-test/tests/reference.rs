@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use host_test::{paths, reference, yaml};
 use serde_json::{Value, json};
-use step_up_core::{NoEnvironment, Policy};
+use step_up_core::{MAPS, NoEnvironment, Policy, Shape};
 
 /// After a change on purpose: `UPDATE_REFERENCE=1 cargo test -p host-test --test reference`.
 #[test]
 fn the_files_are_up_to_date() {
     let folder = paths::policies();
     for (file, text) in [
-        ("reference.md", reference::reference().unwrap()),
+        ("reference.md", reference::reference()),
         ("schema/policy.json", reference::pretty(&reference::policy_schema()).unwrap() + "\n"),
         ("schema/scenarios.json", reference::pretty(&reference::scenario_schema()).unwrap() + "\n"),
     ] {
@@ -30,46 +30,83 @@ fn the_files_are_up_to_date() {
 
 const UNKNOWN: &str = "zzzzzzzzzz";
 
-/// What the reader says it knows beside a word it does not.
-fn known(document: &Value) -> BTreeSet<String> {
-    let faults = Policy::load(document.to_string().as_bytes(), &NoEnvironment).unwrap_err();
-    let fault = faults.iter().find(|fault| fault.path.ends_with(UNKNOWN)).expect("the unknown word is found");
-    let list = fault.help.strip_prefix("known here: ").expect("it lists what it knows");
-    list.split(", ").map(str::to_owned).collect()
+/// A document with these words in that map, and nothing else that matters.
+fn with(map: &str, words: &Value) -> Value {
+    let rule = |rule: Value| json!({ "resource": "https://a/b", "baseline": [], "tools": { "t": rule } });
+    match map {
+        "Policy" => words.clone(),
+        "Issuer" => json!({ "issuers": { "https://a": words } }),
+        "Jwks" => json!({ "issuers": { "https://a": { "jwks": words } } }),
+        "TokenService" => json!({ "token_service": words }),
+        "Client" => json!({ "token_service": { "client": words } }),
+        "Hierarchy" => json!({ "scopes": { "a": words } }),
+        "Terms" => json!({ "tiers": { "a": words } }),
+        "Server" => json!({ "servers": { "a": words } }),
+        "ToolTerms" => rule(words.clone()),
+        "Condition" => rule(json!({ "step_up": "exchange", "may_elevate": words })),
+        "Limits" => json!({ "limits": words }),
+        other => panic!("say here how a policy comes to have a {other}"),
+    }
+}
+
+fn faults(document: &Value) -> Vec<step_up_core::Fault> {
+    Policy::load(document.to_string().as_bytes(), &NoEnvironment).unwrap_err()
+}
+
+/// Those that do not only stand beside the words of another.
+fn maps() -> impl Iterator<Item = &'static step_up_core::Map> {
+    MAPS.iter().filter(|map| !["ListedServer", "Test"].contains(&map.name))
 }
 
 #[test]
-fn the_schema_knows_the_words_that_the_reader_knows() {
-    let schema = serde_json::to_value(reference::policy_schema()).unwrap();
-    let at = |name: &str| if name == "Policy" { schema.clone() } else { schema["$defs"][name].clone() };
-    let words =
-        |name: &str| -> BTreeSet<String> { at(name)["properties"].as_object().unwrap().keys().cloned().collect() };
-    let rule = |rule: Value| json!({ "resource": "https://a/b", "baseline": [], "tools": { "t": rule } });
-    let exchanged = |condition: Value| rule(json!({ "step_up": "exchange", "may_elevate": condition }));
-    for (name, document) in [
-        ("Policy", json!({ UNKNOWN: 1, "resource": "https://a/b", "baseline": [], "tools": {} })),
-        ("Issuer", json!({ "issuers": { "https://a": { UNKNOWN: 1 } } })),
-        ("Jwks", json!({ "issuers": { "https://a": { "jwks": { UNKNOWN: 1 } } } })),
-        ("TokenService", json!({ "token_service": { UNKNOWN: 1 } })),
-        ("Client", json!({ "token_service": { "client": { UNKNOWN: 1 } } })),
-        ("Hierarchy", json!({ "scopes": { "a": { UNKNOWN: 1 } } })),
-        ("Terms", json!({ "tiers": { "a": { UNKNOWN: 1 } } })),
-        ("Server", json!({ "servers": { "a": { UNKNOWN: 1 } } })),
-        ("ToolTerms", rule(json!({ UNKNOWN: 1 }))),
-        ("Condition", exchanged(json!({ "claim": "a", UNKNOWN: 1 }))),
-        ("Limits", json!({ "limits": { UNKNOWN: 1 } })),
-    ] {
-        let mut described = words(name);
-        if name == "ToolTerms" {
-            described.extend(words("Terms"));
+fn the_reader_misses_the_words_that_are_required() {
+    for map in maps() {
+        let missing: BTreeSet<String> = faults(&with(map.name, &json!({})))
+            .iter()
+            .filter(|fault| fault.path == place(map.name))
+            .filter_map(|fault| Some(fault.problem.strip_prefix('`')?.strip_suffix("` is missing")?.to_owned()))
+            .collect();
+        let required = map.words.iter().filter(|word| word.required).map(|word| word.name.to_owned());
+        let mut required: BTreeSet<String> = required.collect();
+        if map.name == "Policy" {
+            // One server's words may stand at the top.
+            required.extend(["resource", "baseline", "tools"].map(str::to_owned));
         }
-        let mut known = known(&document);
-        if name == "Policy" {
-            // One server's fields may stand at the top.
-            described.extend(words("Server"));
-            known.extend(words("Server"));
+        assert_eq!(missing, required, "{}", map.name);
+    }
+}
+
+#[test]
+fn the_reader_knows_the_choices_that_are_described() {
+    let mut seen = 0;
+    for map in maps() {
+        for word in map.words {
+            let (Shape::Choice(choices) | Shape::Choices(choices)) = word.shape else { continue };
+            let value = if matches!(word.shape, Shape::Choices(_)) { json!([UNKNOWN]) } else { json!(UNKNOWN) };
+            let faults = faults(&with(map.name, &json!({ word.name: value })));
+            let fault = faults.iter().find(|fault| fault.path.contains(word.name)).expect("it is no choice");
+            let listed: BTreeSet<&str> = fault.help.split('`').skip(1).step_by(2).collect();
+            assert_eq!(listed, choices.iter().copied().collect(), "{}.{}: {fault}", map.name, word.name);
+            seen += 1;
         }
-        assert_eq!(described, known, "{name}");
+    }
+    assert!(seen > 7);
+}
+
+/// Where the map of [`with`] stands.
+fn place(map: &str) -> &'static str {
+    match map {
+        "Issuer" => "issuers.\"https://a\"",
+        "Jwks" => "issuers.\"https://a\".jwks",
+        "TokenService" => "token_service",
+        "Client" => "token_service.client",
+        "Server" => "servers.a",
+        "Hierarchy" => "scopes.a",
+        "Terms" => "tiers.a",
+        "ToolTerms" => "tools.t",
+        "Condition" => "tools.t.may_elevate",
+        "Limits" => "limits",
+        _ => "",
     }
 }
 
@@ -82,7 +119,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 
 #[test]
 fn the_schemas_accept_the_examples_and_see_what_an_editor_should() {
-    let policy = jsonschema::validator_for(&serde_json::to_value(reference::policy_schema()).unwrap()).unwrap();
+    let policy = jsonschema::validator_for(&reference::policy_schema()).unwrap();
     let scenarios = jsonschema::validator_for(&serde_json::to_value(reference::scenario_schema()).unwrap()).unwrap();
     let mut seen = 0;
     for folder in files("policies").into_iter().filter(|path| path.join("policy.yaml").is_file()) {

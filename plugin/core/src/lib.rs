@@ -44,8 +44,8 @@ pub use jose::{
 pub use keys::Shared;
 pub use metrics::{Change, FAULTS, Metric, most_series};
 pub use policy::{
-    EndpointView, Environment, Fault, IssuerView, Kind, Limits, NoEnvironment, Policy, RuleView, ServerView,
-    ServiceView, View, join,
+    EndpointView, Environment, Fault, IssuerView, Kind, Limits, MAPS, Map, NoEnvironment, Policy, RuleView, ServerView,
+    ServiceView, Shape, View, Word, join,
 };
 pub use reason::{Acts, Challenge, Class, Reason, Wire};
 pub use secret::Secret;

@@ -4,7 +4,7 @@
 use crate::decimal::Decimal;
 use crate::json::Value;
 use crate::policy::document::Url;
-use crate::policy::document::{Entry, Fields, Report, kind, no_pattern};
+use crate::policy::document::{Entry, Fields, Report, kind, no_pattern, vocabulary};
 
 /// A condition as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,9 @@ impl Condition {
     }
 
     pub(crate) fn read(entry: &Entry<'_>, report: &mut Report) -> Option<Condition> {
-        let mut fields = entry.fields(report)?;
+        // A test beside anything but a claim would not be asked.
+        let tests = if entry.value.get("claim").is_some() { vocabulary::TEST } else { &[] };
+        let fields = entry.fields(&[vocabulary::CONDITION, tests], report)?;
         let mut found = Vec::new();
         for (name, join) in [("all", Condition::All as fn(Vec<Condition>) -> Condition), ("any", Condition::Any)] {
             if let Some(list) = fields.take(name) {
@@ -104,7 +106,7 @@ impl Condition {
             found.push(Condition::Source(texts(&list, report)));
         }
         if let Some(path) = fields.take("claim") {
-            found.extend(claim(&path, &mut fields, report));
+            found.extend(claim(&path, &fields, report));
         }
         let path = fields.path.clone();
         fields.finish(report);
@@ -233,7 +235,7 @@ fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>
     Ok(Some(value))
 }
 
-fn claim(path: &Entry<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Option<Condition> {
+fn claim(path: &Entry<'_>, fields: &Fields<'_>, report: &mut Report) -> Option<Condition> {
     let path = claim_path(path.text(report)?);
     let mut tests = Vec::new();
     if let Some(entry) = fields.take("equals") {

@@ -11,6 +11,7 @@ mod select;
 mod view;
 
 pub use book::Kind;
+pub use document::vocabulary::{MAPS, Map, Shape, Word};
 pub use document::{Fault, join};
 pub use model::Limits;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};

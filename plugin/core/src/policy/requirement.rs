@@ -1,6 +1,5 @@
 //! What an operation needs (P7), and the algebra of it (P5): one join and its order serve rules, servers and warnings.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::policy::condition::{Condition, Subject, Truth};
@@ -13,7 +12,7 @@ pub(crate) struct Requirement {
     /// Scopes the caller's own token must carry, baseline included, by name, each once.
     pub held: Vec<Held>,
     /// P6: the ways in which what is beyond the baseline is obtained, of all parts that ask for something.
-    pub ways: BTreeSet<StepUp>,
+    pub ways: Ways,
     /// `exp - iat` of the token, at most, in seconds (P13).
     pub max_lifetime: Option<u64>,
     /// Seconds since the login, at most (P13).
@@ -31,11 +30,33 @@ pub(crate) struct Held {
 }
 
 /// P6: how missing strength is obtained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepUp {
-    None,
-    Challenge,
-    Exchange,
+    None = 1,
+    Challenge = 2,
+    Exchange = 4,
+}
+
+/// A set of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ways(u8);
+
+impl Ways {
+    pub(crate) fn of(way: StepUp) -> Ways {
+        Ways(way as u8)
+    }
+
+    fn and(self, other: Ways) -> Ways {
+        Ways(self.0 | other.0)
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn contains(self, other: Ways) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 /// A token for one operation, as the policy wants it (P9 to P11).
@@ -70,8 +91,8 @@ pub(crate) struct Conflict(pub &'static str);
 impl Requirement {
     /// These scopes of the caller's own token, and nothing else: a baseline.
     pub(crate) fn of(held: impl IntoIterator<Item = Scope>) -> Requirement {
-        let held = held.into_iter().map(|scope| Held { scope, challenged: true });
-        Requirement { held: union(held, []), ..Requirement::default() }
+        let held = each_once(held).into_iter().map(|scope| Held { scope, challenged: true }).collect();
+        Requirement { held, ..Requirement::default() }
     }
 
     /// P5, the join: both are asked for. The order does not matter.
@@ -79,7 +100,7 @@ impl Requirement {
         Ok(Requirement {
             deny: self.deny || other.deny,
             held: union(self.held, other.held),
-            ways: self.ways.into_iter().chain(other.ways).collect(),
+            ways: self.ways.and(other.ways),
             max_lifetime: smaller(self.max_lifetime, other.max_lifetime),
             max_age: smaller(self.max_age, other.max_age),
             exchange: match (self.exchange, other.exchange) {
@@ -102,7 +123,7 @@ impl Requirement {
                 && at_most(self.max_lifetime, other.max_lifetime)
                 && at_most(self.max_age, other.max_age)
                 // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
-                && (self.ways.is_empty() || other.ways.is_subset(&self.ways))
+                && (self.ways.is_empty() || self.ways.contains(other.ways))
                 && other.exchange.as_ref().is_none_or(|their| self.exchange.as_ref().is_some_and(|own| own.implies(their))))
     }
 
@@ -122,22 +143,14 @@ impl Exchange {
         if self.audience != other.audience {
             return Err(Conflict("audience"));
         }
-        let joined = Exchange {
-            granted: [self.granted, other.granted].concat(),
+        Ok(Exchange {
+            granted: each_once(self.granted.into_iter().chain(other.granted)),
             audience: self.audience,
             ttl: self.ttl.min(other.ttl),
             refuse_standing: self.refuse_standing || other.refuse_standing,
             fallback: self.fallback || other.fallback,
             may_elevate: both(self.may_elevate, other.may_elevate),
-        };
-        Ok(joined.sorted())
-    }
-
-    /// Each scope once, by name.
-    pub(super) fn sorted(mut self) -> Exchange {
-        self.granted.sort_by(|a, b| a.name.cmp(&b.name));
-        self.granted.dedup_by(|a, b| a.name == b.name);
-        self
+        })
     }
 
     fn implies(&self, other: &Exchange) -> bool {
@@ -168,13 +181,24 @@ impl Scope {
 
 /// By name, each once. What one part does not let be asked for is not asked for.
 fn union(own: impl IntoIterator<Item = Held>, other: impl IntoIterator<Item = Held>) -> Vec<Held> {
-    let mut all: Vec<Held> = own.into_iter().chain(other).collect();
-    all.sort_by(|a, b| a.scope.name.cmp(&b.scope.name));
-    all.dedup_by(|twin, kept| {
-        let same = twin.scope.name == kept.scope.name;
-        kept.challenged &= twin.challenged || !same;
-        same
-    });
+    let mut all: Vec<Held> = own.into_iter().collect();
+    for held in other {
+        match all.binary_search_by(|known| known.scope.name.cmp(&held.scope.name)) {
+            Ok(at) => all.get_mut(at).into_iter().for_each(|known| known.challenged &= held.challenged),
+            Err(at) => all.insert(at, held),
+        }
+    }
+    all
+}
+
+/// By name, each once.
+pub(super) fn each_once(scopes: impl IntoIterator<Item = Scope>) -> Vec<Scope> {
+    let mut all: Vec<Scope> = Vec::new();
+    for scope in scopes {
+        if let Err(at) = all.binary_search_by(|known| known.name.cmp(&scope.name)) {
+            all.insert(at, scope);
+        }
+    }
     all
 }
 
@@ -223,7 +247,8 @@ mod tests {
             |(granted, ttl, refuse_standing, may_elevate)| {
                 let audience = "https://mcp.example/mcp".to_owned();
                 let may_elevate = both(Vec::new(), may_elevate);
-                Exchange { granted, audience, ttl, refuse_standing, fallback: false, may_elevate }.sorted()
+                let granted = each_once(granted);
+                Exchange { granted, audience, ttl, refuse_standing, fallback: false, may_elevate }
             },
         )
     }
@@ -236,8 +261,10 @@ mod tests {
                 let mut made = Requirement::of(held);
                 made.held.iter_mut().for_each(|held| held.challenged = challenged);
                 let way = if challenged { StepUp::Challenge } else { StepUp::None };
-                made.ways = if made.held.is_empty() { BTreeSet::new() } else { BTreeSet::from([way]) };
-                made.ways.extend(exchange.is_some().then_some(StepUp::Exchange));
+                made.ways = if made.held.is_empty() { Ways::default() } else { Ways::of(way) };
+                if exchange.is_some() {
+                    made.ways = made.ways.and(Ways::of(StepUp::Exchange));
+                }
                 Requirement { deny, max_lifetime, max_age, exchange, ..made }
             },
         )

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::jose::{Algorithm, DocumentFault, KeySet};
-use crate::policy::document::{self, Entry, Fields, Report, Url};
+use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
 use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
@@ -29,9 +29,9 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
         Ok(_) => entry.fault(report, "an issuer without TLS", "use https; only loopback may go without"),
         Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
     }
-    let mut fields = entry.fields(report)?;
-    let keys = keys(&mut fields, report);
-    let algorithms = algorithms(&mut fields, report);
+    let fields = entry.fields(&[vocabulary::ISSUER], report)?;
+    let keys = keys(&fields, report);
+    let algorithms = algorithms(&fields, report);
     let types = [("at+jwt", TokenType::AccessToken), ("jwt", TokenType::Jwt)];
     let token_type = match fields.take("token_type") {
         None => Some(TokenType::AccessToken),
@@ -59,7 +59,7 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
     })
 }
 
-fn keys(fields: &mut Fields<'_>, report: &mut Report) -> Option<KeySource> {
+fn keys(fields: &Fields<'_>, report: &mut Report) -> Option<KeySource> {
     match (fields.take("jwks"), fields.take("keys")) {
         (Some(entry), None) => fetched(&entry, report),
         (None, Some(entry)) => inline(&entry, report),
@@ -79,7 +79,7 @@ fn keys(fields: &mut Fields<'_>, report: &mut Report) -> Option<KeySource> {
 }
 
 fn fetched(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
-    let mut fields = entry.fields(report)?;
+    let fields = entry.fields(&[vocabulary::JWKS], report)?;
     let cluster = fields
         .require("cluster", "name the cluster of the proxy through which the keys are fetched", report)
         .and_then(|entry| entry.text(report));
@@ -150,7 +150,7 @@ fn inline(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
     }
 }
 
-fn algorithms(fields: &mut Fields<'_>, report: &mut Report) -> Option<Vec<Algorithm>> {
+fn algorithms(fields: &Fields<'_>, report: &mut Report) -> Option<Vec<Algorithm>> {
     let entry = fields.require("algorithms", "list what the issuer signs with, e.g. [ES256]", report)?;
     let items = entry.list(report)?;
     if items.is_empty() {

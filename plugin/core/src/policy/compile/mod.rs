@@ -9,7 +9,7 @@ mod terms;
 mod tools;
 
 use crate::json::{self, Value};
-use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size, word};
+use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size, vocabulary, word};
 use crate::policy::{Environment, Limits, Mode, Policy, Select, Server};
 use crate::time::Millis;
 use digest::digest;
@@ -51,7 +51,9 @@ pub(crate) fn document(document: &Value<'_>, text: &[u8], environment: &dyn Envi
     }
     let mut report = Report::default();
     let root = Entry { path: String::new(), value: document };
-    let policy = root.fields(&mut report).and_then(|fields| policy(document, fields, environment, &mut report));
+    let policy = root
+        .fields(&[vocabulary::POLICY, vocabulary::SERVER], &mut report)
+        .and_then(|fields| policy(document, fields, environment, &mut report));
     match policy {
         Some(policy) if report.faults.is_empty() => Ok(Policy { warnings: report.warnings, ..policy }),
         _ => Err(report.faults),
@@ -65,7 +67,7 @@ fn whole(problem: &str, help: &str) -> Vec<Fault> {
 
 fn policy(
     document: &Value<'_>,
-    mut fields: Fields<'_>,
+    fields: Fields<'_>,
     environment: &dyn Environment,
     report: &mut Report,
 ) -> Option<Policy> {
@@ -81,11 +83,11 @@ fn policy(
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
     let limits = limits(fields.take("limits"), report);
     let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
-    let mode = mode(&mut fields, environment.now(), report);
+    let mode = mode(&fields, environment.now(), report);
     let several = fields.take("servers");
-    let select = select(&mut fields, report);
+    let select = select(&fields, report);
     let mut context = servers::Context { issuers: &issuers, scopes, tiers, has_service, max_ttl: limits.max_ttl };
-    let servers = context.read(several, &mut fields, report);
+    let servers = context.read(several, &fields, report);
     context.finish(report);
     let select = selected(select, &servers, report);
     fields.finish(report);
@@ -94,7 +96,7 @@ fn policy(
 }
 
 /// P34: what was written, with its place.
-fn select<'v>(fields: &mut Fields<'v>, report: &mut Report) -> Option<(Select, Entry<'v>)> {
+fn select<'v>(fields: &Fields<'v>, report: &mut Report) -> Option<(Select, Entry<'v>)> {
     let entry = fields.take("select")?;
     let ways = [("metadata", Select::Metadata), ("host", Select::Host), ("path", Select::Path)];
     word(&entry, &ways, report).map(|select| (select, entry))
@@ -123,7 +125,7 @@ fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &m
 const LONGEST_SHADOW: u64 = 365 * 86_400;
 
 /// P15: `shadow` needs the date at which it ends.
-fn mode(fields: &mut Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option<Mode> {
+fn mode(fields: &Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option<Mode> {
     let mode = fields.take("mode");
     let until = fields.take("until");
     match mode.as_ref().map(|entry| entry.value.text()) {
@@ -156,7 +158,7 @@ fn mode(fields: &mut Fields<'_>, now: Option<Millis>, report: &mut Report) -> Op
 
 fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
-    let Some(mut fields) = entry.and_then(|entry| entry.fields(report)) else { return limits };
+    let Some(fields) = entry.and_then(|entry| entry.fields(&[vocabulary::LIMITS], report)) else { return limits };
     if let Some(entry) = fields.take("request_body")
         && let Some(bytes) = size(&entry, report)
     {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::policy::document::{self, Entry, Report};
+use crate::policy::document::{self, Entry, Report, vocabulary};
 use crate::policy::requirement::Scope;
 use crate::text::is_scope_token;
 
@@ -27,7 +27,7 @@ impl Hierarchy {
             if !is_scope_token(name) {
                 entry.fault(report, "not a scope token", "RFC 6749 3.3: visible ASCII without quotes and backslashes");
             }
-            let Some(mut fields) = entry.fields(report) else { continue };
+            let Some(fields) = entry.fields(&[vocabulary::HIERARCHY], report) else { continue };
             if name.contains(['{', '}']) {
                 entry.fault(report, "a brace inside a scope", "a scope for each name, `{name}`, comes later");
             }

@@ -7,7 +7,7 @@ use super::scopes::Hierarchy;
 use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
 use crate::policy::book::RuleBook;
-use crate::policy::document::{self, Url};
+use crate::policy::document::{self, Url, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
 use crate::policy::select::WELL_KNOWN;
@@ -29,17 +29,12 @@ pub(super) struct Context<'c> {
 
 impl Context<'_> {
     /// P18: `servers:`, or one server's fields at the top; not both.
-    pub(super) fn read(
-        &mut self,
-        several: Option<Entry<'_>>,
-        top: &mut Fields<'_>,
-        report: &mut Report,
-    ) -> Vec<Server> {
+    pub(super) fn read(&mut self, several: Option<Entry<'_>>, top: &Fields<'_>, report: &mut Report) -> Vec<Server> {
         let Some(several) = several else {
             return self.server(ONLY, top, None, report).into_iter().collect();
         };
         let mut both = false;
-        for field in ["resource", "baseline", "tools", "paths", "origins"] {
+        for field in vocabulary::SERVER {
             if let Some(entry) = top.take(field) {
                 entry.fault(report, format!("`{field}` beside `servers`"), "move it into one of the servers");
                 both = true;
@@ -56,8 +51,9 @@ impl Context<'_> {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
             }
-            let Some(mut fields) = entry.fields(report) else { continue };
-            let server = self.server(name, &mut fields, Some(several_servers), report);
+            let known = [vocabulary::SERVER, vocabulary::LISTED_SERVER];
+            let Some(fields) = entry.fields(&known, report) else { continue };
+            let server = self.server(name, &fields, Some(several_servers), report);
             fields.finish(report);
             let Some(server) = server else { continue };
             for place in server.places() {
@@ -78,7 +74,7 @@ impl Context<'_> {
 
     /// P34: whose tokens count at this server, in the order in which metadata names them (P39). Unsaid, everybody's, in the order of
     /// the alphabet.
-    fn issuers(&self, fields: &mut Fields<'_>, several: Option<bool>, report: &mut Report) -> Vec<usize> {
+    fn issuers(&self, fields: &Fields<'_>, several: Option<bool>, report: &mut Report) -> Vec<usize> {
         let entry = several.and_then(|_| fields.take("issuers"));
         let Some(entry) = entry else {
             if several == Some(true) && self.issuers.len() > 1 {
@@ -106,7 +102,7 @@ impl Context<'_> {
     fn server(
         &mut self,
         name: &str,
-        fields: &mut Fields<'_>,
+        fields: &Fields<'_>,
         several: Option<bool>,
         report: &mut Report,
     ) -> Option<Server> {

@@ -1,7 +1,7 @@
 //! `token_service`: who elevates, and how we are known to it.
 
 use crate::jose::Es256Key;
-use crate::policy::document::{self, Entry, Fields, Report, Url, join};
+use crate::policy::document::{self, Entry, Fields, Report, Url, join, vocabulary};
 use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, TokenService};
 use crate::secret::Secret;
 
@@ -11,7 +11,7 @@ pub(super) fn read(
     environment: &dyn Environment,
     report: &mut Report,
 ) -> Option<TokenService> {
-    let mut fields = entry?.fields(report)?;
+    let fields = entry?.fields(&[vocabulary::TOKEN_SERVICE], report)?;
     let place = |name: &str| issuers.iter().position(|issuer| issuer.name == name);
     let known = |entry: &Entry<'_>, report: &mut Report| {
         let name = entry.text(report)?;
@@ -36,8 +36,8 @@ pub(super) fn read(
         .require("cluster", "name the cluster of the proxy that leads to it", report)
         .and_then(|entry| entry.text(report));
     let audience = issuer.and_then(|at| issuers.get(at)).map_or("", |issuer| issuer.name.as_str());
-    let token = endpoint("token", &mut fields, cluster, report);
-    let revoke = endpoint("revoke", &mut fields, cluster, report);
+    let token = endpoint("token", &fields, cluster, report);
+    let revoke = endpoint("revoke", &fields, cluster, report);
     let client = fields
         .require("client", "say who we are to it: { id: ..., auth: cluster }", report)
         .and_then(|entry| client(&entry, audience, environment, report));
@@ -63,12 +63,7 @@ pub(super) fn read(
     })
 }
 
-fn endpoint(
-    name: &'static str,
-    fields: &mut Fields<'_>,
-    cluster: Option<&str>,
-    report: &mut Report,
-) -> Option<Endpoint> {
+fn endpoint(name: &'static str, fields: &Fields<'_>, cluster: Option<&str>, report: &mut Report) -> Option<Endpoint> {
     let help = format!("write the URL of its {name} endpoint");
     let entry = fields.require(name, &help, report)?;
     let text = entry.text(report)?;
@@ -98,7 +93,7 @@ fn endpoint(
 
 /// P18: secrets never stand in the document, only the names of environment variables.
 fn client(entry: &Entry<'_>, issuer: &str, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
-    let mut fields = entry.fields(report)?;
+    let fields = entry.fields(&[vocabulary::CLIENT], report)?;
     let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
     let by_cluster = fields.take("auth").and_then(|entry| document::word(&entry, &[("cluster", ())], report));
     let secret = fields.take("secret_env").and_then(|entry| variable(&entry, environment, report));

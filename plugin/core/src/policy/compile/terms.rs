@@ -3,7 +3,7 @@
 use super::scopes::Hierarchy;
 use crate::policy::condition::Condition;
 use crate::policy::document::{self, Entry, Fields, Report};
-use crate::policy::requirement::{Exchange, Held, Requirement, Scope, StepUp, both, smaller};
+use crate::policy::requirement::{Exchange, Held, Requirement, Scope, StepUp, Ways, both, each_once, smaller};
 
 /// What a tier or a rule says. `None` is not written.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ const DEFAULT_TTL: u64 = 60;
 
 impl Terms {
     /// As written, and each word well-formed.
-    pub(super) fn read(fields: &mut Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
+    pub(super) fn read(fields: &Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
         let scope = fields.take("scope").map(|entry| document::scopes(&entry, report).unwrap_or_default());
         let ways = [("none", StepUp::None), ("challenge", StepUp::Challenge), ("exchange", StepUp::Exchange)];
         let step_up = fields.take("step_up").and_then(|entry| document::word(&entry, &ways, report));
@@ -159,7 +159,7 @@ impl Terms {
         let (granted, held): (Vec<Scope>, Vec<Scope>) = named.partition(|_| is_exchange);
         let part = Requirement::of(held);
         let exchange = Exchange {
-            granted,
+            granted: each_once(granted),
             audience: self.audience.unwrap_or_else(|| site.resource.to_owned()),
             ttl: self.ttl.unwrap_or(DEFAULT_TTL),
             refuse_standing: self.standing == Some(Standing::Refuse),
@@ -169,10 +169,10 @@ impl Terms {
         Requirement {
             deny: self.deny,
             held: part.held.into_iter().map(|held| Held { challenged: step_up != StepUp::None, ..held }).collect(),
-            ways: is_beyond.then_some(step_up).into_iter().collect(),
+            ways: if is_beyond { Ways::of(step_up) } else { Ways::default() },
             max_lifetime: self.max_lifetime,
             max_age: self.max_age,
-            exchange: is_exchange.then(|| exchange.sorted()),
+            exchange: is_exchange.then_some(exchange),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::scopes::Hierarchy;
 use super::terms::{Site, Terms};
 use crate::json::Value;
-use crate::policy::document::{self, Entry, Report};
+use crate::policy::document::{self, Entry, Report, vocabulary};
 use crate::policy::requirement::Conflict;
 use crate::policy::rules::{Rule, Rules, has_plain_characters};
 
@@ -22,8 +22,8 @@ pub(super) type Tiers = BTreeMap<String, Tier>;
 pub(super) fn tiers(entry: Option<Entry<'_>>, max_ttl: u64, report: &mut Report) -> Tiers {
     let mut tiers = Tiers::new();
     for (name, entry) in entry.and_then(|entry| entry.named(report)).unwrap_or_default() {
-        let Some(mut fields) = entry.fields(report) else { continue };
-        let terms = Terms::read(&mut fields, max_ttl, report);
+        let Some(fields) = entry.fields(&[vocabulary::TERMS], report) else { continue };
+        let terms = Terms::read(&fields, max_ttl, report);
         fields.finish(report);
         if terms.is_challenge_without_end() {
             let help =
@@ -95,8 +95,8 @@ impl Maker<'_> {
             entry.fault(report, "an empty rule", help);
             return None;
         }
-        let mut fields = entry.fields(report)?;
-        let own = Terms::read(&mut fields, self.max_ttl, report);
+        let fields = entry.fields(&[vocabulary::TERMS, vocabulary::RULE], report)?;
+        let own = Terms::read(&fields, self.max_ttl, report);
         let tier = fields.take("tier");
         let allow_weaker = match fields.take("allow_weaker") {
             None => false,

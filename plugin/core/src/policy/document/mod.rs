@@ -4,6 +4,7 @@ mod later;
 mod notation;
 mod structs;
 mod url;
+pub(crate) mod vocabulary;
 
 pub(crate) use later::{no_pattern, value as later_value};
 pub(crate) use notation::{date, duration, scopes, size, word};
@@ -120,14 +121,14 @@ impl<'v> Entry<'v> {
         }
     }
 
-    /// The members of a map whose names are ours.
-    pub(crate) fn fields(&self, report: &mut Report) -> Option<Fields<'v>> {
+    /// The members of a map whose names are ours: those of these lists of the vocabulary.
+    pub(crate) fn fields(&self, known: &[&[&'static str]], report: &mut Report) -> Option<Fields<'v>> {
         let members = self.named(report)?;
-        Some(Fields { path: self.path.clone(), members, known: Vec::new() })
+        Some(Fields { path: self.path.clone(), members, known: known.concat() })
     }
 }
 
-/// The fields of one map: what is taken is known, what is left at the end is a fault.
+/// The fields of one map: what the vocabulary does not know is a fault at the end.
 #[derive(Debug)]
 pub(crate) struct Fields<'v> {
     pub path: String,
@@ -137,13 +138,13 @@ pub(crate) struct Fields<'v> {
 
 impl<'v> Fields<'v> {
     /// The field of that name, if it is there.
-    pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'v>> {
-        self.known.push(name);
+    pub(crate) fn take(&self, name: &'static str) -> Option<Entry<'v>> {
+        debug_assert!(self.known.contains(&name), "`{name}` is not in the vocabulary of {}", self.path);
         self.members.iter().find(|(field, _)| *field == name).map(|(_, entry)| entry.clone())
     }
 
     /// The field of that name; its absence is a fault.
-    pub(crate) fn require(&mut self, name: &'static str, help: &str, report: &mut Report) -> Option<Entry<'v>> {
+    pub(crate) fn require(&self, name: &'static str, help: &str, report: &mut Report) -> Option<Entry<'v>> {
         let entry = self.take(name);
         if entry.is_none() {
             report.fault(&self.path, format!("`{name}` is missing"), help);
@@ -151,7 +152,7 @@ impl<'v> Fields<'v> {
         entry
     }
 
-    /// Reports every field that nobody took.
+    /// Reports every field that is not known.
     pub(crate) fn finish(self, report: &mut Report) {
         for (field, entry) in self.members.iter().filter(|(field, _)| !self.known.contains(field)) {
             if later::word(field, entry, report) {

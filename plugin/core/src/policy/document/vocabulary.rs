@@ -1,0 +1,283 @@
+//! The words of the language, map by map: what the reader knows, and what schema and reference are made of.
+//!
+//! The filter's module carries the names only; nothing in it refers to what describes them.
+
+/// One map of the language.
+#[derive(Clone, Copy, Debug)]
+pub struct Map {
+    /// What schema and reference call it.
+    pub name: &'static str,
+    /// What it is.
+    pub doc: &'static str,
+    /// Its words, in the order in which they are read.
+    pub words: &'static [Word],
+}
+
+/// One word of a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// As it is written.
+    pub name: &'static str,
+    /// Must it be there?
+    pub required: bool,
+    /// What stands behind it.
+    pub shape: Shape,
+    /// What it means, and what holds where it is not said.
+    pub doc: &'static str,
+}
+
+/// What a value looks like. What is more than a matter of form is for the reader.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// Anything.
+    Any,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// A list of these.
+    Choices(&'static [&'static str]),
+    /// A whole number from 1.
+    Count,
+    /// RFC 3339.
+    Date,
+    /// `30s`, `15m`, `1h` or `7d`.
+    Duration,
+    /// `true`: it can only be set.
+    Flag,
+    /// Any list.
+    List,
+    /// The map of that name.
+    Map(&'static str),
+    /// A list of such maps.
+    Maps(&'static str),
+    /// Such maps, by names of the user's own.
+    Named(&'static str),
+    /// Any number.
+    Number,
+    /// One text or a list of them.
+    Scopes,
+    /// Bytes: `64KiB`, `1MiB`.
+    Size,
+    /// A text.
+    Text,
+    /// A list of texts.
+    Texts,
+    /// The number 1.
+    Version,
+}
+
+/// The JOSE names of `algorithms`.
+const ALGORITHMS: &[&str] = &["ES256", "ES384", "RS256", "PS256", "EdDSA"];
+
+macro_rules! maps {
+    ($($const:ident $map:literal, $about:literal { $($need:ident $word:literal: $shape:expr, $doc:literal;)* })*) => {
+        $(pub(crate) const $const: &[&str] = &[$($word),*];)*
+
+        /// All maps of the language.
+        pub const MAPS: &[Map] = &[$(Map {
+            name: $map,
+            doc: $about,
+            words: &[$(Word { name: $word, required: need!($need), shape: $shape, doc: $doc }),*],
+        }),*];
+    };
+}
+
+macro_rules! need {
+    (required) => {
+        true
+    };
+    (optional) => {
+        false
+    };
+}
+
+maps! {
+    POLICY "Policy", "A policy. One server may stand at the top, with its fields, in place of `servers`." {
+        required "version": Shape::Version, "The version of this language: 1.";
+        required "issuers": Shape::Named("Issuer"), "Whose tokens are accepted, by the `iss` of their tokens.";
+        optional "token_service": Shape::Map("TokenService"), "Who exchanges tokens (RFC 8693) and takes them back (RFC 7009).";
+        optional "scopes": Shape::Named("Hierarchy"), "Which scope implies which. It applies to what callers hold, never to what is asked of them.";
+        optional "limits": Shape::Map("Limits"), "What is bounded.";
+        optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
+        optional "mode": Shape::Choice(&["enforce", "shadow"]), "`enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.";
+        optional "until": Shape::Date, "The date at which `shadow` ends, RFC 3339. Required with it.";
+        optional "servers": Shape::Named("Server"), "The servers, by name.";
+        optional "select": Shape::Choice(&["metadata", "host", "path"]), "How a request finds its server where the route names none: `metadata`, not at all (404); `host`, by host and path of `resource`, and routes must split by the same host; `path`, by the path alone. Otherwise `host` with one server, `metadata` with several.";
+    }
+
+    SERVER "Server", "An MCP server." {
+        required "resource": Shape::Text, "The URL that clients use: audience of their tokens, and the path that is forwarded.";
+        required "baseline": Shape::Texts, "Scopes that every request needs.";
+        required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
+        optional "paths": Shape::Texts, "Further paths that are forwarded.";
+        optional "origins": Shape::Texts, "Origins of browser clients.";
+    }
+
+    LISTED_SERVER "ListedServer", "What a server says only under `servers`." {
+        optional "issuers": Shape::Texts, "Whose tokens count here, in the order advertised. With several issuers and servers it must be said.";
+    }
+
+    ISSUER "Issuer", "An issuer of access tokens." {
+        required "algorithms": Shape::Choices(ALGORITHMS), "What it signs with; asymmetric only.";
+        optional "token_type": Shape::Choice(&["at+jwt", "jwt"]), "`at+jwt` (RFC 9068), or `jwt` for issuers that type their access tokens so, or not at all. Otherwise `at+jwt`.";
+        optional "max_lifetime": Shape::Duration, "Tokens whose `exp - iat` is longer are refused.";
+        optional "leeway": Shape::Duration, "By how much clocks may differ. Otherwise 30s.";
+        optional "jwks": Shape::Map("Jwks"), "Where its keys are fetched. Or `keys`.";
+        optional "keys": Shape::Any, "Its keys, written out: a JWKS (RFC 7517). Or `jwks`.";
+    }
+
+    JWKS "Jwks", "A key document over HTTP." {
+        required "cluster": Shape::Text, "The proxy's cluster for it. Another one than the token endpoint's: keys need no credential.";
+        required "url": Shape::Text, "The issuer's `jwks_uri`.";
+        optional "refresh": Shape::Duration, "How often it is fetched. Otherwise 5m.";
+        optional "stale": Shape::Duration, "How long keys are used that cannot be fetched again. Otherwise 1h.";
+    }
+
+    TOKEN_SERVICE "TokenService", "The token service." {
+        required "issuer": Shape::Text, "The issuer of the tokens it gives, one of `issuers`.";
+        optional "subject_issuers": Shape::Texts, "Further issuers whose tokens may be sent to it. Otherwise only `issuer`.";
+        required "cluster": Shape::Text, "The proxy's cluster for it.";
+        required "token": Shape::Text, "The URL of its token endpoint.";
+        required "revoke": Shape::Text, "The URL of its revocation endpoint.";
+        required "client": Shape::Map("Client"), "Who we are to it.";
+        optional "timeout": Shape::Duration, "How long a caller waits for it. Otherwise 2s.";
+        optional "late": Shape::Duration, "How long its answer is awaited after that, to take back what it mints. Otherwise 30s.";
+        optional "linger": Shape::Duration, "How long a token stays alive after a stream of an older revision broke off without a result. Otherwise 0s.";
+        optional "context": Shape::Flag, "`true`: it is told what the token is for (RFC 9396: method, tool, client, SHA-256 of the arguments).";
+    }
+
+    CLIENT "Client", "The filter as a client of the token service: one of `auth`, `secret_env` and `private_key_env`." {
+        required "id": Shape::Text, "`client_id`.";
+        optional "auth": Shape::Choice(&["cluster"]), "`cluster`: the proxy authenticates, by mTLS or by credentials that it injects.";
+        optional "secret_env": Shape::Text, "The environment variable with the client's secret.";
+        optional "private_key_env": Shape::Text, "The environment variable with a private JWK (ES256), for `private_key_jwt`.";
+    }
+
+    HIERARCHY "Hierarchy", "What a scope stands for beside itself." {
+        optional "implies": Shape::Scopes, "The scopes that who has it has too.";
+    }
+
+    TERMS "Terms", "What a call needs." {
+        optional "scope": Shape::Scopes, "Scopes beyond the baseline, one or a list; `[]` for none. With `step_up: exchange`, those to be obtained.";
+        optional "step_up": Shape::Choice(&["none", "challenge", "exchange"]), "How missing strength is obtained. Otherwise `challenge`.";
+        optional "max_lifetime": Shape::Duration, "The most that the caller's token may live as a whole (`exp - iat`).";
+        optional "max_age": Shape::Duration, "The most that may have passed since the user logged in (`auth_time`).";
+        optional "ttl": Shape::Duration, "Exchange: the most that the token may live. Otherwise 60s.";
+        optional "deny": Shape::Flag, "`true`: nobody may.";
+        optional "audience": Shape::Text, "Exchange: the audience of the token. Otherwise `resource`.";
+        optional "standing": Shape::Choice(&["ignore", "refuse"]), "Exchange: `refuse` turns callers away whose own token has one of the scopes. Otherwise `ignore`.";
+        optional "fallback": Shape::Choice(&["challenge"]), "Exchange: `challenge` answers a token service that wants the user.";
+        optional "may_elevate": Shape::Map("Condition"), "Exchange: who may be elevated at all. What cannot be known is no.";
+    }
+
+    RULE "ToolTerms", "A tool's rule: terms of its own, and those of a tier." {
+        optional "tier": Shape::Text, "The tier whose terms are added.";
+        optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
+    }
+
+    CONDITION "Condition", "A condition over the caller: one of `client`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
+        optional "all": Shape::Maps("Condition"), "All of them.";
+        optional "any": Shape::Maps("Condition"), "One of them at least.";
+        optional "not": Shape::Map("Condition"), "Not this one.";
+        optional "client": Shape::Scopes, "Client ids.";
+        optional "source": Shape::Scopes, "Identities in the caller's certificate.";
+        optional "claim": Shape::Text, "The path of a claim.";
+    }
+
+    TEST "Test", "What is asked of a claim." {
+        optional "equals": Shape::Any, "The claim is this.";
+        optional "in": Shape::List, "The claim is one of these.";
+        optional "prefix": Shape::Text, "The claim begins so.";
+        optional "above": Shape::Number, "The claim is a number above this.";
+        optional "below": Shape::Number, "The claim is a number below this.";
+        optional "present": Shape::Boolean, "The claim is there, or is not.";
+    }
+
+    LIMITS "Limits", "What is bounded." {
+        optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
+        optional "body_wait": Shape::Duration, "How long a body may take. Otherwise 10s.";
+        optional "keys_wait": Shape::Duration, "How long a request waits for keys. Otherwise 2s.";
+        optional "verified_cache": Shape::Duration, "How long a verified token is not verified again. Otherwise 5m.";
+        optional "elevation_wait": Shape::Duration, "How long a request waits for an exchange. Otherwise 5s.";
+        optional "max_ttl": Shape::Duration, "The longest `ttl` of this policy. Otherwise 5m.";
+        optional "exchanges": Shape::Count, "Exchanges under way in a VM. Otherwise 64.";
+        optional "exchanges_per_caller": Shape::Count, "Of one caller. Otherwise 4.";
+        optional "exchange_rate": Shape::Count, "Exchanges of one caller in a minute. Otherwise 60.";
+    }
+}
+
+/// Words of the language that are not built yet, and what to do until they come.
+pub(super) const LATER: [(&str, &str); 62] = [
+    ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
+    ("act", "rules for delegation come later; until then narrow by scope"),
+    ("advertised", "every issuer of a server is advertised until this comes"),
+    ("after", "rules about what was called before are not part of version 1"),
+    ("also_audience", "other dialects of token services come later"),
+    ("also_granted", "other dialects of token services come later"),
+    ("annotate", "annotated lists come later; lists pass unchanged"),
+    ("anonymous", "tools without a token come later; until then every call needs one"),
+    ("anonymous_body", "tools without a token come later"),
+    ("anonymous_waiting", "tools without a token come later"),
+    ("approval", "approvals are not part of version 1; let the token service ask for them"),
+    ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("ask", "scopes in another spelling come later"),
+    ("audience_aliases", "other dialects of token services come later"),
+    ("audiences", "further audiences come later; until then a token's `aud` is the `resource`"),
+    ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
+    (
+        "callers",
+        "conditions on callers come later; until then narrow by scope, or by `may_elevate` where a token is obtained",
+    ),
+    ("claims", "names of claims come later; until then `scope`, `client_id` and `sub` count"),
+    ("client_origin", "conditions on origins come later; list the client ids"),
+    ("clients", "what clients can do comes later; who may call is `callers`, which comes later too"),
+    ("data_class", "labels come later"),
+    ("declared_task", "labels come later"),
+    ("denials", "other forms of a denial come later; until then it is an HTTP status"),
+    ("environment", "labels come later"),
+    ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
+    ("introspection", "opaque tokens come later; until then a token is a JWT"),
+    ("introspections", "opaque tokens come later; until then a token is a JWT"),
+    ("issued_token_type", "other dialects of token services come later"),
+    ("list", "filtered lists come later; lists pass unchanged"),
+    ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
+    ("meta", "conditions on `_meta` come later"),
+    ("methods", "other methods come later; until then they are refused"),
+    ("mode", "`mode` stands at the top only; shadow mode of single rules comes later"),
+    ("once", "every elevation is for one operation; there is nothing to set"),
+    ("pins", "pinned tools come later"),
+    ("prompts", "rules for prompts come later; until then prompts/get is refused"),
+    ("purpose", "labels come later"),
+    ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("remove_headers", "a list of headers comes later; let the route remove them"),
+    ("request", "other dialects of token services come later"),
+    ("require", "requirements on the source come later"),
+    ("resources", "rules for resources come later; until then resources/read is refused"),
+    ("resume", "streams that pause come later; until then a stream's end is the end, after `linger`"),
+    ("reuse", "elevated tokens are never reused"),
+    ("seal", "sealed sessions come later"),
+    ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
+    ("session", "session rules come later"),
+    ("sessions", "session rules come later"),
+    ("some", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("source_from", "identities from headers come later; until then the peer's certificate counts"),
+    ("stream", "bounds on streams come later; until then the route bounds them"),
+    ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
+    ("task", "tokens that outlive an answer come later; until then a call that asks for a task is not elevated"),
+    ("tenants", "families of issuers come later; until then name each issuer"),
+    ("token", "longer tokens come later; until then 16 KiB is the most"),
+    ("token_service", "several token services come later; the one at the top serves every rule"),
+    ("token_services", "several token services come later; until then one for each policy"),
+    ("unpinned", "pinned tools come later"),
+    ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
+    ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
+    ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
+];
+
+/// The same, of values of words that are there.
+pub(super) const LATER_VALUES: [(&str, &str); 2] = [
+    ("Ed25519", "write `EdDSA`, which is the same"),
+    ("auto", "a way for each client comes later; write `challenge` or `exchange`"),
+];
