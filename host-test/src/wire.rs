@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use step_up_core::{Challenge, Change, Class, Ending, FAULTS, Metric, Reason};
+use step_up_core::{Challenge, Change, Class, Ending, ExchangeEnd, FAULTS, KeysEnd, Metric, Reason, RevocationEnd};
 
 const HEAD: &str = "\
 # On the wire
@@ -144,7 +144,7 @@ fn challenge(reason: Reason) -> &'static str {
 
 /// One of each.
 fn metrics() -> Vec<Metric> {
-    let (server, outcome, issuer) = (Rc::<str>::from(""), "", String::new());
+    let (server, issuer) = (Rc::<str>::from(""), String::new());
     vec![
         Metric::Decision {
             server: server.clone(),
@@ -153,10 +153,10 @@ fn metrics() -> Vec<Metric> {
             mode: "",
             count: 0,
         },
-        Metric::Exchange { server: server.clone(), outcome },
+        Metric::Exchange { server: server.clone(), outcome: ExchangeEnd::Granted },
         Metric::ExchangeTime { server, millis: 0 },
-        Metric::Revocation { outcome },
-        Metric::JwksFetch { issuer: issuer.clone(), outcome },
+        Metric::Revocation { outcome: RevocationEnd::Revoked },
+        Metric::JwksFetch { issuer: issuer.clone(), outcome: KeysEnd::Fetched },
         Metric::KeysAge { issuer, seconds: 0 },
         Metric::Fault { kind: "", count: 0 },
         Metric::Shadow { value: 0 },

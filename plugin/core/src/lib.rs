@@ -4,6 +4,12 @@
 //! performs what comes out ([`Effect`]). Requests leave only with a [`Permit`], which only the decision can make, from a
 //! caller's token, which only the verification can make.
 //!
+//! What is believed of a token cannot even be named outside:
+//!
+//! ```compile_fail,E0432
+//! use step_up_core::{CallerToken, ElevatedToken};
+//! ```
+//!
 //! Reading order: `effect`, `gate`, `flow`, `decide`, then whichever noun is of interest.
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub)]
@@ -35,7 +41,7 @@ mod watch;
 pub use decide::Permit;
 pub use decimal::Decimal;
 pub use effect::{BodyFault, Effect, Input, Level};
-pub use ends::Ending;
+pub use ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 pub use gate::{Gate, VERSION};
 pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
 pub use jose::{

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::ends::Ending;
+use crate::ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 use crate::reason::Reason;
 
 /// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
@@ -40,8 +40,8 @@ pub enum Metric {
     Exchange {
         /// The server's name in the policy.
         server: Rc<str>,
-        /// `granted`, `late`, or the reason.
-        outcome: &'static str,
+        /// How.
+        outcome: ExchangeEnd,
     },
     /// How long an exchange took, in milliseconds: histogram.
     ExchangeTime {
@@ -52,15 +52,15 @@ pub enum Metric {
     },
     /// A token was taken back, or not: counter.
     Revocation {
-        /// `revoked`, `unsupported`, `refused` or `expired`.
-        outcome: &'static str,
+        /// How.
+        outcome: RevocationEnd,
     },
     /// An issuer's keys were fetched: counter.
     JwksFetch {
         /// The issuer.
         issuer: String,
-        /// `fetched`, `unreachable` or `unusable`.
-        outcome: &'static str,
+        /// How.
+        outcome: KeysEnd,
     },
     /// Seconds since an issuer's keys were fetched: gauge.
     KeysAge {
@@ -113,12 +113,12 @@ impl Metric {
                 &[("server", server), ("verdict", verdict.name()), ("reason", reason.name()), ("mode", mode)],
             ),
             Metric::Exchange { server, outcome } => {
-                labelled("stepup_exchanges_total", &[("server", server), ("outcome", outcome)])
+                labelled("stepup_exchanges_total", &[("server", server), ("outcome", outcome.name())])
             }
             Metric::ExchangeTime { server, .. } => labelled("stepup_exchange_ms", &[("server", server)]),
-            Metric::Revocation { outcome } => labelled("stepup_revocations_total", &[("outcome", outcome)]),
+            Metric::Revocation { outcome } => labelled("stepup_revocations_total", &[("outcome", outcome.name())]),
             Metric::JwksFetch { issuer, outcome } => {
-                labelled("stepup_jwks_fetches_total", &[("issuer", issuer), ("outcome", outcome)])
+                labelled("stepup_jwks_fetches_total", &[("issuer", issuer), ("outcome", outcome.name())])
             }
             Metric::KeysAge { issuer, .. } => labelled("stepup_keys_age_seconds", &[("issuer", issuer)]),
             Metric::Fault { kind, .. } => labelled("stepup_faults_total", &[("kind", kind)]),

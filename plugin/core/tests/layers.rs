@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 const LAYERS: [&[&str]; 14] = [
-    &["time", "secret", "text", "decimal", "reason", "ends"],
-    &["json", "line"],
+    &["time", "secret", "text", "decimal", "reason"],
+    &["json", "line", "ends"],
     &["http", "mcp", "jose"],
     &["policy"],
     &["keys"],

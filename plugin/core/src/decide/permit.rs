@@ -7,6 +7,26 @@ use crate::token::{CallerToken, ElevatedToken};
 ///
 /// INVARIANT (permit): made only by the decision, from the token that goes upstream; used up by the one `Continue` it
 /// belongs to.
+///
+/// Nobody else can make one:
+///
+/// ```compile_fail,E0451
+/// let permit = step_up_core::Permit { set: Vec::new(), remove: Vec::new(), watched: false };
+/// ```
+///
+/// ```compile_fail,E0624
+/// fn forge(token: &step_up_core::Compact) -> step_up_core::Permit {
+///     step_up_core::Permit::of_caller(token, &[])
+/// }
+/// ```
+///
+/// And one is for one request:
+///
+/// ```compile_fail,E0599
+/// fn twice(permit: &step_up_core::Permit) -> step_up_core::Permit {
+///     permit.clone()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Permit {
     set: Vec<(&'static str, Secret)>,

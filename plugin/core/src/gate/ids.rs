@@ -1,15 +1,13 @@
-//! Names for decisions and calls, from one seed.
+//! Names for decisions, from one seed.
 
 use std::hash::Hasher as _;
 
-use crate::http::CallId;
 use crate::text::hex;
 
 /// A generator: what it gave tells nobody what it will give.
 pub(super) struct Ids {
     keys: [u64; 2],
     decisions: u64,
-    calls: u32,
 }
 
 impl Ids {
@@ -17,7 +15,7 @@ impl Ids {
     pub(super) fn new(seed: [u8; 16]) -> Ids {
         let (first, second) = seed.split_at(8);
         let key = |half: &[u8]| half.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Ids { keys: [key(first), key(second)], decisions: 0, calls: 0 }
+        Ids { keys: [key(first), key(second)], decisions: 0 }
     }
 
     /// Random for other uses than names.
@@ -30,12 +28,6 @@ impl Ids {
         self.decisions += 1;
         let halves = [0, 1].map(|half| self.half(self.decisions, half).to_be_bytes());
         hex(halves.as_flattened(), 16)
-    }
-
-    /// Unique among the calls under way.
-    pub(super) fn call(&mut self) -> CallId {
-        self.calls = self.calls.wrapping_add(1);
-        CallId(self.calls)
     }
 
     #[allow(deprecated, reason = "the standard library's keyed SipHash-2-4: another crate would be the same code")]

@@ -1,27 +1,32 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
-mod elevations;
+mod calls;
+mod exchanges;
 mod ids;
 mod outbox;
+mod responses;
+mod revoking;
 mod streams;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::answer::{self, Refusal};
 use crate::effect::{Effect, Input};
-use crate::ends::Ending;
-use crate::flow::{Flow, Next, World};
-use crate::http::{CallFault, CallId, Reply, StreamId};
+use crate::ends::{Ending, KeysEnd};
+use crate::flow::{Flow, Next, Turn};
+use crate::http::{Call, CallFault, CallId, Reply, StreamId};
 use crate::jose::Signatures;
-use crate::keys::{FetchOutcome, KeyRing, Shared};
+use crate::keys::{Fetch, FetchOutcome, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
+use crate::obtain::{Ledger, Rates};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::Cache;
-use crate::watch::OperationEnd;
+use crate::watch::{OperationEnd, Tail};
 
-use elevations::Elevations;
+use calls::{Calls, Purpose};
 use ids::Ids;
 use outbox::{Outbox, Settled};
 use streams::Streams;
@@ -38,8 +43,77 @@ const BUSY: u64 = 50;
 
 /// Inputs in by [`Gate::handle`], effects out by [`Gate::poll`]. Does no I/O and knows no time but the one it is told.
 ///
-/// The host calls `handle` for everything that happens, then polls until `None` and performs each effect in turn,
-/// without holding the gate while it does: an effect may lead to the next input.
+/// A host has one gate for each policy in each of its threads. For everything that happens it calls `handle`, then polls until
+/// `None` and performs each effect in turn, without holding the gate while it does: an effect may lead to the next input. There are
+/// four kinds of methods:
+///
+/// - `new`, once for each policy. The host's randomness, its signatures and its shared memory are given here.
+/// - `handle` and `poll`, for everything that happens. `now` never decides alone: it may stand still, and be set back.
+/// - `knows` and `is_idle`, questions that save a host work, or tell it when it may let go.
+/// - `retire`, once, when another gate takes over. Requests that have been judged, exchanges and revocations go on until `is_idle`.
+///
+/// What a host owes the gate:
+///
+/// - `Head` for each request, then `Body` once, complete, for those that have one, then `Gone` for each stream that `knows` of.
+///   Of streams whose permit is watched also `ResponseHead` and every `ResponseChunk`, before the bytes leave.
+/// - Nothing of a request goes upstream before its `Effect::Continue`, and then with exactly these edits.
+/// - A `Reply` for each `Effect::Call`, also when it could not be made, and `Tick` at the moment of the last `Effect::Wake`.
+///
+/// The smallest host, which answers one request:
+///
+/// ```
+/// use std::{cell::RefCell, collections::HashMap, rc::Rc};
+/// use step_up_core::{Effect, Gate, Input, Millis, NoEnvironment, Policy, PureRust, RequestHead, Shared, StreamId};
+///
+/// /// Memory of one thread. Where there are several, all of them share it.
+/// #[derive(Default)]
+/// struct Memory(RefCell<HashMap<String, (Vec<u8>, u32)>>);
+///
+/// impl Shared for Memory {
+///     fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
+///         self.0.borrow().get(slot).cloned()
+///     }
+///
+///     fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
+///         let mut slots = self.0.borrow_mut();
+///         let last = slots.get(slot).map_or(0, |(_, version)| *version);
+///         let is_current = version.is_none_or(|version| version == last);
+///         if is_current {
+///             slots.insert(slot.to_owned(), (value.to_vec(), last + 1));
+///         }
+///         is_current
+///     }
+/// }
+///
+/// let policy = r#"{
+///     "version": 1,
+///     "issuers": { "https://as.example.com": {
+///         "jwks": { "cluster": "as", "url": "https://as.example.com/jwks" }, "algorithms": ["ES256"]
+///     } },
+///     "resource": "https://mcp.example.com/mcp",
+///     "baseline": ["mcp:connect"],
+///     "tools": { "get_issue": { "scope": "repo:read" } }
+/// }"#;
+/// let policy = Rc::new(Policy::load(policy.as_bytes(), &NoEnvironment).expect("a policy"));
+/// let now = Millis(1_795_000_000_000);
+/// let mut gate = Gate::new(policy, Box::new(PureRust), Box::new(Memory::default()), [7; 16], now);
+///
+/// let headers: &[(&[u8], &[u8])] =
+///     &[(b":method", b"POST"), (b":path", b"/mcp"), (b":authority", b"mcp.example.com"), (b"content-type", b"application/json")];
+/// let head = RequestHead { headers, server: None, source: None, end_of_stream: false };
+/// gate.handle(Input::Head { stream: StreamId(1), head }, now);
+///
+/// let mut status = None;
+/// while let Some(effect) = gate.poll() {
+///     match effect {
+///         Effect::Reply { response, .. } => status = Some(response.status),
+///         Effect::Continue { .. } => unreachable!("there was no token"),
+///         // Calls, records, metrics, log lines and the next tick: what a real host performs.
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(status, Some(401));
+/// ```
 pub struct Gate {
     policy: Rc<Policy>,
     signatures: Box<dyn Signatures>,
@@ -48,7 +122,13 @@ pub struct Gate {
     cache: Cache,
     streams: Streams,
     out: Outbox,
-    elevations: Elevations,
+    calls: Calls,
+    /// The elevated operations that have gone upstream.
+    tails: BTreeMap<StreamId, Tail>,
+    ledger: Ledger,
+    rates: Rates,
+    /// When the log was last told that the token service does not accept the filter.
+    complained: Option<Millis>,
     ids: Ids,
     body_seen: bool,
     /// What of the changes of the keys the waiting flows have been told.
@@ -79,7 +159,11 @@ impl Gate {
             cache,
             streams: Streams::default(),
             out: Outbox::new(&policy),
-            elevations: Elevations::new(ids.spread()),
+            calls: Calls::default(),
+            tails: BTreeMap::new(),
+            ledger: Ledger::new(ids.spread()),
+            rates: Rates::default(),
+            complained: None,
             ids,
             body_seen: false,
             keys_told: 0,
@@ -106,13 +190,13 @@ impl Gate {
                 // A host that uses an id again has forgotten to say that the stream is gone.
                 drop(self.streams.take(stream));
                 self.finish(stream, OperationEnd::Incomplete, now);
-                let (flow, next) = Flow::begin(&head, &mut self.world(now));
+                let (flow, next) = Flow::begin(&head, &mut self.turn(now));
                 self.proceed(stream, flow, next, now);
             }
             Input::BodyBegins => self.body_seen = true,
             Input::Body { stream, body } => {
                 self.body_seen = true;
-                self.advance(stream, now, |flow, world| flow.body(body, world));
+                self.advance(stream, now, |flow, turn| flow.body(body, turn));
             }
             Input::Trailers { stream } => self.advance(stream, now, |flow, _| flow.trailers()),
             Input::ResponseHead { stream, status, content_type, end_of_stream } => {
@@ -141,7 +225,7 @@ impl Gate {
 
     /// Would it matter that this stream is gone? Most have been decided, and nothing of them is left.
     pub fn knows(&self, stream: StreamId) -> bool {
-        self.streams.contains(stream) || self.elevations.watches(stream)
+        self.streams.contains(stream) || self.tails.contains_key(&stream)
     }
 
     /// What to do next; `None` when nothing is left.
@@ -159,8 +243,8 @@ impl Gate {
         }
     }
 
-    fn world(&mut self, now: Millis) -> World<'_> {
-        World {
+    fn turn(&mut self, now: Millis) -> Turn<'_> {
+        Turn {
             policy: &self.policy,
             keys: &mut self.keys,
             cache: &mut self.cache,
@@ -172,10 +256,10 @@ impl Gate {
         }
     }
 
-    fn advance(&mut self, stream: StreamId, now: Millis, step: impl FnOnce(&mut Flow, &mut World<'_>) -> Next) {
+    fn advance(&mut self, stream: StreamId, now: Millis, step: impl FnOnce(&mut Flow, &mut Turn<'_>) -> Next) {
         // A stream we do not know has had its decision; what follows on it is the host's business.
         let Some(mut flow) = self.streams.take(stream) else { return };
-        let next = step(&mut flow, &mut self.world(now));
+        let next = step(&mut flow, &mut self.turn(now));
         self.proceed(stream, flow, next, now);
     }
 
@@ -227,15 +311,17 @@ impl Gate {
         self.out.tell_decisions();
         self.keys.look(self.shared.as_ref(), now);
         self.tell_keys(now);
-        self.elevations.revocations.tick();
-        self.age_elevations(now);
-        let due = self.keys.fetch_due(self.shared.as_ref(), now, || self.ids.call());
-        self.out.calls(due);
+        self.ledger.revocations.tick();
+        self.age(now);
+        for Fetch { issuer, lease, call } in self.keys.fetch_due(self.shared.as_ref(), now) {
+            let patience = call.timeout;
+            self.call(Purpose::Keys { issuer, lease }, call, patience, now);
+        }
         if !self.retired {
             self.report(now);
         }
         for stream in self.streams.all() {
-            self.advance(stream, now, |flow, world| flow.tick(world));
+            self.advance(stream, now, |flow, turn| flow.tick(turn));
         }
     }
 
@@ -249,31 +335,57 @@ impl Gate {
         self.out.count(shadow);
     }
 
+    /// A call goes out; the host gives it up after `patience` milliseconds.
+    fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
+        let id = self.calls.begin(purpose, patience, now);
+        self.out.put(Effect::Call { id, call });
+        id
+    }
+
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
-        if self.elevation_reply(call, reply, now) || self.revocation_reply(call, reply, now) {
-            return;
+        match self.calls.end(call) {
+            Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
+            Some(Purpose::Revocation(serial)) => {
+                if let Some((revocation, end)) = self.ledger.revocations.reply(serial, reply, now) {
+                    self.revocation_ended(&revocation, end);
+                }
+            }
+            Some(Purpose::Keys { issuer, lease }) => {
+                let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
+                match outcome {
+                    Some(outcome) => self.fetched(issuer, outcome, reply),
+                    None => self.unexpected_reply(),
+                }
+            }
+            None => self.unexpected_reply(),
         }
-        let Some((issuer, outcome)) = self.keys.fetched(call, reply, self.shared.as_ref(), now) else {
-            self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
-            return;
-        };
+    }
+
+    fn unexpected_reply(&mut self) {
+        self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
+    }
+
+    fn fetched(&mut self, issuer: usize, outcome: FetchOutcome, reply: &Result<Reply<'_>, CallFault>) {
         let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
-        let status = match reply {
-            Ok(reply) => format!("status {}", reply.status),
-            Err(fault) => format!("{fault:?}"),
-        };
-        let (name, line) = match outcome {
-            FetchOutcome::Fetched => ("fetched", None),
+        let (end, line) = match outcome {
+            FetchOutcome::Fetched => (KeysEnd::Fetched, None),
             FetchOutcome::Withdrawn => {
-                ("withdrawn", Some(format!("{issuer} has withdrawn all its keys: none of its tokens is accepted")))
+                let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted");
+                (KeysEnd::Withdrawn, Some(line))
             }
             FetchOutcome::Unreachable => {
-                ("unreachable", Some(format!("keys of {issuer} could not be fetched: {status}")))
+                let status = match reply {
+                    Ok(reply) => format!("status {}", reply.status),
+                    Err(fault) => format!("{fault:?}"),
+                };
+                (KeysEnd::Unreachable, Some(format!("keys of {issuer} could not be fetched: {status}")))
             }
-            FetchOutcome::Unusable(fault) => ("unusable", Some(format!("keys of {issuer} cannot be used: {fault:?}"))),
+            FetchOutcome::Unusable(fault) => {
+                (KeysEnd::Unusable, Some(format!("keys of {issuer} cannot be used: {fault:?}")))
+            }
         };
         line.into_iter().for_each(|line| self.out.warn(line));
-        self.out.count(Metric::JwksFetch { issuer, outcome: name });
+        self.out.count(Metric::JwksFetch { issuer, outcome: end });
     }
 
     /// Whoever found new keys, all that wait for them are told.
@@ -291,8 +403,10 @@ impl Gate {
         let busy = self.streams.waiting() > 0 || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // A call that is due now was refused by the host a moment ago.
-        let at = self.elevations.revocations.next_due().map_or(at, |due| due.max(now).min(at));
-        let at = self.elevations.next_deadline(now).map_or(at, |next| next.min(at));
+        let at = self.ledger.revocations.next_due().map_or(at, |due| due.max(now).min(at));
+        // When the next of those who wait for an exchange has waited long enough.
+        let deadlines = self.calls.exchanges().map(|pending| pending.deadline).filter(|deadline| *deadline > now);
+        let at = deadlines.min().map_or(at, |next| next.min(at));
         if self.wake.is_none_or(|wake| at < wake) {
             self.wake = Some(at);
             self.out.put(Effect::Wake { at });
@@ -316,7 +430,8 @@ impl Gate {
     /// Is there nothing left that needs this gate: no request that may still be elevated, no exchange under way, no token
     /// to be revoked?
     pub fn is_idle(&self) -> bool {
-        self.streams.is_empty() && self.elevations.is_empty()
+        let has_exchanges = self.calls.exchanges().next().is_some();
+        self.streams.is_empty() && !has_exchanges && self.tails.is_empty() && self.ledger.revocations.is_empty()
     }
 
     fn is_announced(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::audit::{Audit, Facts, Limiter};
 use crate::decide::Would;
 use crate::effect::{Effect, Level};
 use crate::ends::Ending;
-use crate::http::{Call, CallId, StreamId};
+use crate::http::StreamId;
 use crate::metrics::{FAULTS, Metric};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -65,10 +65,6 @@ impl Outbox {
 
     pub(super) fn put(&mut self, effect: Effect) {
         self.effects.push_back(effect);
-    }
-
-    pub(super) fn calls(&mut self, calls: impl IntoIterator<Item = (CallId, Call)>) {
-        self.effects.extend(calls.into_iter().map(|(id, call)| Effect::Call { id, call }));
     }
 
     pub(super) fn warn(&mut self, line: String) {

@@ -3,17 +3,20 @@
 //! Every VM of the host (one per worker, one for the main thread) ticks. The VM that gets the lease fetches; the
 //! others see the new document on their next look. Nothing here is secret: key documents are public.
 
+mod lease;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::http::{Call, CallFault, CallId, Reply};
+use crate::http::{Call, CallFault, Reply};
 use crate::jose::{DocumentFault, KeySet};
 use crate::policy::{Endpoint, Issuer, KeySource};
 use crate::reason::Reason;
 use crate::time::Millis;
+use lease::{Lease, RETRY};
 
 /// Memory that all VMs of the process share, as proxy-wasm offers it: get, and set if unchanged. Synchronous, and
 /// without any way back into the filter.
@@ -30,13 +33,6 @@ const LEASE: u64 = 5_000;
 const FETCH_TIMEOUT: u64 = 3_000;
 /// The pause between attempts while there are no keys at all.
 const FIRST_RETRY: u64 = 1_000;
-/// The pause between attempts otherwise: unknown `kid`s and failures cannot cause more.
-const RETRY: u64 = 30_000;
-/// P28: a `kid` never seen before is worth another fetch this long after the last one: a stranger may have caused that, and a good
-/// client must not wait for half a minute.
-const NEW_KID_RETRY: u64 = 3_000;
-/// So many of those in [`RETRY`], in the whole process.
-const NEW_KIDS: u64 = 3;
 /// Unknown `kid`s remembered for each issuer.
 const MOST_KIDS: usize = 256;
 
@@ -83,18 +79,15 @@ struct Fetched {
     lease_slot: String,
     /// The version of the document slot that `set` was read from.
     version: Option<u32>,
-    /// The fetch under way in this VM, and how long it may take.
-    call: Option<(CallId, Millis)>,
+    /// A fetch is under way in this VM, under the lease that ends then.
+    lease: Option<Millis>,
 }
 
-/// What is written in the lease slot: when the last attempt began, and until when nobody else should.
-#[derive(Clone, Copy, Default)]
-struct Lease {
-    attempted_at: u64,
-    until: u64,
-    /// The half minute in which early attempts are counted, and how many there were.
-    half_minute: u64,
-    early: u64,
+/// A fetch to begin.
+pub(crate) struct Fetch {
+    pub issuer: usize,
+    pub lease: Millis,
+    pub call: Call,
 }
 
 /// What came of a fetch.
@@ -170,22 +163,17 @@ impl KeyRing {
     }
 
     /// The fetches to begin now: those that are due and whose lease this VM gets.
-    pub(crate) fn fetch_due(
-        &mut self,
-        shared: &dyn Shared,
-        now: Millis,
-        mut next_call: impl FnMut() -> CallId,
-    ) -> Vec<(CallId, Call)> {
+    pub(crate) fn fetch_due(&mut self, shared: &dyn Shared, now: Millis) -> Vec<Fetch> {
         let jitter = self.jitter;
-        let mut calls = Vec::new();
-        for keys in &mut self.issuers {
+        let mut fetches = Vec::new();
+        for (issuer, keys) in self.issuers.iter_mut().enumerate() {
             // A clock that was set back must not make old keys look fresh until it has caught up.
             keys.fetched_at = keys.fetched_at.min(now);
             let due = keys.is_due(jitter, now);
             let pause = keys.pause();
             let Source::Fetched(fetched) = &mut keys.source else { continue };
             // A call that is older than its lease will not be answered any more.
-            if !due || fetched.call.is_some_and(|(_, until)| now < until) {
+            if !due || fetched.lease.is_some_and(|until| now < until) {
                 continue;
             }
             let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now) else { continue };
@@ -205,26 +193,24 @@ impl KeyRing {
             if !shared.set(&fetched.lease_slot, &mine.bytes(), Some(version)) {
                 continue;
             }
-            let id = next_call();
-            fetched.call = Some((id, until));
+            fetched.lease = Some(until);
             (keys.wanted, keys.wanted_early) = (false, false);
-            calls.push((id, fetched.endpoint.get(FETCH_TIMEOUT)));
+            fetches.push(Fetch { issuer, lease: until, call: fetched.endpoint.get(FETCH_TIMEOUT) });
         }
-        calls
+        fetches
     }
 
-    /// A fetch ended. `None` when the call is not one of ours.
+    /// The fetch under that lease ended. `None` when another one has begun since.
     pub(crate) fn fetched(
         &mut self,
-        call: CallId,
+        issuer: usize,
+        lease: Millis,
         reply: &Result<Reply<'_>, CallFault>,
         shared: &dyn Shared,
         now: Millis,
-    ) -> Option<(usize, FetchOutcome)> {
-        let position = self.issuers.iter().position(|keys| keys.is_waiting_for(call))?;
-        let keys = self.issuers.get_mut(position)?;
-        let Source::Fetched(fetched) = &mut keys.source else { return None };
-        let until = fetched.call.take().map_or(Millis(0), |(_, until)| until);
+    ) -> Option<FetchOutcome> {
+        let Source::Fetched(fetched) = &mut self.issuers.get_mut(issuer)?.source else { return None };
+        fetched.lease.take_if(|until| *until == lease)?;
         let outcome = match reply {
             Ok(Reply { status: 200, body }) => match KeySet::read(body) {
                 Ok(set) => {
@@ -238,20 +224,20 @@ impl KeyRing {
             _ => FetchOutcome::Unreachable,
         };
         // Not the lease of a VM that took over because this answer was late.
-        if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
-            && lease.until == until.0
+        if let Some((written, version)) = Lease::read(shared, &fetched.lease_slot, now)
+            && written.until == lease.0
         {
-            let done = Lease { until: 0, ..lease };
+            let done = Lease { until: 0, ..written };
             shared.set(&fetched.lease_slot, &done.bytes(), Some(version));
         }
         self.look(shared, now);
-        Some((position, outcome))
+        Some(outcome)
     }
 
     /// Gives the leases of fetches under way back: who makes way for a successor may not live to see their answers.
     pub(crate) fn release(&self, shared: &dyn Shared, now: Millis) {
         for fetched in self.issuers.iter().filter_map(IssuerKeys::fetched) {
-            let Some((_, until)) = fetched.call else { continue };
+            let Some(until) = fetched.lease else { continue };
             if let Some((lease, version)) = Lease::read(shared, &fetched.lease_slot, now)
                 && lease.until == until.0
             {
@@ -292,7 +278,7 @@ impl IssuerKeys {
                     document_slot: format!("stepup/2/keys/{name}/document"),
                     lease_slot: format!("stepup/2/keys/{name}/lease"),
                     version: None,
-                    call: None,
+                    lease: None,
                 };
                 (Source::Fetched(Box::new(fetched)), None)
             }
@@ -305,10 +291,6 @@ impl IssuerKeys {
             Source::Inline => None,
             Source::Fetched(fetched) => Some(fetched),
         }
-    }
-
-    fn is_waiting_for(&self, call: CallId) -> bool {
-        self.fetched().and_then(|fetched| fetched.call).is_some_and(|(id, _)| id == call)
     }
 
     fn pause(&self) -> u64 {
@@ -358,43 +340,4 @@ fn hash(kid: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     kid.hash(&mut hasher);
     hasher.finish()
-}
-
-impl Lease {
-    fn read(shared: &dyn Shared, slot: &str, now: Millis) -> Option<(Lease, u32)> {
-        let (bytes, version) = shared.get(slot)?;
-        let (attempted_at, rest) = bytes.split_first_chunk::<8>()?;
-        let (until, rest) = rest.split_first_chunk::<8>()?;
-        let (half_minute, rest) = rest.split_first_chunk::<8>()?;
-        let (early, _) = rest.split_first_chunk::<8>()?;
-        let number = |bytes: &[u8; 8]| u64::from_be_bytes(*bytes);
-        let lease = Lease {
-            attempted_at: number(attempted_at),
-            until: number(until),
-            half_minute: number(half_minute),
-            early: number(early),
-        };
-        // A clock that was set back must not stop fetching until it has caught up.
-        let written_later = lease.attempted_at > now.plus(1_000).0;
-        Some((if written_later { Lease::default() } else { lease }, version))
-    }
-
-    fn is_held(self, now: Millis) -> bool {
-        now.0 < self.until
-    }
-
-    /// May another attempt begin, `pause` after the last one?
-    fn allows(self, pause: u64, now: Millis) -> bool {
-        now.0 >= self.attempted_at.saturating_add(pause)
-    }
-
-    /// The same for a `kid` never seen before, which has a budget of its own.
-    fn allows_early(self, now: Millis) -> bool {
-        let early = if self.half_minute == now.0 / RETRY { self.early } else { 0 };
-        self.allows(NEW_KID_RETRY, now) && early < NEW_KIDS
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        [self.attempted_at, self.until, self.half_minute, self.early].map(u64::to_be_bytes).concat()
-    }
 }

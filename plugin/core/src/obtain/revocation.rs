@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::http::{Call, CallFault, CallId, Reply};
+use crate::ends::RevocationEnd;
+use crate::http::{Call, CallFault, Reply};
 use crate::json::{self, Value};
 use crate::obtain::exchange::{self, Stamp};
 use crate::policy::TokenService;
@@ -22,41 +23,16 @@ pub(crate) struct Revocation {
     pub trace: Vec<(&'static str, Secret)>,
 }
 
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RevocationEnd {
-    Revoked,
-    /// RFC 7009 2.2.1: the service cannot revoke such tokens; `exp` is the end.
-    Unsupported,
-    /// The service refused for good.
-    Refused,
-    /// It was alive until its `exp`.
-    Expired,
-    /// It may be alive still.
-    GivenUp,
-}
-
-impl RevocationEnd {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            RevocationEnd::Revoked => "revoked",
-            RevocationEnd::Unsupported => "unsupported",
-            RevocationEnd::Refused => "refused",
-            RevocationEnd::Expired => "expired",
-            RevocationEnd::GivenUp => "given_up",
-        }
-    }
-}
+/// A token that waits to be revoked, by the order in which it came.
+pub(crate) type Serial = u64;
 
 /// Everything that waits to be revoked.
 #[derive(Debug)]
 pub(crate) struct Revocations {
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<Serial, Waiting>,
     /// Those without a call under way, by the moment of the next one.
-    due: BTreeSet<(Millis, u64)>,
-    /// The calls under way: for which token, and until when the host should have answered.
-    calls: BTreeMap<CallId, (u64, Millis)>,
-    next: u64,
+    due: BTreeSet<(Millis, Serial)>,
+    next: Serial,
     /// Where the pauses of this VM differ from those of others.
     spread: u64,
     /// Attempts that failed since one did not: the service is down, as it seems.
@@ -92,8 +68,6 @@ const PROBES: usize = 4;
 const PROBE_PAUSE: u64 = 1_000;
 /// Seconds after a token's end at which it is dead by any clock, tried or not.
 const CERTAINLY: u64 = 60;
-/// A call that nobody answers is given up this long after the host should have done so.
-const GRACE: u64 = 5_000;
 
 impl Revocations {
     /// `spread` is random.
@@ -101,7 +75,6 @@ impl Revocations {
         Revocations {
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
-            calls: BTreeMap::new(),
             next: 0,
             spread,
             failures: 0,
@@ -136,13 +109,13 @@ impl Revocations {
         self.waiting.values().any(|waiting| waiting.revocation.token == *token)
     }
 
-    /// The calls to make now, each once, and not too many at a time: the rest is due at once again.
+    /// The calls to make now, each once, and not too many at a time: the rest is due at once again. `unique` names one each time.
     pub(crate) fn calls_due(
         &mut self,
         service: &TokenService,
         now: Millis,
-        mut next_call: impl FnMut() -> (CallId, String),
-    ) -> Vec<(CallId, Call)> {
+        mut unique: impl FnMut() -> String,
+    ) -> Vec<(Serial, Call)> {
         let mut calls = Vec::new();
         let down = self.failures >= DOWN;
         if self.stalled || (down && now < self.probe) {
@@ -154,12 +127,9 @@ impl Revocations {
         {
             self.due.pop_first();
             let Some(Waiting { revocation, bare, .. }) = self.waiting.get(&serial) else { continue };
-            let (id, unique) = next_call();
-            let stamp = Stamp { unique: &unique, now };
+            let stamp = Stamp { unique: &unique(), now };
             let trace = if *bare { &[] } else { revocation.trace.as_slice() };
-            let call = exchange::revocation(service, &revocation.token, revocation.hint, trace, &stamp);
-            calls.push((id, call));
-            self.calls.insert(id, (serial, now.plus_seconds(service.timeout).plus(GRACE)));
+            calls.push((serial, exchange::revocation(service, &revocation.token, revocation.hint, trace, &stamp)));
         }
         if down && !calls.is_empty() {
             self.probe = now.plus(PROBE_PAUSE);
@@ -173,21 +143,20 @@ impl Revocations {
         Some(if self.failures >= DOWN { first.max(self.probe) } else { first })
     }
 
-    /// A call ended. `None` if it is not one of ours; `Some(None)` if there will be another.
+    /// A call ended. `None` if there will be another.
     pub(crate) fn reply(
         &mut self,
-        call: CallId,
+        serial: Serial,
         reply: &Result<Reply<'_>, CallFault>,
         now: Millis,
-    ) -> Option<Option<(Revocation, RevocationEnd)>> {
-        let (serial, _) = self.calls.remove(&call)?;
+    ) -> Option<(Revocation, RevocationEnd)> {
         self.stalled |= matches!(reply, Err(CallFault::Refused));
         let end = match reply {
             // RFC 7009 2.2 says 200; nothing to say is as good.
             Ok(Reply { status: 200 | 204, .. }) => RevocationEnd::Revoked,
             Ok(Reply { status: 400, body }) if says(body, &["unsupported_token_type"]) => RevocationEnd::Unsupported,
             // Perhaps it is the caller's trace that makes the request malformed or too large, and not the token.
-            Ok(Reply { status: 400 | 413 | 414 | 431, .. }) if self.strip(serial, now) => return Some(None),
+            Ok(Reply { status: 400 | 413 | 414 | 431, .. }) if self.strip(serial, now) => return None,
             // Without an error of OAuth's, it was not the service that refused, but who reads requests for it.
             Ok(Reply { status: 400, body })
                 if !says(body, &["invalid_client", "unauthorized_client"]) && has_error(body) =>
@@ -202,27 +171,22 @@ impl Revocations {
             // credential may just be changing.
             Ok(_) | Err(_) => {
                 self.retry(serial, now);
-                return Some(None);
+                return None;
             }
         };
         self.failures = 0;
-        Some(self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end)))
+        self.waiting.remove(&serial).map(|waiting| (waiting.revocation, end))
     }
 
     /// Those that have died by themselves or are given up, with no call under way and at least one made: by the token
-    /// service's clock they may be alive. A call that the host forgot counts as failed.
+    /// service's clock they may be alive.
     pub(crate) fn over(&mut self, now: Millis) -> Vec<(Revocation, RevocationEnd)> {
-        let forgotten: Vec<u64> =
-            self.calls.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (serial, _))| serial).collect();
-        for serial in forgotten {
-            self.retry(serial, now);
-        }
         let is_over = |waiting: &Waiting| {
             let end = if waiting.attempts > 0 { waiting.until } else { waiting.until.plus_seconds(CERTAINLY) };
             end <= now
         };
-        let is_dead = |serial: &u64| self.waiting.get(serial).is_none_or(is_over);
-        let dead: Vec<(Millis, u64)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
+        let is_dead = |serial: &Serial| self.waiting.get(serial).is_none_or(is_over);
+        let dead: Vec<(Millis, Serial)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
         let bury = |(due, serial)| {
             self.due.remove(&(due, serial));
             let Waiting { revocation, .. } = self.waiting.remove(&serial)?;
@@ -236,7 +200,8 @@ impl Revocations {
         dead.into_iter().filter_map(bury).collect()
     }
 
-    fn retry(&mut self, serial: u64, now: Millis) {
+    /// Once more, later: the call failed, or the host has forgotten it.
+    pub(crate) fn retry(&mut self, serial: Serial, now: Millis) {
         self.failures = self.failures.saturating_add(1);
         if let Some(waiting) = self.waiting.get_mut(&serial) {
             let pause = FIRST_PAUSE.saturating_mul(1 << waiting.attempts.min(10)).min(LAST_PAUSE);
@@ -249,7 +214,7 @@ impl Revocations {
     }
 
     /// Leaves out the caller's trace from now on, and tries at once. False where it has been left out already, or there is none.
-    fn strip(&mut self, serial: u64, now: Millis) -> bool {
+    fn strip(&mut self, serial: Serial, now: Millis) -> bool {
         let Some(waiting) = self.waiting.get_mut(&serial) else { return false };
         if waiting.bare || waiting.revocation.trace.is_empty() {
             return false;

@@ -222,11 +222,17 @@ fn only_revocation(vm: &mut Vm) -> (CallId, String) {
 }
 
 fn exchanges_counted(vm: &Vm, wanted: &str) -> usize {
-    vm.metrics.iter().filter(|metric| matches!(metric, Metric::Exchange { outcome, .. } if *outcome == wanted)).count()
+    vm.metrics
+        .iter()
+        .filter(|metric| matches!(metric, Metric::Exchange { outcome, .. } if outcome.name() == wanted))
+        .count()
 }
 
 fn revocations_counted(vm: &Vm, wanted: &str) -> usize {
-    vm.metrics.iter().filter(|metric| matches!(metric, Metric::Revocation { outcome } if *outcome == wanted)).count()
+    vm.metrics
+        .iter()
+        .filter(|metric| matches!(metric, Metric::Revocation { outcome } if outcome.name() == wanted))
+        .count()
 }
 
 #[track_caller]

@@ -72,7 +72,7 @@ fn warm(vms: u8) -> Process {
 }
 
 fn fetches(vm: &Vm, wanted: &str) -> usize {
-    let is_it = |metric: &&Metric| matches!(metric, Metric::JwksFetch { outcome, .. } if *outcome == wanted);
+    let is_it = |metric: &&Metric| matches!(metric, Metric::JwksFetch { outcome, .. } if outcome.name() == wanted);
     vm.metrics.iter().filter(is_it).count()
 }
 

@@ -1,0 +1,102 @@
+//! What the head alone can settle.
+
+use std::rc::Rc;
+
+use super::{Claimed, Flow, Leg, Next, Turn};
+use crate::answer;
+use crate::audit::Caller;
+use crate::http::{Head, Method, RequestHead};
+use crate::jose::Compact;
+use crate::mcp::Mirror;
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::text::field;
+
+impl Flow {
+    pub(super) fn admit(
+        &mut self,
+        head: &Head<'_>,
+        host: &RequestHead<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Next, Reason> {
+        self.facts.claimed_request_id = head.request_id.map(field);
+        let policy = turn.policy;
+        if matches!(head.method, Method::Get | Method::Head)
+            && let Some(server) = policy.select_metadata(host.server, head.authority, head.path)
+        {
+            self.facts.server = Some(Rc::clone(&server.name));
+            return Ok(Next::Answer(answer::metadata(server, head.method == Method::Head), Reason::Metadata));
+        }
+        let at = policy.select_server(host.server, head.authority, head.path)?;
+        let server = policy.server_at(at).ok_or(Reason::Internal)?;
+        self.server = Some(at);
+        self.facts.server = Some(Rc::clone(&server.name));
+        self.facts.protocol = head.protocol_version.map(field);
+        if head.upgrade {
+            return Err(Reason::UpgradeNotAllowed);
+        }
+        if head.method_override {
+            return Err(Reason::MethodOverride);
+        }
+        if head.path_override {
+            return Err(Reason::PathOverride);
+        }
+        let mirror = Mirror {
+            version: head.protocol_version.map(str::to_owned),
+            method: head.mcp_method.map(str::to_owned),
+            name: head.mcp_name.map(str::to_owned),
+            session: head.session,
+        };
+        let leg = match head.method {
+            Method::Post => Leg::Message(match message_fault(head, turn.policy.limits.request_body) {
+                Some(reason) => Err(reason),
+                None if host.end_of_stream => Err(Reason::JsonSyntax),
+                None => Ok(mirror),
+            }),
+            // MCP 2026-07-28 has neither.
+            Method::Get | Method::Delete if mirror.is_modern() => return Err(Reason::MethodNotAllowed),
+            Method::Get | Method::Delete if head.has_body(host.end_of_stream) => return Err(Reason::BodyNotAllowed),
+            // They name an operation, and there is no body it could agree with.
+            Method::Get | Method::Delete if mirror.method.is_some() || mirror.name.is_some() => {
+                return Err(Reason::HeaderMismatch);
+            }
+            Method::Get | Method::Delete if !mirror.has_known_version() => return Err(Reason::ProtocolVersion),
+            Method::Get | Method::Delete => Leg::Stream,
+            Method::Head | Method::Other => return Err(Reason::MethodNotAllowed),
+        };
+        if head.has_token_in_query() {
+            return Err(Reason::TokenInQuery);
+        }
+        // MCP, transports: a foreign Origin is refused on every connection.
+        if head.origin.is_some_and(|origin| !server.origins.iter().any(|allowed| allowed == origin)) {
+            return Err(Reason::OriginNotAllowed);
+        }
+        self.source = host.source.map(str::to_owned);
+        let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
+        self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
+        self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
+        // One that was verified before has the form of a token.
+        let token = match turn.cache.known(head.presented()?) {
+            Some(token) => token,
+            None => Compact::new(head.bearer()?),
+        };
+        self.facts.caller = Caller::Stranger(token.clone());
+        let deadline = turn.now.plus_seconds(turn.policy.limits.keys_wait);
+        Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, turn))
+    }
+}
+
+/// What the head says about a body that will not be accepted.
+fn message_fault(head: &Head<'_>, limit: usize) -> Option<Reason> {
+    if !head.is_json() {
+        return Some(Reason::ContentType);
+    }
+    if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Some(Reason::ContentEncoding);
+    }
+    match head.content_length() {
+        Some(Err(reason)) => Some(reason),
+        Some(Ok(length)) if length > limit as u64 => Some(Reason::BodyTooLarge),
+        _ => None,
+    }
+}

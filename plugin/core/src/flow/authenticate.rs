@@ -1,0 +1,100 @@
+//! Whose request it is: now, when the keys are there, or never.
+
+use super::{Claimed, Flow, Leg, Next, Origin, State, Turn};
+use crate::audit::Caller;
+use crate::jose::Compact;
+use crate::keys::Fresh;
+use crate::mcp::Operation;
+use crate::policy::Server;
+use crate::reason::Reason;
+use crate::token::{CallerToken, Rejection, Verifier};
+
+/// More requests do not wait for keys at the same time; they are refused at once.
+const MAX_WAITING: usize = 256;
+/// The same, while there are keys and only the one a token names is missing.
+const MAX_WAITING_FOR_NEW_KEYS: usize = 32;
+
+impl Flow {
+    pub(super) fn authenticate(&mut self, claimed: Claimed, turn: &mut Turn<'_>) -> Next {
+        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+            return Reason::Internal.into();
+        };
+        let mut verified = turn.verify(&claimed.token, server);
+        if matches!(verified, Err(Rejection::Keys { .. })) {
+            let before = turn.keys.changes();
+            turn.keys.look(turn.shared, turn.now);
+            if turn.keys.changes() != before {
+                verified = turn.verify(&claimed.token, server);
+            }
+        }
+        match verified {
+            Ok(caller) => self.authenticated(caller, claimed, server, turn),
+            Err(Rejection::Final(reason)) => reason.into(),
+            Err(Rejection::Keys { issuer, reason }) => {
+                let unknown = match reason {
+                    Reason::KeyUnknown => {
+                        claimed.token.read().ok().map(|token| token.key_id().unwrap_or_default().to_owned())
+                    }
+                    _ => None,
+                };
+                let fresh = turn.keys.want(issuer, unknown.as_deref(), turn.shared, turn.now);
+                // At the start everybody waits. Later it is strangers who name unknown keys, as a rule: a few may wait.
+                let (coming, most) = match reason {
+                    Reason::KeysUnavailable => (true, MAX_WAITING),
+                    _ => (fresh == Fresh::Coming, MAX_WAITING_FOR_NEW_KEYS),
+                };
+                // The issuer may have the key by now, and nobody has asked it: not a reason to log in again.
+                if fresh == Fresh::NotYet {
+                    return Reason::KeysUnavailable.into();
+                }
+                if !coming {
+                    return reason.into();
+                }
+                if turn.now >= claimed.deadline {
+                    return in_time(reason).into();
+                }
+                if turn.waiting >= most {
+                    // Fresh keys may be on their way, and would accept it: not a reason to log in again.
+                    return Reason::KeysUnavailable.into();
+                }
+                self.state = State::AwaitKeys { claimed, reason };
+                Next::Wait
+            }
+        }
+    }
+
+    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, turn: &Turn<'_>) -> Next {
+        let claims = caller.claims();
+        self.facts.caller = Caller::Verified(caller.record());
+        let most = turn.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
+        if most.is_some_and(|most| claims.lifetime() > most) {
+            return Reason::TokenTooLongLived.into();
+        }
+        // One of our own, come back through the front door: from a server, its logs, or a tool that echoes.
+        let service = turn.policy.token_service.as_ref();
+        if service.is_some_and(|service| claims.names_client(&service.client.id)) {
+            return Reason::OwnTokenPresented.into();
+        }
+        match claimed.leg {
+            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, Origin::default(), turn),
+            Leg::Message(Err(reason)) => reason.into(),
+            Leg::Message(Ok(mirror)) => {
+                let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
+                self.state = State::AwaitBody { caller, mirror, deadline };
+                if claimed.body_arrived { Next::ReadBody } else { Next::Wait }
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn verify(&mut self, token: &Compact, server: &Server) -> Result<CallerToken, Rejection> {
+        let verifier = Verifier { policy: self.policy, keys: self.keys, signatures: self.signatures, now: self.now };
+        verifier.verify(token, server, self.cache)
+    }
+}
+
+/// The reason when fresh keys did not come in time: whoever has a key that nobody could fetch has a good token, perhaps.
+pub(super) fn in_time(missing: Reason) -> Reason {
+    if missing == Reason::KeyUnknown { Reason::KeysUnavailable } else { missing }
+}

@@ -1,0 +1,90 @@
+//! What is asked for, and what the policy says to it.
+
+use super::{Flow, Next, Origin, State, Turn};
+use crate::answer::{self, Refusal, ReplyTo};
+use crate::decide::{self, Asker, Shortfall, Verdict};
+use crate::effect::BodyFault;
+use crate::mcp::{self, Frame, Mirror, NoFrame, Operation};
+use crate::policy::Server;
+use crate::reason::Reason;
+use crate::text::field;
+use crate::token::CallerToken;
+
+impl Flow {
+    /// The body is complete, or will never be.
+    pub(crate) fn body(&mut self, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
+        let body = match body {
+            Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
+            Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
+            Ok(body) if body.len() > turn.policy.limits.request_body => return Reason::BodyTooLarge.into(),
+            Ok(body) => body,
+        };
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitBody { caller, mirror, .. } => self.judge(&caller, &mirror, body, turn),
+            State::AwaitKeys { claimed, reason } if !claimed.body_arrived => {
+                self.state = State::AwaitKeys { claimed: super::Claimed { body_arrived: true, ..claimed }, reason };
+                Next::Wait
+            }
+            State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::Faulted => Reason::Internal.into(),
+        }
+    }
+
+    fn judge(&mut self, caller: &CallerToken, mirror: &Mirror, body: &[u8], turn: &Turn<'_>) -> Next {
+        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+            return Reason::Internal.into();
+        };
+        // The body may have taken its time.
+        if !caller.is_valid_at(turn.now) {
+            return Reason::TokenExpired.into();
+        }
+        let modern = mirror.is_modern();
+        let frame = match Frame::read(body) {
+            Ok(frame) => frame,
+            Err(NoFrame { reason, id }) => return Next::Refuse(Refusal { id, modern, ..reason.into() }),
+        };
+        if !frame.method.is_empty() {
+            self.facts.method = Some(field(&frame.method));
+        }
+        let param = |name| frame.param(name).ok().flatten();
+        self.facts.name = param("name").or_else(|| param("uri")).map(field);
+        let operation = match mcp::operation(&frame, mirror) {
+            Ok(operation) => operation,
+            Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
+        };
+        let told = turn.policy.token_service.as_ref().is_some_and(|service| service.context);
+        let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
+        let origin = Origin { id: frame.request_id(), modern, context, is_task: frame.is_task() };
+        self.decide(caller, &operation, server, origin, turn)
+    }
+
+    pub(super) fn decide(
+        &mut self,
+        caller: &CallerToken,
+        operation: &Operation<'_>,
+        server: &Server,
+        Origin { id, modern, context, is_task }: Origin,
+        turn: &Turn<'_>,
+    ) -> Next {
+        let asker = Asker {
+            caller,
+            source: self.source.as_deref(),
+            context: context.as_deref(),
+            is_task,
+            trace: &self.trace,
+            unwanted: &self.unwanted,
+        };
+        let decision = decide::decide(turn.policy, server, &asker, operation, turn.now);
+        self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
+        match decision.verdict {
+            Verdict::Permit(permit) => Next::Permit(permit, decision.suspended),
+            Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped),
+            Verdict::Obtain(mut elevation) => {
+                let fallback = elevation.fallback.take();
+                Next::Elevate(elevation, ReplyTo { id, modern, fallback })
+            }
+            Verdict::Refuse(Shortfall { reason, missing, challenge }) => {
+                Next::Refuse(Refusal { reason, id, challenge, missing, modern })
+            }
+        }
+    }
+}

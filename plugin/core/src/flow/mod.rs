@@ -1,0 +1,183 @@
+//! One request on its way to a decision. A state is named after what it waits for; it is taken out while an input is
+//! handled, and what is left behind refuses.
+
+mod admit;
+mod authenticate;
+mod judge;
+
+use crate::answer::{Refusal, ReplyTo};
+use crate::audit::Facts;
+use crate::decide::{Permit, Suspended};
+use crate::http::{CallId, Head, RequestHead, Response};
+use crate::jose::{Compact, Signatures};
+use crate::keys::{KeyRing, Shared};
+use crate::mcp::{Id, Mirror};
+use crate::obtain::Elevation;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::time::Millis;
+use crate::token::{Cache, CallerToken};
+use authenticate::in_time;
+
+/// What all flows of a VM share while one of them handles an input.
+pub(crate) struct Turn<'g> {
+    pub policy: &'g Policy,
+    pub keys: &'g mut KeyRing,
+    pub cache: &'g mut Cache,
+    pub signatures: &'g dyn Signatures,
+    pub shared: &'g dyn Shared,
+    pub now: Millis,
+    /// How many requests wait for keys.
+    pub waiting: usize,
+    /// Has the host ever delivered a body?
+    pub body_seen: bool,
+}
+
+/// A request and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub facts: Facts,
+    pub server: Option<usize>,
+    pub unwanted: Vec<String>,
+    /// The id of the decision, where it was needed before there was one.
+    pub decision: Option<String>,
+    /// The caller's trace, for the calls that are made on its behalf.
+    trace: Vec<(&'static str, Secret)>,
+    source: Option<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Until the issuer's keys are there; `reason` says what is missing.
+    AwaitKeys { claimed: Claimed, reason: Reason },
+    /// Until the body is complete.
+    AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// An input did not fit, or something ended early. Knows only how to refuse.
+    Faulted,
+    /// Until the token service has answered.
+    AwaitElevation { call: CallId, request: ReplyTo, deadline: Millis },
+}
+
+/// A request whose token has not been verified.
+#[derive(Debug)]
+struct Claimed {
+    token: Compact,
+    leg: Leg,
+    body_arrived: bool,
+    /// Keys are waited for until then.
+    deadline: Millis,
+}
+
+/// Where an operation came from.
+#[derive(Default)]
+struct Origin {
+    id: Option<Id>,
+    modern: bool,
+    /// The operation, as the token service is told.
+    context: Option<String>,
+    is_task: bool,
+}
+
+/// What the head has already settled about the rest of the request.
+#[derive(Debug)]
+enum Leg {
+    /// GET and DELETE of a legacy session: nothing follows.
+    Stream,
+    /// POST: a body follows, which these checks of the head already refuse, or which must agree with the mirror.
+    Message(Result<Mirror, Reason>),
+}
+
+/// What a flow wants after an input: exactly one thing.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Wait,
+    /// The body arrived while the request waited for something else.
+    ReadBody,
+    /// With what shadow mode suspended for it.
+    Permit(Permit, Option<Suspended>),
+    /// An exchange is needed; the flow waits for it once it knows the call.
+    Elevate(Box<Elevation>, ReplyTo),
+    Refuse(Refusal),
+    Answer(Response, Reason),
+}
+
+impl From<Reason> for Next {
+    fn from(reason: Reason) -> Next {
+        Next::Refuse(reason.into())
+    }
+}
+
+impl Flow {
+    /// Everything that the head alone can settle, strangers above all: no body is read for them.
+    pub(crate) fn begin(head: &RequestHead<'_>, turn: &mut Turn<'_>) -> (Box<Flow>, Next) {
+        let mut flow = Box::new(Flow {
+            facts: Facts::default(),
+            server: None,
+            unwanted: Vec::new(),
+            decision: None,
+            trace: Vec::new(),
+            source: None,
+            state: State::Faulted,
+        });
+        let next = match Head::read(head.headers) {
+            Ok(read) => flow.admit(&read, head, turn).unwrap_or_else(Next::from),
+            Err(reason) => reason.into(),
+        };
+        (flow, next)
+    }
+
+    /// The keys may have changed.
+    pub(crate) fn keys_changed(&mut self, turn: &mut Turn<'_>) -> Next {
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitKeys { claimed, .. } => self.authenticate(claimed, turn),
+            other => {
+                self.state = other;
+                Next::Wait
+            }
+        }
+    }
+
+    /// Trailers would reach the upstream unjudged.
+    pub(crate) fn trailers(&mut self) -> Next {
+        self.state = State::Faulted;
+        Reason::TrailersNotAllowed.into()
+    }
+
+    /// Time has passed: what should have arrived by now is not waited for any longer.
+    pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
+        match &self.state {
+            State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
+            State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
+                // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
+                let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
+                reason.into()
+            }
+            State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {
+                Next::Refuse(Refusal::of(Reason::ElevationUnavailable, request))
+            }
+            _ => Next::Wait,
+        }
+    }
+
+    /// The exchange has begun.
+    pub(crate) fn await_elevation(&mut self, call: CallId, request: ReplyTo, deadline: Millis) {
+        self.state = State::AwaitElevation { call, request, deadline };
+    }
+
+    /// The exchange has ended: is this the flow that waits for it?
+    pub(crate) fn elevation_ended(&mut self, ended: CallId) -> Option<ReplyTo> {
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitElevation { call, request, .. } if call == ended => Some(request),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn awaits_keys(&self) -> bool {
+        matches!(self.state, State::AwaitKeys { .. })
+    }
+}

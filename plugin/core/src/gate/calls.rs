@@ -1,0 +1,58 @@
+//! The calls under way, and what each is for.
+
+use std::collections::BTreeMap;
+
+use crate::http::CallId;
+use crate::obtain::{Pending, Serial};
+use crate::time::Millis;
+
+/// What a call is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// The keys of the issuer at this position, under the lease that ends then.
+    Keys { issuer: usize, lease: Millis },
+    /// A token for one operation.
+    Exchange(Box<Pending>),
+    /// The end of a token.
+    Revocation(Serial),
+}
+
+/// Every call that the host has not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// Each with the moment after which nobody will answer it.
+    under_way: BTreeMap<CallId, (Purpose, Millis)>,
+    last: u32,
+}
+
+/// A call that nobody answers is forgotten this long after the host should have given it up. Milliseconds.
+const GRACE: u64 = 5_000;
+
+impl Calls {
+    /// A call begins; the host gives it up after `patience` milliseconds.
+    pub(super) fn begin(&mut self, purpose: Purpose, patience: u64, now: Millis) -> CallId {
+        // Unique among those under way.
+        self.last = self.last.wrapping_add(1);
+        let id = CallId(self.last);
+        self.under_way.insert(id, (purpose, now.plus(patience.saturating_add(GRACE))));
+        id
+    }
+
+    /// A call ended. `None`: it was not one of ours, or is forgotten.
+    pub(super) fn end(&mut self, call: CallId) -> Option<Purpose> {
+        self.under_way.remove(&call).map(|(purpose, _)| purpose)
+    }
+
+    /// What nobody will answer any more.
+    pub(super) fn forgotten(&mut self, now: Millis) -> Vec<Purpose> {
+        self.under_way.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (purpose, _))| purpose).collect()
+    }
+
+    /// The exchanges under way.
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
+        self.under_way.values().filter_map(|(purpose, _)| match purpose {
+            Purpose::Exchange(pending) => Some(&**pending),
+            Purpose::Keys { .. } | Purpose::Revocation(_) => None,
+        })
+    }
+}
