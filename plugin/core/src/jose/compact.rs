@@ -84,7 +84,7 @@ pub struct Unverified<'a> {
 impl<'a> Unverified<'a> {
     pub(crate) fn read(text: &'a str) -> Result<Unverified<'a>, Reason> {
         if text.len() > MAX_TOKEN {
-            return Err(Reason::TokenMalformed);
+            return Err(Reason::TokenTooLarge);
         }
         let mut parts = text.split('.');
         let (Some(header), Some(payload), Some(signature), None) =

@@ -102,7 +102,9 @@ reasons! {
     TokenMissing: "token_missing", Token, 401, Some(40100), Login, Login, "an access token is required";
     /// `Authorization` uses another scheme than Bearer.
     SchemeNotBearer: "scheme_not_bearer", Token, 401, Some(40100), Login, Login, "an access token is required";
-    /// Not a compact JWS of three strict base64url parts holding strict JSON objects, or too long.
+    /// Longer than is read.
+    TokenTooLarge: "token_too_large", Token, 431, Some(40101), Nothing, AnotherToken, "the access token is too large";
+    /// Not a compact JWS of three strict base64url parts holding strict JSON objects.
     TokenMalformed: "token_malformed", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token is malformed";
     /// The header's `typ` is not that of an access token.
     TokenType: "token_type", Token, 401, Some(40101), InvalidToken, AnotherToken, "the token is not typed as an access token";

@@ -61,6 +61,14 @@ fn every_bad_token_is_an_invalid_token_at_the_head() {
 }
 
 #[test]
+fn p42_a_token_that_is_too_large_is_not_challenged() {
+    let token = Token::new(BASELINE).claim("padding", "x".repeat(16 * 1024)).text();
+    let settled = at_head(&mut vm(), &Request::call("get").bearer(&token));
+    settled.assert_refused(431, "token_too_large");
+    assert_eq!((settled.answer().code(), settled.challenge()), (Some(40101), None));
+}
+
+#[test]
 fn the_challenge_for_an_expired_token_word_for_word() {
     let settled =
         at_head(&mut vm(), &Request::call("get").bearer(&Token::new(BASELINE).claim("exp", START - 31).text()));
