@@ -52,6 +52,8 @@ pub(crate) enum ClientAuthentication {
 #[derive(Debug)]
 pub(crate) struct Issuer {
     pub(crate) name: String,
+    /// Is it named where clients look for somebody to log in with (P39)?
+    pub(crate) advertised: bool,
     pub(crate) keys: KeySource,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) token_type: TokenType,

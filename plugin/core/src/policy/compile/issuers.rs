@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::jose::{Algorithm, DocumentFault, KeySet};
+use crate::json::Value;
 use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
 use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
 
@@ -48,9 +49,17 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
             leeway
         }
     };
+    let advertised = fields.take("advertised").is_none_or(|entry| match entry.value {
+        Value::Bool(advertised) => *advertised,
+        _ => {
+            entry.fault(report, "not a boolean", "write `false`; a URL is for families of issuers, which come later");
+            true
+        }
+    });
     fields.finish(report);
     Some(Issuer {
         name: name.to_owned(),
+        advertised,
         keys: keys?,
         algorithms: algorithms?,
         token_type: token_type?,

@@ -135,6 +135,13 @@ impl Context<'_> {
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let (resource, url) = (text?, url?);
+        if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised))
+            && !issuers.is_empty()
+        {
+            let help =
+                "clients that have no token find nobody to ask for one; leave `advertised` out at one of its issuers";
+            report.warn(&fields.path, "no issuer is advertised (P39)", help);
+        }
         let metadata = self.metadata(&resource, &url, &issuers, &baseline?);
         let origins = listed.into_iter().chain([url.origin()]).collect();
         Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, issuers, baseline: asked, metadata })
@@ -144,16 +151,18 @@ impl Context<'_> {
     fn metadata(&self, resource: &str, url: &Url, issuers: &[usize], baseline: &[String]) -> Metadata {
         let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
         let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
-        let issuers: Vec<&str> =
-            issuers.iter().filter_map(|at| self.issuers.get(*at)).map(|issuer| issuer.name.as_str()).collect();
-        let mut document = serde_json::json!({
-            "resource": resource,
-            "authorization_servers": issuers,
-            "bearer_methods_supported": ["header"],
-        });
+        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at)).filter(|issuer| issuer.advertised);
+        let issuers: Vec<&str> = issuers.map(|issuer| issuer.name.as_str()).collect();
+        let mut document = serde_json::json!({ "resource": resource, "bearer_methods_supported": ["header"] });
         // RFC 9728 3.2: members without values are left out.
-        if let (false, Some(members)) = (baseline.is_empty(), document.as_object_mut()) {
-            members.insert("scopes_supported".to_owned(), baseline.into());
+        for (name, values) in
+            [("authorization_servers", serde_json::json!(issuers)), ("scopes_supported", baseline.into())]
+        {
+            if let (true, Some(members)) =
+                (values.as_array().is_some_and(|values| !values.is_empty()), document.as_object_mut())
+            {
+                members.insert(name.to_owned(), values);
+            }
         }
         Metadata { url: format!("{origin}{path}"), path, document: document.to_string().into_bytes().into() }
     }

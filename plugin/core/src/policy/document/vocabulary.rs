@@ -123,6 +123,7 @@ maps! {
         optional "token_type": Shape::Choice(&["at+jwt", "jwt"]), "`at+jwt` (RFC 9068), or `jwt` for issuers that type their access tokens so, or not at all. Otherwise `at+jwt`.";
         optional "max_lifetime": Shape::Duration, "Tokens whose `exp - iat` is longer are refused.";
         optional "leeway": Shape::Duration, "By how much clocks may differ. Otherwise 30s.";
+        optional "advertised": Shape::Boolean, "`false`: the metadata of no server names it (an issuer of workloads). Otherwise `true`.";
         optional "jwks": Shape::Map("Jwks"), "Where its keys are fetched. Or `keys`.";
         optional "keys": Shape::Any, "Its keys, written out: a JWKS (RFC 7517). Or `jwks`.";
     }
@@ -208,10 +209,9 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 62] = [
+pub(super) const LATER: [(&str, &str); 61] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
-    ("advertised", "every issuer of a server is advertised until this comes"),
     ("after", "rules about what was called before are not part of version 1"),
     ("also_audience", "other dialects of token services come later"),
     ("also_granted", "other dialects of token services come later"),
