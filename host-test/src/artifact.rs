@@ -6,9 +6,16 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
+use simulated_proxy::{Module, cache_in};
 
 use crate::once::once;
 use crate::paths;
+
+/// Reads and compiles a module for the simulated proxy. What is compiled is kept under `target/`.
+pub fn load(path: &Path) -> Result<Module> {
+    cache_in(paths::target().canonicalize()?.join("compiled"));
+    Module::load(path)
+}
 
 const TARGET: &str = "wasm32-wasip1";
 

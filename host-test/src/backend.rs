@@ -15,8 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::Value;
-
-use crate::host::{CallRecord, Client, Network, Transcript};
+use simulated_proxy::{CallRecord, Client, Network, Transcript};
 
 /// What happens, spelled out to the byte.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use ring::hmac;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use simulated_proxy::{CallPlan, Chunk, Client, Headers, Network, Origin, OutboundCall, UpstreamPlan, UpstreamRequest};
 use step_up_core::Millis;
 
 use crate::backend::{self, Request, Run, Script, Start};
-use crate::host::{Call, CallPlan, Chunk, Client, Headers, Network, Origin, UpstreamPlan, UpstreamRequest};
 use crate::signing::Key;
 use crate::yaml;
 
@@ -33,7 +33,7 @@ pub struct Corpus {
 pub struct Nobody;
 
 impl Network for Nobody {
-    fn call(&mut self, _: u64, _: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, _: &OutboundCall) -> CallPlan {
         CallPlan::UnknownCluster
     }
 

@@ -10,7 +10,6 @@ pub mod demo;
 pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
-pub mod host;
 mod once;
 pub mod paths;
 mod policy;

@@ -31,10 +31,10 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
+use simulated_proxy::Network;
 use step_up_core::{RuleView, ServerView};
 
 use crate::backend::{Backend, Script, in_time};
-use crate::host::Network;
 use crate::{policy, yaml};
 
 /// A scenario with everything it needs, ready to be run again and again.

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use anyhow::Result;
 use host_test::backend::{Backend, Native, Run, Wasm};
 use host_test::corpus::{Case, Corpus, Nobody};
-use host_test::host::Headers;
 use libtest_mimic::{Arguments, Failed, Trial};
+use simulated_proxy::Headers;
 
 /// Fewer files mean that the corpus was not found, or lost.
 const FEWEST: usize = 60;

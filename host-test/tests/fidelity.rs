@@ -9,10 +9,10 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail};
 use host_test::backend::{self, Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
 use host_test::corpus::{self, Corpus, Nobody};
-use host_test::host::Origin;
 use host_test::paths;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
+use simulated_proxy::Origin;
 
 /// Fewer mean that scenarios have become simulations.
 const FEWEST: usize = 80;

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use host_test::artifact;
-use host_test::host::{
-    Call, CallPlan, Chunk, Client, Configuration, FailurePolicy, ForeignFunctions, Headers, Limits, Module, Network,
-    Origin, Protocol, Proxy, StreamId, Transcript, UpstreamPlan, UpstreamRequest,
-};
 use host_test::signing::Key;
 use serde_json::{Map, Value, json};
+use simulated_proxy::{
+    CallPlan, Chunk, Client, Configuration, FailurePolicy, ForeignFunctions, Headers, Limits, Module, Network, Origin,
+    OutboundCall, Protocol, Proxy, StreamId, Transcript, UpstreamPlan, UpstreamRequest,
+};
 
 /// 2026-11-21T00:00:00Z
 const NOW: u64 = 1_795_219_200_000;
@@ -24,7 +24,7 @@ struct World {
 }
 
 impl Network for World {
-    fn call(&mut self, _: u64, call: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, call: &OutboundCall) -> CallPlan {
         if call.cluster != "as-keys" {
             return CallPlan::UnknownCluster;
         }
@@ -51,7 +51,7 @@ fn policy() -> Value {
 
 fn filter() -> Configuration {
     Configuration {
-        module: Module::load(&artifact::module().unwrap()).unwrap(),
+        module: artifact::load(&artifact::module().unwrap()).unwrap(),
         vm_id: "step-up".to_owned(),
         root_id: "step-up".to_owned(),
         configuration: policy().to_string().into_bytes(),
@@ -109,7 +109,7 @@ fn an_answer_to_one_stream_stops_no_other() {
 struct Clusters;
 
 impl Network for Clusters {
-    fn call(&mut self, _: u64, call: &Call) -> CallPlan {
+    fn call(&mut self, _: u64, call: &OutboundCall) -> CallPlan {
         match call.cluster.as_str() {
             "good" => CallPlan::Answer { after: 20, headers: Headers::of([(":status", "201")]), body: b"abc".to_vec() },
             "refused" => CallPlan::ConnectionRefused,
@@ -126,7 +126,7 @@ impl Network for Clusters {
 }
 
 fn module(path: Result<PathBuf>) -> Module {
-    Module::load(&path.unwrap()).unwrap()
+    artifact::load(&path.unwrap()).unwrap()
 }
 
 fn probe(words: &str) -> Configuration {
@@ -462,7 +462,9 @@ fn responses_can_be_held_and_replaced() {
 
 fn minimal(change: impl FnOnce(&str) -> String) -> Configuration {
     let text = include_str!("../guests/minimal.wat");
-    Configuration { module: Module::new(&wat::parse_str(change(text)).unwrap()).unwrap(), ..filter() }
+    // First, because it says where to keep what is compiled.
+    let filter = filter();
+    Configuration { module: Module::new(&wat::parse_str(change(text)).unwrap()).unwrap(), ..filter }
 }
 
 #[test]

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
+use simulated_proxy::{
+    CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, OutboundCall, Transcript, UpstreamRequest,
+};
 
 use super::{AUDIT, Backend, REQUEST_ID, Run, Script};
 use crate::fixtures::{self, Fixtures};
-use crate::host::{
-    Call, CallPlan, CallRecord, Client, ClientResponse, Headers, Network, Origin, Transcript, UpstreamRequest,
-};
 use crate::policy::loaded;
 use crate::process::{Process, free_port};
 use crate::stack::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
@@ -179,7 +179,7 @@ impl Running {
         let Arrival { at, request, headers, body } = arrival;
         let (headers, body) = match at {
             Place::Cluster(cluster) => {
-                let call = Call { cluster, headers, body, timeout: 0 };
+                let call = OutboundCall { cluster, headers, body, timeout: 0 };
                 let plan = network.borrow_mut().call(clock(), &call);
                 run.calls.push(CallRecord { at: 0, call, plan: plan.clone() });
                 let CallPlan::Answer { headers, body, .. } = plan else {

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
+use simulated_proxy::{
+    self, CallAnswer, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
+};
 use step_up_core::Gate;
 use step_up_core::Permit;
 use step_up_core::PureRust;
@@ -16,9 +19,6 @@ use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Re
 use step_up_core::{Environment, Policy};
 
 use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
-use crate::host::{
-    self, CallAnswer, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
-};
 
 /// Runs the core.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,7 +92,7 @@ struct Vm {
 }
 
 struct Stream {
-    client: host::Client,
+    client: simulated_proxy::Client,
     body: Vec<u8>,
     arrived: bool,
     decision: Option<Decision>,
@@ -178,7 +178,7 @@ impl Vm {
 
     // ---- what happens
 
-    fn send(&mut self, mut client: host::Client) {
+    fn send(&mut self, mut client: simulated_proxy::Client) {
         let at = self.streams.len();
         client.headers = client.headers.as_delivered();
         self.later(0, Event::On(at, Happening::Head));
@@ -410,7 +410,7 @@ impl Vm {
             headers.add(name.as_bytes(), value.reveal().as_bytes());
         }
         let (cluster, body) = (call.cluster.clone(), call.body.reveal().as_bytes().to_vec());
-        let call = host::Call { cluster, headers, body, timeout: call.timeout };
+        let call = simulated_proxy::OutboundCall { cluster, headers, body, timeout: call.timeout };
         let plan = self.network.borrow_mut().call(self.now.0, &call);
         let outcome = plan.clone().outcome(call.timeout);
         self.calls.push(CallRecord { at: self.now.0, call, plan });

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
+use simulated_proxy::{Configuration, FailurePolicy, ForeignFunctions, Limits, Module, Network, Proxy, StreamId};
 
 use super::{Backend, PATIENCE, Run, Script, Start};
 use crate::artifact;
-use crate::host::{Configuration, FailurePolicy, ForeignFunctions, Limits, Module, Network, Proxy, StreamId};
 use crate::once::once;
 
 /// Runs `step_up_filter.wasm`.
@@ -28,7 +28,7 @@ impl Wasm {
 
     /// Another module.
     pub fn of(module: &Path) -> Result<Wasm> {
-        Ok(Wasm { module: Module::load(module)?, foreign: ForeignFunctions::Envoy })
+        Ok(Wasm { module: artifact::load(module)?, foreign: ForeignFunctions::Envoy })
     }
 
     /// The same on a host without foreign functions: signatures are then checked by the module itself.

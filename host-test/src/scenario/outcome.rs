@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use simulated_proxy::{CallRecord, Headers, Origin, Transcript};
 
 use super::file::{OneOrMany, Then};
 use super::script::Plan;
 use super::world::{World, form};
 use crate::backend::{self, REQUEST_ID, Request, Run};
-use crate::host::{CallRecord, Headers, Origin, Transcript};
 
 /// For each request, a tree of JSON: easy to compare, to print and to keep.
 #[derive(Clone, Debug, PartialEq)]

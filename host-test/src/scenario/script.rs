@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
+use simulated_proxy::{Chunk, Client, Headers, Protocol};
 use step_up_core::EndpointView;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::file::{Given, Scenario, Token, When};
 use crate::backend::{PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start};
-use crate::host::{Chunk, Client, Headers, Protocol};
 use crate::policy;
 use crate::signing::Key;
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
+use simulated_proxy::{CallPlan, Chunk, Headers, Network, OutboundCall, UpstreamPlan, UpstreamRequest};
 
 use super::file::{Answer, Failure, Given, OneOrMany, Upstream};
 use super::script::{self, Plan, Policy, TokenService};
-use crate::host::{Call, CallPlan, Chunk, Headers, Network, UpstreamPlan, UpstreamRequest};
 use crate::signing::{Key, claims};
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    fn exchange(&mut self, service: &TokenService, call: &Call) -> CallPlan {
+    fn exchange(&mut self, service: &TokenService, call: &OutboundCall) -> CallPlan {
         let form = form(&call.body);
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let answer = self.exchange.next();
@@ -118,7 +118,7 @@ impl World {
 }
 
 impl Network for World {
-    fn call(&mut self, now: u64, call: &Call) -> CallPlan {
+    fn call(&mut self, now: u64, call: &OutboundCall) -> CallPlan {
         self.now = now;
         let path = call.headers.text(":path").unwrap_or_default();
         let is = |cluster: &str, url: &str| call.cluster == *cluster && script::place(url).1 == path;

@@ -1,8 +1,10 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
+mod announce;
 mod calls;
 mod exchanges;
 mod ids;
+mod keys;
 mod outbox;
 mod responses;
 mod revoking;
@@ -13,11 +15,11 @@ use std::rc::Rc;
 
 use crate::answer::{self, Refusal};
 use crate::effect::{Effect, Input};
-use crate::ends::{Ending, KeysEnd};
+use crate::ends::Ending;
 use crate::flow::{Flow, Next, Turn};
 use crate::http::{Call, CallFault, CallId, Reply, StreamId};
 use crate::jose::Signatures;
-use crate::keys::{Fetch, FetchOutcome, KeyRing, Shared};
+use crate::keys::{Fetch, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
 use crate::obtain::{Ledger, Rates};
 use crate::policy::Policy;
@@ -34,8 +36,6 @@ use streams::Streams;
 /// The version of this module, for `info` and for people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The shared slot with the digest of the policy that came into force last.
-const ANNOUNCED: &str = "stepup/1/policy";
 /// How often a gate that waits for nothing looks around.
 const IDLE: u64 = 1_000;
 /// How often it looks while keys are missing or somebody waits for them.
@@ -325,16 +325,6 @@ impl Gate {
         }
     }
 
-    /// Values that there is one of for the whole process.
-    fn report(&mut self, now: Millis) {
-        for (issuer, seconds) in self.keys.ages(now) {
-            let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
-            self.out.count(Metric::KeysAge { issuer, seconds });
-        }
-        let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
-        self.out.count(shadow);
-    }
-
     /// A call goes out; the host gives it up after `patience` milliseconds.
     fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
         let id = self.calls.begin(purpose, patience, now);
@@ -365,39 +355,6 @@ impl Gate {
         self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
     }
 
-    fn fetched(&mut self, issuer: usize, outcome: FetchOutcome, reply: &Result<Reply<'_>, CallFault>) {
-        let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
-        let (end, line) = match outcome {
-            FetchOutcome::Fetched => (KeysEnd::Fetched, None),
-            FetchOutcome::Withdrawn => {
-                let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted");
-                (KeysEnd::Withdrawn, Some(line))
-            }
-            FetchOutcome::Unreachable => {
-                let status = match reply {
-                    Ok(reply) => format!("status {}", reply.status),
-                    Err(fault) => format!("{fault:?}"),
-                };
-                (KeysEnd::Unreachable, Some(format!("keys of {issuer} could not be fetched: {status}")))
-            }
-            FetchOutcome::Unusable(fault) => {
-                (KeysEnd::Unusable, Some(format!("keys of {issuer} cannot be used: {fault:?}")))
-            }
-        };
-        line.into_iter().for_each(|line| self.out.warn(line));
-        self.out.count(Metric::JwksFetch { issuer, outcome: end });
-    }
-
-    /// Whoever found new keys, all that wait for them are told.
-    fn tell_keys(&mut self, now: Millis) {
-        if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
-            return;
-        }
-        for stream in self.streams.that_wait() {
-            self.advance(stream, now, Flow::keys_changed);
-        }
-    }
-
     /// Asks for the next tick, when it must come earlier than what was asked for.
     fn schedule(&mut self, now: Millis) {
         let busy = self.streams.waiting() > 0 || self.keys.is_impatient();
@@ -413,33 +370,10 @@ impl Gate {
         }
     }
 
-    /// One line for each policy that comes into force, whichever of the VMs is the first to load it.
-    fn announce(&mut self) {
-        if self.is_announced() {
-            return;
-        }
-        let digest = self.policy.digest();
-        self.shared.set(ANNOUNCED, digest.as_bytes(), None);
-        let servers = self.policy.servers.iter().map(|server| &*server.name).collect::<Vec<_>>().join(", ");
-        let line = format!("policy {digest} in force, module {VERSION}, servers: {servers}");
-        self.out.warn(line);
-        let policy = Rc::clone(&self.policy);
-        policy.warnings().iter().for_each(|warning| self.out.warn(format!("policy warning: {warning}")));
-    }
-
     /// Is there nothing left that needs this gate: no request that may still be elevated, no exchange under way, no token
     /// to be revoked?
     pub fn is_idle(&self) -> bool {
         let has_exchanges = self.calls.exchanges().next().is_some();
         self.streams.is_empty() && !has_exchanges && self.tails.is_empty() && self.ledger.revocations.is_empty()
-    }
-
-    fn is_announced(&self) -> bool {
-        self.shared.get(ANNOUNCED).is_some_and(|(last, _)| last == self.policy.digest().as_bytes())
-    }
-
-    fn info(&mut self, value: u64) {
-        let policy = self.policy.digest.clone();
-        self.out.count(Metric::Info { module: VERSION, policy, value });
     }
 }

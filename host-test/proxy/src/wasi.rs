@@ -3,19 +3,19 @@
 use anyhow::Result;
 use wasmtime::{Caller, Linker};
 
-use super::abi::Access;
-use super::guest::VmState;
-use super::world::Status;
+use crate::abi::Access;
+use crate::guest::VmState;
+use crate::ids::Status;
 
 const MODULE: &str = "wasi_snapshot_preview1";
 const SUCCESS: i32 = 0;
 const BAD_DESCRIPTOR: i32 = 8;
 const FAULT: i32 = 21;
 
-pub(super) fn link(linker: &mut Linker<VmState>) -> Result<()> {
+pub(crate) fn link(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(MODULE, "clock_time_get", |caller: Caller<'_, VmState>, _: i32, _: i64, at: i32| {
         let mut access = Access::new(caller);
-        let now = access.world().borrow().now;
+        let now = access.machine().borrow().now;
         errno(access.put(at, &now.to_le_bytes()))
     })?;
     linker.func_wrap(MODULE, "random_get", |caller: Caller<'_, VmState>, at: i32, size: i32| {

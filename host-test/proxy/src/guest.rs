@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use wasmtime::{
@@ -10,13 +9,13 @@ use wasmtime::{
     WasmParams, WasmResults,
 };
 
-use super::world::{Place, World};
-use super::{Module, abi, module, wasi};
-use crate::once::once;
+use crate::ids::Place;
+use crate::machine::Machine;
+use crate::module::{Module, engine};
 
 /// What a VM carries beside its memory.
-pub(super) struct VmState {
-    pub world: Rc<RefCell<World>>,
+pub(crate) struct VmState {
+    pub machine: Rc<RefCell<Machine>>,
     pub vm: usize,
     pub vm_id: String,
     /// Host functions act on this context.
@@ -36,7 +35,7 @@ pub(super) struct VmState {
 }
 
 /// A VM of one thread.
-pub(super) struct Vm {
+pub(crate) struct Vm {
     store: Store<VmState>,
     fuel_limit: u64,
     fuel_used: u64,
@@ -44,11 +43,11 @@ pub(super) struct Vm {
 
 /// The VM ended in the middle of a callback; the log says why.
 #[derive(Debug)]
-pub(super) struct Trapped;
+pub(crate) struct Trapped;
 
 /// What may be called. A module exports what it is interested in.
 #[derive(Clone, Default)]
-pub(super) struct Exports {
+pub(crate) struct Exports {
     pub allocate: Option<TypedFunc<i32, i32>>,
     context_create: Option<TypedFunc<(i32, i32), ()>>,
     vm_start: Option<TypedFunc<(i32, i32), i32>>,
@@ -109,14 +108,15 @@ impl Exports {
 impl Vm {
     pub fn start(
         module: &Module,
-        world: Rc<RefCell<World>>,
+        machine: Rc<RefCell<Machine>>,
         vm: usize,
         vm_id: &str,
         environment: &[(String, String)],
+        linker: &Linker<VmState>,
     ) -> Result<Vm> {
-        let limits = world.borrow().limits;
+        let limits = machine.borrow().limits;
         let state = VmState {
-            world,
+            machine,
             vm,
             vm_id: vm_id.to_owned(),
             effective: 0,
@@ -129,11 +129,11 @@ impl Vm {
             limits: StoreLimitsBuilder::new().memory_size(limits.memory).build(),
             contexts: 0,
         };
-        let engine = module::engine()?;
+        let engine = engine()?;
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_fuel(limits.fuel)?;
-        let instance = linker()?.instantiate(&mut store, &module.compiled)?;
+        let instance = linker.instantiate(&mut store, &module.compiled)?;
         let exports = Exports::of(&mut store, &instance)?;
         let memory = instance.get_memory(&mut store, "memory").context("the module exports no memory")?;
         store.data_mut().exports = exports;
@@ -164,27 +164,16 @@ impl Vm {
     }
 }
 
-/// What any module may import: the same for all VMs.
-fn linker() -> Result<&'static Linker<VmState>> {
-    static LINKER: OnceLock<Result<Linker<VmState>, String>> = OnceLock::new();
-    once(&LINKER, || {
-        let mut linker = Linker::new(module::engine()?);
-        abi::link(&mut linker)?;
-        wasi::link(&mut linker)?;
-        Ok(linker)
-    })
-}
-
 /// A VM that may be called now: from outside, or by a host function that leads back into it.
-pub(super) struct Guest<'a> {
+pub(crate) struct Guest<'a> {
     pub store: StoreContextMut<'a, VmState>,
 }
 
 type Called<R> = Result<Option<R>, Trapped>;
 
 impl Guest<'_> {
-    pub fn world(&self) -> Rc<RefCell<World>> {
-        Rc::clone(&self.store.data().world)
+    pub fn machine(&self) -> Rc<RefCell<Machine>> {
+        Rc::clone(&self.store.data().machine)
     }
 
     pub fn memory(&self) -> Option<Memory> {
@@ -226,7 +215,7 @@ impl Guest<'_> {
         state.effective = outer;
         result.map(Some).map_err(|error| {
             state.has_failed = true;
-            state.world.borrow_mut().log.push((CRITICAL, format!("a VM trapped: {error:#}")));
+            state.machine.borrow_mut().log.push((CRITICAL, format!("a VM trapped: {error:#}")));
             Trapped
         })
     }
@@ -294,7 +283,7 @@ impl Guest<'_> {
 }
 
 /// The ABI's highest log level.
-pub(super) const CRITICAL: u32 = 5;
+pub(crate) const CRITICAL: u32 = 5;
 
 fn number(value: u32) -> i32 {
     value.cast_signed()

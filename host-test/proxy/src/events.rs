@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::headers::Headers;
-use super::network::{CallAnswer, Client, UpstreamRequest};
-use super::stream::StreamId;
-use super::world::Place;
+use crate::headers::Headers;
+use crate::ids::{Place, StreamId};
+use crate::network::{CallAnswer, Client, UpstreamRequest};
 
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A client's head arrives.
     Request {
         stream: StreamId,
@@ -72,7 +71,7 @@ pub(super) enum Event {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     due: BTreeMap<(u64, u64), Event>,
     added: u64,
 }

@@ -4,46 +4,25 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
-use super::events::{Event, Events};
-use super::network::{Call, CallAnswer, CallPlan, Network, Refused};
-use super::proxy::Limits;
-use super::stream::{Stream, StreamId, Transcript};
+use crate::events::{Event, Events};
+use crate::ids::{MILLI, Place, Status, StreamId};
+use crate::limits::Limits;
+use crate::network::{CallAnswer, CallPlan, Network, OutboundCall, Refused};
+use crate::stream::{Stream, Transcript};
 
-/// One millisecond, in the clock's nanoseconds.
-pub(super) const MILLI: u64 = 1_000_000;
 /// Until a queue's consumer is told, as measured between two threads.
 const QUEUE_DELAY: u64 = MILLI / 10;
 
-/// Statuses of the ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    Ok = 0,
-    NotFound = 1,
-    BadArgument = 2,
-    InvalidMemoryAccess = 6,
-    Empty = 7,
-    CasMismatch = 8,
-    InternalFailure = 10,
-    Unimplemented = 12,
-}
-
-/// A VM, and a context in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub vm: usize,
-    pub context: u32,
-}
-
 /// What a context is.
 #[derive(Debug)]
-pub(super) enum Context {
+pub(crate) enum Context {
     Root(Root),
     Stream(StreamId),
 }
 
 /// A filter's configuration in one VM.
 #[derive(Debug, Default)]
-pub(super) struct Root {
+pub(crate) struct Root {
     pub configuration: Vec<u8>,
     pub root_id: String,
     /// Nanoseconds; 0: no ticks.
@@ -69,12 +48,12 @@ pub struct CallRecord {
     /// When, in milliseconds since the epoch.
     pub at: u64,
     /// What was sent.
-    pub call: Call,
+    pub call: OutboundCall,
     /// What the network had planned.
     pub plan: CallPlan,
 }
 
-pub(super) struct World {
+pub(crate) struct Machine {
     /// Nanoseconds since the epoch.
     pub now: u64,
     pub events: Events,
@@ -110,9 +89,9 @@ struct Queue {
     items: VecDeque<Vec<u8>>,
 }
 
-impl World {
-    pub fn new(now: u64, network: Rc<RefCell<dyn Network>>, limits: Limits, foreign: ForeignFunctions) -> World {
-        World {
+impl Machine {
+    pub fn new(now: u64, network: Rc<RefCell<dyn Network>>, limits: Limits, foreign: ForeignFunctions) -> Machine {
+        Machine {
             now,
             events: Events::default(),
             network,
@@ -252,7 +231,7 @@ impl World {
     // ---- calls
 
     /// A call for a context: the token of its answer, or why there will be none.
-    pub fn make_call(&mut self, place: Place, call: Call) -> Result<u32, Status> {
+    pub fn make_call(&mut self, place: Place, call: OutboundCall) -> Result<u32, Status> {
         if [":method", ":path"].iter().any(|name| call.headers.get(name.as_bytes()).is_none())
             || (call.headers.get(b":authority").is_none() && call.headers.get(b"host").is_none())
         {

@@ -3,7 +3,7 @@
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 
 /// Arguments and result are protobuf; `None`: a malformed request.
-pub(super) fn verify_signature(arguments: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn verify_signature(arguments: &[u8]) -> Option<Vec<u8>> {
     let (mut hash, mut key, mut signature, mut text) = (&[][..], &[][..], &[][..], &[][..]);
     let mut rest = arguments;
     while !rest.is_empty() {

@@ -1,13 +1,13 @@
-//! What a test says about the world outside: clients, the upstream, and what the filter calls.
+//! What a test says about the machine outside: clients, the upstream, and what the filter calls.
 
 use std::collections::BTreeMap;
 
-use super::headers::Headers;
+use crate::headers::Headers;
 
 /// Answers for everything that is not the proxy. Times are milliseconds.
 pub trait Network {
     /// A filter makes a call, now (milliseconds since the epoch).
-    fn call(&mut self, now: u64, call: &Call) -> CallPlan;
+    fn call(&mut self, now: u64, call: &OutboundCall) -> CallPlan;
     /// A request has reached the upstream, completely.
     fn upstream(&mut self, request: &UpstreamRequest) -> UpstreamPlan;
     /// It gave something out that is not back yet. Where time is real, this says how long to wait.
@@ -100,7 +100,7 @@ pub struct UpstreamPlan {
 
 /// A call of a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct OutboundCall {
     /// The cluster.
     pub cluster: String,
     /// The head.

@@ -1,0 +1,44 @@
+//! Keys: what came of a fetch, and who waited for it.
+
+use super::Gate;
+use crate::ends::KeysEnd;
+use crate::flow::Flow;
+use crate::http::{CallFault, Reply};
+use crate::keys::FetchOutcome;
+use crate::metrics::Metric;
+use crate::time::Millis;
+
+impl Gate {
+    pub(super) fn fetched(&mut self, issuer: usize, outcome: FetchOutcome, reply: &Result<Reply<'_>, CallFault>) {
+        let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
+        let (end, line) = match outcome {
+            FetchOutcome::Fetched => (KeysEnd::Fetched, None),
+            FetchOutcome::Withdrawn => {
+                let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted");
+                (KeysEnd::Withdrawn, Some(line))
+            }
+            FetchOutcome::Unreachable => {
+                let status = match reply {
+                    Ok(reply) => format!("status {}", reply.status),
+                    Err(fault) => format!("{fault:?}"),
+                };
+                (KeysEnd::Unreachable, Some(format!("keys of {issuer} could not be fetched: {status}")))
+            }
+            FetchOutcome::Unusable(fault) => {
+                (KeysEnd::Unusable, Some(format!("keys of {issuer} cannot be used: {fault:?}")))
+            }
+        };
+        line.into_iter().for_each(|line| self.out.warn(line));
+        self.out.count(Metric::JwksFetch { issuer, outcome: end });
+    }
+
+    /// Whoever found new keys, all that wait for them are told.
+    pub(super) fn tell_keys(&mut self, now: Millis) {
+        if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
+            return;
+        }
+        for stream in self.streams.that_wait() {
+            self.advance(stream, now, Flow::keys_changed);
+        }
+    }
+}
