@@ -1,11 +1,14 @@
 //! A running system around the filter, as the demo and the tests see it.
 
+mod config;
 mod envoy;
 mod http;
+mod running;
 
-pub use envoy::{EnvoyStack, Options, Setup, encode};
-pub(crate) use envoy::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
-pub use http::{Answer, Request, send};
+pub(crate) use config::{discover, discovery};
+pub use envoy::{EnvoyStack, Options, Setup};
+pub use http::{Answer, Request, encode, send};
+pub(crate) use running::{new_folder, start_envoy, stat, wait_until_live};
 
 use anyhow::Result;
 use serde_json::Value;

@@ -9,7 +9,7 @@
 mod clients;
 #[path = "envoy/configuration.rs"]
 mod configuration;
-#[path = "envoy/elevation.rs"]
+#[path = "envoy/elevation/mod.rs"]
 mod elevation;
 #[path = "envoy/hostile.rs"]
 mod hostile;

@@ -1,24 +1,25 @@
 //! The core as it is, without proxy or wasm. A host of its own, and a simple one: what it shares with the other is only the
 //! script.
 
+mod events;
+mod memory;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
 use simulated_proxy::{
-    self, CallAnswer, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
+    self, CallRecord, ClientResponse, Headers, Network, Origin, Transcript, UpstreamPlan, UpstreamRequest,
 };
-use step_up_core::Gate;
-use step_up_core::Permit;
-use step_up_core::PureRust;
-use step_up_core::RequestHead;
-use step_up_core::Response;
-use step_up_core::Shared;
-use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::{Environment, Policy};
+use step_up_core::{
+    BodyFault, Call, CallFault, CallId, Effect, Gate, Input, Millis, Permit, Policy, PureRust, Reply, RequestHead,
+    Response, StreamId,
+};
 
 use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
+use events::{Decision, Event, Happening, Stream};
+use memory::{Memory, Variables};
 
 /// Runs the core.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,39 +90,6 @@ struct Vm {
     /// Calls that were refused at once: told when the gate has said all it has to say.
     refused: VecDeque<CallId>,
     log: Vec<String>,
-}
-
-struct Stream {
-    client: simulated_proxy::Client,
-    body: Vec<u8>,
-    arrived: bool,
-    decision: Option<Decision>,
-    transcript: Transcript,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Decision {
-    Forwarded,
-    /// And its response is shown to the gate.
-    Watched,
-    Answered,
-}
-
-enum Event {
-    /// Something on a stream.
-    On(usize, Happening),
-    Answered(CallId, CallAnswer),
-}
-
-enum Happening {
-    Head,
-    Data(Vec<u8>, bool),
-    Trailers,
-    Leaves,
-    Response(Headers, bool),
-    ResponseData(Vec<u8>, bool),
-    ResponseTrailers(Headers),
-    Breaks,
 }
 
 impl Vm {
@@ -428,38 +396,4 @@ fn id(at: usize) -> StreamId {
 
 fn place(stream: StreamId) -> usize {
     usize::try_from(stream.0).unwrap_or(usize::MAX)
-}
-
-struct Variables<'s>(&'s [(String, String)], Millis);
-
-impl Environment for Variables<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
-    }
-
-    fn now(&self) -> Option<Millis> {
-        Some(self.1)
-    }
-}
-
-/// What all gates of a process share; here there is one.
-#[derive(Default)]
-struct Memory {
-    slots: RefCell<HashMap<String, (Vec<u8>, u32)>>,
-}
-
-impl Shared for Memory {
-    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
-        self.slots.borrow().get(slot).cloned()
-    }
-
-    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
-        let mut slots = self.slots.borrow_mut();
-        let current = slots.get(slot).map_or(0, |(_, version)| *version);
-        if version.is_some_and(|expected| expected != current) {
-            return false;
-        }
-        slots.insert(slot.to_owned(), (value.to_vec(), current + 1));
-        true
-    }
 }

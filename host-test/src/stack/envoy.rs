@@ -1,16 +1,17 @@
 //! The stack of `envoy/`, on free ports: real Envoy, a real authorization server, two real MCP servers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Request, Server, Stack, send};
+use super::config::{CONFIGURATION, ECDS, Ports, SECRET, bootstrap, discover, filter, sample, trap_filter, write};
+use super::running::{new_folder, start_envoy, stat, wait_until_live};
+use super::{Request, Server, Stack, encode, send};
 use crate::fault_proxy::FaultProxy;
 use crate::fixtures::{self, Fixtures};
 use crate::process::{Process, free_port};
@@ -85,15 +86,6 @@ pub struct EnvoyStack {
     authorization_server: Option<Process>,
     /// Kept for their end.
     _servers: Vec<Process>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Ports {
-    mcp: u16,
-    admin: u16,
-    authorization_server: u16,
-    everything: u16,
-    notes: u16,
 }
 
 /// The filter's own credential (see `envoy/token-service.sds.yaml`).
@@ -343,194 +335,4 @@ impl Stack for EnvoyStack {
             ("policy", self.folder.join(ECDS).display().to_string()),
         ]
     }
-}
-
-impl Ports {
-    fn resource(&self, server: Server) -> String {
-        format!("http://127.0.0.1:{}{}", self.mcp, server.path())
-    }
-
-    fn start_authorization_server(
-        &self,
-        fixtures: &Fixtures,
-        folder: &Path,
-        algorithm: &str,
-        elevated_ttl: u32,
-    ) -> Result<Process> {
-        let scopes = json!({ "scopes": "mcp:connect tools:write tools:admin", "elevate": "tools:write tools:admin" });
-        let resources: serde_json::Map<String, Value> = [Server::Everything, Server::Notes]
-            .map(|server| (self.resource(server), scopes.clone()))
-            .into_iter()
-            .collect();
-        let mut command = fixtures.node("authorization-server.mjs");
-        command
-            .env("PORT", self.authorization_server.to_string())
-            .env("RESOURCES", Value::from(resources).to_string())
-            .env("SIGNING_ALG", algorithm)
-            .env("ELEVATED_TTL", elevated_ttl.to_string())
-            .env("LOG", "1");
-        let mut server = Process::start("authorization-server", &mut command, folder)?;
-        server.wait_until(|log| log.contains("\"ready\":true"))?;
-        Ok(server)
-    }
-
-    /// The files of `envoy/` name fixed ports.
-    fn replace(&self, text: &str) -> String {
-        let ports = [
-            (10000, self.mcp),
-            (9901, self.admin),
-            (8700, self.authorization_server),
-            (8810, self.everything),
-            (8811, self.notes),
-        ];
-        ports.iter().fold(text.to_owned(), |text, (fixed, free)| {
-            text.replace(&format!("port_value: {fixed}"), &format!("port_value: {free}"))
-                .replace(&format!("127.0.0.1:{fixed}"), &format!("127.0.0.1:{free}"))
-        })
-    }
-}
-
-const ECDS: &str = "step-up.ecds.yaml";
-const SECRET: &str = "token-service.sds.yaml";
-const FILTER: &str = "/resources/0/typed_config";
-const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration";
-
-/// The shipped discovery file, with these ports.
-fn sample(ports: &Ports) -> Result<Value> {
-    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
-    Ok(yaml::to_json(&yaml::read(&ports.replace(&text))?))
-}
-
-/// The shipped discovery file with this policy (JSON) and this module.
-pub(crate) fn discovery(policy: &str, module: &Path) -> Result<Value> {
-    let mut document = yaml::load(&paths::envoy().join(ECDS))?;
-    set_module(&mut document, module)?;
-    set_policy(&mut document, policy)?;
-    Ok(document)
-}
-
-fn set_module(document: &mut Value, module: &Path) -> Result<()> {
-    place(document, &format!("{FILTER}/config/vm_config/code/local/filename"), json!(module.display().to_string()))
-}
-
-fn set_policy(document: &mut Value, policy: &str) -> Result<()> {
-    let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy });
-    place(document, CONFIGURATION, configuration)
-}
-
-fn place(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
-    *document.pointer_mut(pointer).with_context(|| format!("{ECDS} has no {pointer}"))? = value;
-    Ok(())
-}
-
-/// The discovery file for a setup, as JSON (which is YAML too).
-fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
-    let mut document = sample(ports)?;
-    set_module(&mut document, module)?;
-    match setup {
-        Setup::Sample => {}
-        Setup::Configuration(text) => set_policy(&mut document, text)?,
-        Setup::Open => {
-            let anybody = json!({ "any": { "permissions": [{ "any": true }], "principals": [{ "any": true }] } });
-            let rbac = json!({
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-                "rules": { "action": "ALLOW", "policies": anybody },
-            });
-            place(&mut document, FILTER, rbac)?;
-        }
-    }
-    Ok(document)
-}
-
-/// The shipped bootstrap, with these ports; with `token_service`, that is the port of the token service; with `filter`,
-/// that stands in it directly.
-fn bootstrap(
-    ports: &Ports,
-    token_service: Option<u16>,
-    filter: Option<&Value>,
-    trap: Option<&Value>,
-) -> Result<String> {
-    let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    if token_service.is_none() && filter.is_none() && trap.is_none() {
-        return Ok(text);
-    }
-    let mut document = yaml::to_json(&yaml::read(&text)?);
-    if let Some(port) = token_service {
-        let clusters = document.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
-        let cluster = clusters.into_iter().flatten().find(|cluster| cluster.get("name") == Some(&json!("as-token")));
-        let place = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-        let place = cluster.and_then(|cluster| cluster.pointer_mut(place));
-        *place.context("no cluster as-token in envoy.yaml")? = json!(port);
-    }
-    if let Some(filter) = filter {
-        let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
-        let config = filter.pointer(FILTER).context("no filter")?;
-        *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
-            json!({ "name": "step-up", "typed_config": config });
-    }
-    if let Some(trap) = trap {
-        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
-        let filters = document.pointer_mut(filters).and_then(Value::as_array_mut);
-        filters.context("no filters in envoy.yaml")?.insert(0, trap.clone());
-    }
-    Ok(document.to_string())
-}
-
-/// The entry of the filter that traps: the same module and `vm_id`, and so the same VM.
-fn trap_filter(filter: &Value) -> Result<Value> {
-    let mut config = filter.pointer(FILTER).context("no filter")?.clone();
-    for (place, value) in [("/config/name", json!("trap")), ("/config/root_id", json!("trap"))] {
-        *config.pointer_mut(place).context("no name in the filter")? = value;
-    }
-    Ok(json!({ "name": "trap", "typed_config": config }))
-}
-
-/// By rename: Envoy watches for the move.
-fn write(path: &Path, document: &Value) -> Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, document.to_string())?;
-    fs::rename(&new, path).map_err(Into::into)
-}
-
-/// Envoy with `envoy.yaml` of that folder. Its access log is written out at once, as tests want it.
-pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32) -> Result<Process> {
-    let mut command = Command::new(fixtures.envoy());
-    command.current_dir(folder).args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"]).args([
-        "--concurrency",
-        &workers.to_string(),
-        "--file-flush-interval-msec",
-        "20",
-    ]);
-    Process::start("envoy", &mut command, folder)
-}
-
-/// Waits until Envoy says that it is live, on that port of its admin interface.
-pub(crate) fn wait_until_live(envoy: &mut Process, admin: u16) -> Result<()> {
-    let ready = Request::get(format!("http://127.0.0.1:{admin}/ready"));
-    envoy.wait_until(|_| send(&ready).is_ok_and(|answer| answer.body.trim() == "LIVE"))
-}
-
-/// The value of one of the statistics of the Envoy with that admin interface; 0 when there is none of that name.
-pub(crate) fn stat(admin: u16, name: &str) -> Result<u64> {
-    let answer = send(&Request::get(format!("http://127.0.0.1:{admin}/stats?filter=^{name}$")))?;
-    Ok(answer.body.rsplit(": ").next().and_then(|value| value.trim().parse().ok()).unwrap_or(0))
-}
-
-/// Gives the Envoy of that folder its filter, or another one.
-pub(crate) fn discover(folder: &Path, filter: &Value) -> Result<()> {
-    write(&folder.join(ECDS), filter)
-}
-
-/// A folder for one Envoy and what belongs to it.
-pub(crate) fn new_folder() -> Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let folder = paths::target().join("stacks").join(name);
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-/// `application/x-www-form-urlencoded`
-pub fn encode(form: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
 }

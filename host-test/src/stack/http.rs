@@ -119,3 +119,8 @@ pub fn send(request: &Request) -> Result<Answer> {
     let body = response.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string()?;
     Ok(Answer { status: response.status().as_u16(), headers, body })
 }
+
+/// `application/x-www-form-urlencoded`
+pub fn encode(form: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
+}

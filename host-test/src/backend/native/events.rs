@@ -1,0 +1,41 @@
+//! What is known of a stream, and what happens on it.
+
+use simulated_proxy::{CallAnswer, Headers, Transcript};
+use step_up_core::CallId;
+
+/// A request, and how far it has come.
+pub(super) struct Stream {
+    pub client: simulated_proxy::Client,
+    pub body: Vec<u8>,
+    pub arrived: bool,
+    pub decision: Option<Decision>,
+    pub transcript: Transcript,
+}
+
+/// What the gate has decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    Forwarded,
+    /// And its response is shown to the gate.
+    Watched,
+    Answered,
+}
+
+/// What is due.
+pub(super) enum Event {
+    /// Something on a stream.
+    On(usize, Happening),
+    Answered(CallId, CallAnswer),
+}
+
+/// Something on a stream.
+pub(super) enum Happening {
+    Head,
+    Data(Vec<u8>, bool),
+    Trailers,
+    Leaves,
+    Response(Headers, bool),
+    ResponseData(Vec<u8>, bool),
+    ResponseTrailers(Headers),
+    Breaks,
+}

@@ -1,0 +1,173 @@
+//! What Envoy is started with: the shipped files, on other ports.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{Server, Setup};
+use crate::fixtures::Fixtures;
+use crate::process::Process;
+use crate::{paths, yaml};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub mcp: u16,
+    pub admin: u16,
+    pub authorization_server: u16,
+    pub everything: u16,
+    pub notes: u16,
+}
+
+impl Ports {
+    pub(super) fn resource(&self, server: Server) -> String {
+        format!("http://127.0.0.1:{}{}", self.mcp, server.path())
+    }
+
+    pub(super) fn start_authorization_server(
+        &self,
+        fixtures: &Fixtures,
+        folder: &Path,
+        algorithm: &str,
+        elevated_ttl: u32,
+    ) -> Result<Process> {
+        let scopes = json!({ "scopes": "mcp:connect tools:write tools:admin", "elevate": "tools:write tools:admin" });
+        let resources: serde_json::Map<String, Value> = [Server::Everything, Server::Notes]
+            .map(|server| (self.resource(server), scopes.clone()))
+            .into_iter()
+            .collect();
+        let mut command = fixtures.node("authorization-server.mjs");
+        command
+            .env("PORT", self.authorization_server.to_string())
+            .env("RESOURCES", Value::from(resources).to_string())
+            .env("SIGNING_ALG", algorithm)
+            .env("ELEVATED_TTL", elevated_ttl.to_string())
+            .env("LOG", "1");
+        let mut server = Process::start("authorization-server", &mut command, folder)?;
+        server.wait_until(|log| log.contains("\"ready\":true"))?;
+        Ok(server)
+    }
+
+    /// The files of `envoy/` name fixed ports.
+    pub(super) fn replace(&self, text: &str) -> String {
+        let ports = [
+            (10000, self.mcp),
+            (9901, self.admin),
+            (8700, self.authorization_server),
+            (8810, self.everything),
+            (8811, self.notes),
+        ];
+        ports.iter().fold(text.to_owned(), |text, (fixed, free)| {
+            text.replace(&format!("port_value: {fixed}"), &format!("port_value: {free}"))
+                .replace(&format!("127.0.0.1:{fixed}"), &format!("127.0.0.1:{free}"))
+        })
+    }
+}
+
+pub(super) const ECDS: &str = "step-up.ecds.yaml";
+pub(super) const SECRET: &str = "token-service.sds.yaml";
+pub(super) const FILTER: &str = "/resources/0/typed_config";
+pub(super) const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration";
+
+/// The shipped discovery file, with these ports.
+pub(super) fn sample(ports: &Ports) -> Result<Value> {
+    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
+    Ok(yaml::to_json(&yaml::read(&ports.replace(&text))?))
+}
+
+/// The shipped discovery file with this policy (JSON) and this module.
+pub(crate) fn discovery(policy: &str, module: &Path) -> Result<Value> {
+    let mut document = yaml::load(&paths::envoy().join(ECDS))?;
+    set_module(&mut document, module)?;
+    set_policy(&mut document, policy)?;
+    Ok(document)
+}
+
+pub(super) fn set_module(document: &mut Value, module: &Path) -> Result<()> {
+    place(document, &format!("{FILTER}/config/vm_config/code/local/filename"), json!(module.display().to_string()))
+}
+
+pub(super) fn set_policy(document: &mut Value, policy: &str) -> Result<()> {
+    let configuration = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy });
+    place(document, CONFIGURATION, configuration)
+}
+
+pub(super) fn place(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
+    *document.pointer_mut(pointer).with_context(|| format!("{ECDS} has no {pointer}"))? = value;
+    Ok(())
+}
+
+/// The discovery file for a setup, as JSON (which is YAML too).
+pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
+    let mut document = sample(ports)?;
+    set_module(&mut document, module)?;
+    match setup {
+        Setup::Sample => {}
+        Setup::Configuration(text) => set_policy(&mut document, text)?,
+        Setup::Open => {
+            let anybody = json!({ "any": { "permissions": [{ "any": true }], "principals": [{ "any": true }] } });
+            let rbac = json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+                "rules": { "action": "ALLOW", "policies": anybody },
+            });
+            place(&mut document, FILTER, rbac)?;
+        }
+    }
+    Ok(document)
+}
+
+/// The shipped bootstrap, with these ports; with `token_service`, that is the port of the token service; with `filter`,
+/// that stands in it directly.
+pub(super) fn bootstrap(
+    ports: &Ports,
+    token_service: Option<u16>,
+    filter: Option<&Value>,
+    trap: Option<&Value>,
+) -> Result<String> {
+    let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
+    if token_service.is_none() && filter.is_none() && trap.is_none() {
+        return Ok(text);
+    }
+    let mut document = yaml::to_json(&yaml::read(&text)?);
+    if let Some(port) = token_service {
+        let clusters = document.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let cluster = clusters.into_iter().flatten().find(|cluster| cluster.get("name") == Some(&json!("as-token")));
+        let place = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+        let place = cluster.and_then(|cluster| cluster.pointer_mut(place));
+        *place.context("no cluster as-token in envoy.yaml")? = json!(port);
+    }
+    if let Some(filter) = filter {
+        let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+        let config = filter.pointer(FILTER).context("no filter")?;
+        *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
+            json!({ "name": "step-up", "typed_config": config });
+    }
+    if let Some(trap) = trap {
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = document.pointer_mut(filters).and_then(Value::as_array_mut);
+        filters.context("no filters in envoy.yaml")?.insert(0, trap.clone());
+    }
+    Ok(document.to_string())
+}
+
+/// The entry of the filter that traps: the same module and `vm_id`, and so the same VM.
+pub(super) fn trap_filter(filter: &Value) -> Result<Value> {
+    let mut config = filter.pointer(FILTER).context("no filter")?.clone();
+    for (place, value) in [("/config/name", json!("trap")), ("/config/root_id", json!("trap"))] {
+        *config.pointer_mut(place).context("no name in the filter")? = value;
+    }
+    Ok(json!({ "name": "trap", "typed_config": config }))
+}
+
+/// By rename: Envoy watches for the move.
+pub(super) fn write(path: &Path, document: &Value) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, document.to_string())?;
+    fs::rename(&new, path).map_err(Into::into)
+}
+
+/// Gives the Envoy of that folder its filter, or another one.
+pub(crate) fn discover(folder: &Path, filter: &Value) -> Result<()> {
+    write(&folder.join(ECDS), filter)
+}
