@@ -10,6 +10,7 @@ pub mod demo;
 pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
+pub mod floors;
 mod once;
 pub mod paths;
 mod policy;

@@ -9,13 +9,11 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail};
 use host_test::backend::{self, Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
 use host_test::corpus::{self, Corpus, Nobody};
+use host_test::floors::{FRAMES, REPLAYED, TOKENS};
 use host_test::paths;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 use simulated_proxy::Origin;
-
-/// Fewer mean that scenarios have become simulations.
-const FEWEST: usize = 80;
 
 thread_local! {
     static ENVOY: RefCell<Option<Envoy>> = const { RefCell::new(None) };
@@ -31,14 +29,14 @@ fn main() -> Result<ExitCode> {
     let mut trials: Vec<Trial> =
         cases.into_iter().map(|case| Trial::test(case.name.clone(), move || replay(&case))).collect();
     trials.push(Trial::test("all::enough_of_them", move || {
-        if count >= FEWEST { Ok(()) } else { Err(format!("{count}; there must be {FEWEST}").into()) }
+        if count >= REPLAYED { Ok(()) } else { Err(format!("{count}; there must be {REPLAYED}").into()) }
     }));
     let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus"));
-    for (kind, read) in [("frames", Corpus::frame as Reader), ("tokens", Corpus::token)] {
+    for (kind, read, fewest) in [("frames", Corpus::frame as Reader, FRAMES), ("tokens", Corpus::token, TOKENS)] {
         let files = corpus.files(kind).unwrap_or_default();
         let count = files.len();
         trials.push(Trial::test(format!("corpus::{kind}::all"), move || {
-            if count > 200 { Ok(()) } else { Err(format!("{count} files").into()) }
+            if count >= fewest { Ok(()) } else { Err(format!("{count} files; there must be {fewest}").into()) }
         }));
         for file in files {
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -4,18 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use host_test::backend::{Backend, Native, Wasm};
+use host_test::floors::SCENARIOS;
 use host_test::paths;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
-
-/// Fewer mean that scenarios were not found, or lost.
-const FEWEST: usize = 120;
 
 fn main() -> Result<ExitCode> {
     let cases = scenario::load(&paths::policies())?;
     let count = cases.len();
     let enough = Trial::test("all::enough_of_them", move || {
-        if count >= FEWEST { Ok(()) } else { Err(format!("{count}; there must be {FEWEST}").into()) }
+        if count >= SCENARIOS { Ok(()) } else { Err(format!("{count}; there must be {SCENARIOS}").into()) }
     });
     let trials = cases.into_iter().flat_map(|case| {
         let (native, wasm) = (case.clone(), case.clone());

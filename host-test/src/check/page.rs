@@ -53,7 +53,12 @@ impl Page<'_> {
     ) {
         let items = |faults: &[Fault]| -> Vec<Item> { faults.iter().map(&item).collect() };
         match loaded {
-            Ok(policy) => self.report(title, &[], &items(policy.warnings()), &Verdict::Loads(policy), found),
+            Ok(policy) => {
+                for note in items(policy.notes()) {
+                    found.text += &self.show(Level::NOTE, &note);
+                }
+                self.report(title, &[], &items(policy.warnings()), &Verdict::Loads(policy), found);
+            }
             Err(faults) => self.report(title, &items(faults), &[], &Verdict::Refused, found),
         }
     }

@@ -37,6 +37,7 @@ pub struct Policy {
     pub(crate) limits: Limits,
     pub(crate) digest: String,
     pub(crate) warnings: Vec<Fault>,
+    pub(crate) notes: Vec<Fault>,
 }
 
 impl Policy {
@@ -61,6 +62,11 @@ impl Policy {
     /// What `check` would warn of.
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
+    }
+
+    /// What `check` says beside: nothing is wrong, and it means something else than in earlier versions.
+    pub fn notes(&self) -> &[Fault] {
+        &self.notes
     }
 
     /// Twelve hexadecimal digits that name this policy in audit records and metrics.

@@ -55,7 +55,9 @@ pub(crate) fn document(document: &Value<'_>, text: &[u8], environment: &dyn Envi
         .fields(&[vocabulary::POLICY, vocabulary::SERVER], &mut report)
         .and_then(|fields| policy(document, fields, environment, &mut report));
     match policy {
-        Some(policy) if report.faults.is_empty() => Ok(Policy { warnings: report.warnings, ..policy }),
+        Some(policy) if report.faults.is_empty() => {
+            Ok(Policy { warnings: report.warnings, notes: report.notes, ..policy })
+        }
         _ => Err(report.faults),
     }
 }
@@ -92,7 +94,17 @@ fn policy(
     let select = selected(select, &servers, report);
     fields.finish(report);
     let digest = digest(document);
-    Some(Policy { issuers, servers, select, token_service, mode: mode?, limits, digest, warnings: Vec::new() })
+    Some(Policy {
+        issuers,
+        servers,
+        select,
+        token_service,
+        mode: mode?,
+        limits,
+        digest,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    })
 }
 
 /// P34: what was written, with its place.
@@ -105,7 +117,12 @@ fn select<'v>(fields: &Fields<'v>, report: &mut Report) -> Option<(Select, Entry
 /// P34: unsaid, one server is found by its host and path, several only by the route.
 fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &mut Report) -> Select {
     let Some((select, entry)) = written else {
-        return if servers.len() > 1 { Select::Metadata } else { Select::Host };
+        if servers.len() <= 1 {
+            return Select::Host;
+        }
+        let help = "a request whose route names none is 404; earlier versions went by host and path: `select: host`";
+        report.note("servers", "several servers and no `select`: the route names the server (P34)", help);
+        return Select::Metadata;
     };
     if select == Select::Path {
         let mut paths: Vec<String> = servers.iter().flat_map(Server::places).map(|(_, path)| path).collect();

@@ -28,6 +28,11 @@ pub(super) fn read(
         None => issuer.into_iter().collect(),
         Some(entry) => {
             let others = entry.some_list(report).unwrap_or_default();
+            let name = issuer.and_then(|at| issuers.get(at)).map(|issuer| issuer.name.as_str());
+            if !others.iter().any(|other| other.value.text() == name) {
+                let help = "earlier versions sent the tokens of those that are listed only";
+                report.note(&entry.path, "`issuer` counts beside `subject_issuers` (P28)", help);
+            }
             // P28: beside `issuer`, which needs no mention.
             issuer.into_iter().chain(others.iter().filter_map(|item| known(item, report))).collect()
         }

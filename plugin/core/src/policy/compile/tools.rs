@@ -136,6 +136,13 @@ impl Maker<'_> {
         report: &mut Report,
     ) -> Option<Rule> {
         let part = terms.requirement(self.scopes, &self.site);
+        if let Some(exchange) = part.exchange.as_ref().filter(|exchange| exchange.refuse_standing)
+            && let Some(scope) = exchange.granted.iter().find(|scope| scope.covered_by.len() > 1)
+        {
+            let others = scope.covered_by.iter().skip(1).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let problem = format!("`standing: refuse` sees what implies `{}` too (P9): {others}", scope.name);
+            report.note(path, problem, "earlier versions saw the scope itself only");
+        }
         match self.site.baseline.clone().and(part) {
             Ok(requirement) => Some(Rule { pattern: pattern.to_owned(), place: path.to_owned(), tier, requirement }),
             Err(Conflict(word)) => {

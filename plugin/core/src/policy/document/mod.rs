@@ -38,6 +38,7 @@ impl fmt::Display for Fault {
 pub(crate) struct Report {
     pub faults: Vec<Fault>,
     pub warnings: Vec<Fault>,
+    pub notes: Vec<Fault>,
 }
 
 impl Report {
@@ -47,6 +48,11 @@ impl Report {
 
     pub(crate) fn warn(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
         self.warnings.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+    }
+
+    /// Nothing is wrong; it means something else than before, or than one might think.
+    pub(crate) fn note(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
+        self.notes.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
     }
 }
 

@@ -365,20 +365,3 @@ fn a_large_policy_decides_like_a_small_one() {
     judge(&document, &token("mcp:connect t299:admin"), "tool299").assert_forwarded();
     judge(&document, &token("mcp:connect t298:admin"), "tool299").assert_refused(403, "scope_missing");
 }
-
-#[test]
-#[allow(clippy::disallowed_methods, reason = "measures itself; asserts a ratio only")]
-fn loading_takes_time_in_proportion_to_the_policy() {
-    let time = |size| {
-        let text = generated(size).to_string();
-        let load = |_| {
-            let start = std::time::Instant::now();
-            Policy::load(text.as_bytes(), &step_up_core::NoEnvironment).unwrap();
-            start.elapsed().as_secs_f64()
-        };
-        (0..3).map(load).fold(f64::INFINITY, f64::min)
-    };
-    // Every VM of the host loads the policy before it serves anything: eight times as long, not sixty-four.
-    let ratio = time(1_600) / time(200);
-    assert!(ratio < 24.0, "eight times the policy takes {ratio:.0} times as long");
-}

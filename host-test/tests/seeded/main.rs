@@ -1,20 +1,24 @@
-//! Do the scenarios notice? The filter is built with a bug, in a copy of its sources, and each bug must make a scenario fail.
+//! Do the tests notice? In a copy of the sources something is made wrong, and tests must fail.
 //!
-//! Takes minutes, so it is asked for: `cargo test -p host-test --test seeded -- --ignored`.
+//! Takes twenty minutes, so it is asked for: `cargo test -p host-test --test seeded -- --ignored --nocapture`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod findings;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use findings::{BUGS, Noticed};
 
 use host_test::backend::Wasm;
 use host_test::{paths, scenario};
 
 /// Where, what is there, and what somebody wrote instead.
-const BUGS: [(&str, &str, &str, &str); 5] = [
+const OF_THE_FILTER: [(&str, &str, &str, &str); 5] = [
     (
         "the caller's token goes upstream in place of the elevated one",
-        "plugin/core/src/decide/mod.rs",
+        "plugin/core/src/decide/permit.rs",
         r#"Permit { set: vec![("authorization", authorization)], remove, watched: true }"#,
         r#"Permit { set: if authorization.reveal().is_empty() { vec![("authorization", authorization)] } else { Vec::new() }, remove, watched: true }"#,
     ),
@@ -26,15 +30,15 @@ const BUGS: [(&str, &str, &str, &str); 5] = [
     ),
     (
         "what a client that leaves has minted is kept",
-        "plugin/core/src/gate/elevations.rs",
-        "(None, Answer::Elevated(token)) => self.take_back_elevated(&pending, &token, now),",
+        "plugin/core/src/gate/exchanges.rs",
+        "(None, Answer::Elevated(token)) => self.take_back(&pending, &token, now),",
         "(None, Answer::Elevated(_)) => {}",
     ),
     (
         "one of several missing scopes is enough",
-        "plugin/core/src/decide/mod.rs",
-        "    if !missing.is_empty() {\n",
-        "    if missing.len() == requirement.held.len() {\n",
+        "plugin/core/src/decide/checks.rs",
+        "    if missing.is_empty() {\n",
+        "    if missing.len() < requirement.held.len() {\n",
     ),
     (
         "an elevated token may live a little longer",
@@ -46,7 +50,7 @@ const BUGS: [(&str, &str, &str, &str); 5] = [
 
 #[test]
 #[ignore = "builds the module once for each bug"]
-fn every_seeded_bug_is_caught() {
+fn every_bug_of_the_filter_is_caught_by_a_scenario() {
     let place = paths::target().join("seeded");
     let cases = scenario::load(&paths::policies()).unwrap();
     let complains = |case: &&scenario::Case, module: &Wasm| -> bool {
@@ -55,7 +59,7 @@ fn every_seeded_bug_is_caught() {
     };
     let shipped = Wasm::new().unwrap();
     assert_eq!(cases.iter().filter(|case| complains(case, &shipped)).count(), 0, "without a bug, nobody complains");
-    for (bug, file, there, instead) in BUGS {
+    for (bug, file, there, instead) in OF_THE_FILTER {
         copy(&paths::workspace().join("plugin"), &place.join("plugin"));
         manifest(&place);
         let path = place.join(file);
@@ -74,6 +78,57 @@ fn every_seeded_bug_is_caught() {
         println!("{bug}: caught by {} of {} scenarios, first {:?}", caught.len(), cases.len(), caught.first());
         assert!(!caught.is_empty(), "{bug}: nobody noticed");
     }
+}
+
+#[test]
+#[ignore = "builds and runs tests once for each bug"]
+fn every_finding_that_came_back_is_caught() {
+    let place = paths::target().join("seeded-findings");
+    let copied =
+        ["benches", "docs", "envoy", "host-test", "plugin", "policies", "Cargo.toml", "Cargo.lock", "clippy.toml"];
+    for name in copied {
+        let (from, to) = (paths::workspace().join(name), place.join(name));
+        match from.is_dir() {
+            true => copy(&from, &to),
+            false => assert!(fs::copy(&from, &to).is_ok(), "{name}"),
+        }
+    }
+    let run = |noticed: Noticed, arguments: &[&str]| {
+        let tests: &[&str] = match noticed {
+            Noticed::Core => &["-p", "step-up-core", "--lib", "--test", "core"],
+            Noticed::Check => &["-p", "host-test", "--lib", "--test", "check"],
+        };
+        let mut command = Command::new(env!("CARGO"));
+        command.arg("test").args(tests).args(["--quiet", "--locked"]).args(arguments).current_dir(&place);
+        // What is compared is what is there.
+        command.env("CARGO_TARGET_DIR", place.join("target")).env("INSTA_UPDATE", "no");
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    for noticed in [Noticed::Core, Noticed::Check] {
+        assert!(run(noticed, &[]), "without a bug, {noticed:?} passes");
+    }
+    let mut missed = Vec::new();
+    for bug in BUGS {
+        let path = place.join(bug.file);
+        let source = fs::read_to_string(&path).unwrap();
+        assert_eq!(source.matches(bug.there).count(), 1, "{}: {} has changed", bug.what, bug.file);
+        fs::write(&path, source.replace(bug.there, bug.instead)).unwrap();
+        let builds = run(bug.noticed_by, &["--no-run"]);
+        let caught = builds && !run(bug.noticed_by, &[]);
+        fs::write(&path, source).unwrap();
+        let verdict = if caught {
+            "caught"
+        } else if builds {
+            "MISSED"
+        } else {
+            "DOES NOT BUILD"
+        };
+        println!("finding {}, {}: {verdict}", bug.finding, bug.what);
+        if !caught {
+            missed.push(bug.what);
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 /// The workspace without what is not needed to build the module.

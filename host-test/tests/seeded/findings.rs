@@ -1,0 +1,341 @@
+//! What the findings of a review would be if they came back: one bug or two for each, and what notices it.
+
+/// One of them.
+pub struct Bug {
+    /// The number that commits and CHANGELOG call it by.
+    pub finding: u8,
+    pub what: &'static str,
+    pub file: &'static str,
+    /// What is there, once.
+    pub there: &'static str,
+    /// What somebody wrote instead.
+    pub instead: &'static str,
+    pub noticed_by: Noticed,
+}
+
+/// The tests that are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// `cargo test -p step-up-core`
+    Core,
+    /// `cargo test -p host-test --lib --test check`
+    Check,
+}
+
+/// Findings 15, 21 and 25 are for operators: SECURITY.md says what they must know.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        finding: 1,
+        what: "control characters pass in the names of members",
+        file: "plugin/core/src/json.rs",
+        there: "if control.get() { Err(Fault::ControlInName) } else { Ok(value) }",
+        instead: "Ok(value)",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 2,
+        what: "an older login asks as much as a fresh one",
+        file: "plugin/core/src/policy/requirement.rs",
+        there: r#"&& at_most(self.max_age, other.max_age)
+"#,
+        instead: r#"
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 3,
+        what: "a key that comes twice in a deployed file is not seen",
+        file: "host-test/src/yaml.rs",
+        there: r#"self.odd(Kind::Twice, span, &format!("`{name}` is written twice"))?;"#,
+        instead: "",
+        noticed_by: Noticed::Check,
+    },
+    Bug {
+        finding: 4,
+        what: "a trace of zeros is one",
+        file: "plugin/core/src/http/head.rs",
+        there: r#"&& is_set(trace)
+"#,
+        instead: r#"
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 4,
+        what: "a revocation ends with a 400 that is about the trace",
+        file: "plugin/core/src/obtain/revocation.rs",
+        there: r#"Ok(Reply { status: 400 | 413 | 414 | 431, .. }) if self.strip(serial, now) => return None,
+"#,
+        instead: r#"
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 5,
+        what: "a new key waits for half a minute when a stranger asked before",
+        file: "plugin/core/src/keys/mod.rs",
+        there: "Some(_) if lease.allows_early(now) => {",
+        instead: "Some(_) if keys.wanted_early && lease.allows_early(now) => {",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 6,
+        what: "an issuer that withdraws all its keys is ignored",
+        file: "plugin/core/src/keys/mod.rs",
+        there: r#"        self.fetched_at = Millis(u64::from_be_bytes(*time)).min(now);
+"#,
+        instead: r#"        if set.is_empty() {
+            return false;
+        }
+        self.fetched_at = Millis(u64::from_be_bytes(*time)).min(now);
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 7,
+        what: "with several servers the host says which one judges",
+        file: "plugin/core/src/policy/select.rs",
+        there: "Select::Metadata => Vec::new(),",
+        instead: "Select::Metadata => all.collect(),",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 8,
+        what: "every issuer counts at every server",
+        file: "plugin/core/src/token/caller.rs",
+        there: "if !server.issuers.contains(&issuer_at) {",
+        instead: "if server.issuers.is_empty() {",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 9,
+        what: "slow signatures may fail without end",
+        file: "plugin/core/src/token/caller.rs",
+        there: "if algorithm.is_slow() && !cache.may_check_slowly(self.now) {",
+        instead: "if algorithm.is_slow() && server.issuers.is_empty() {",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 9,
+        what: "a refused token is checked again",
+        file: "plugin/core/src/token/caller.rs",
+        there: "cache.refusal(token.digest(), set.generation())",
+        instead: "cache.refusal(token.digest(), set.generation() + 1)",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 10,
+        what: "a body may have any number of members",
+        file: "plugin/core/src/json.rs",
+        there: "read_within(bytes, keep, MAX_MEMBERS, None)",
+        instead: "read_within(bytes, keep, usize::MAX, None)",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 11,
+        what: "a host that refuses calls is asked for the next ones at once",
+        file: "plugin/core/src/obtain/revocation.rs",
+        there: r#"        self.stalled |= matches!(reply, Err(CallFault::Refused));
+"#,
+        instead: "",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 12,
+        what: "revocations come back together",
+        file: "plugin/core/src/obtain/revocation.rs",
+        there: "let pause = pause / 2 + random % (pause / 2 + 1);",
+        instead: "let _ = random;",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 12,
+        what: "a service that is down is asked as often as one that is not",
+        file: "plugin/core/src/obtain/revocation.rs",
+        there: "let most = if down { PROBES } else { AT_ONCE };",
+        instead: "let most = AT_ONCE;",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 13,
+        what: "an answer that cannot be read took no token with it",
+        file: "plugin/core/src/obtain/exchange.rs",
+        there: r#"let lost = minted.is_empty() && String::from_utf8_lossy(reply.body).contains("access_token");"#,
+        instead: "let lost = false;",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 14,
+        what: "the digest goes by the order of the members",
+        file: "plugin/core/src/policy/compile/digest.rs",
+        there: r#"            members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+"#,
+        instead: r#"            members.dedup();
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 16,
+        what: "an empty list loads",
+        file: "plugin/core/src/policy/document/mod.rs",
+        there: r#"        if items.is_empty() {
+"#,
+        instead: r#"        if items.len() > 1_000_000 {
+"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 17,
+        what: "a star for the baseline is not warned of",
+        file: "plugin/core/src/policy/compile/tools.rs",
+        there: r#"if pattern == "*" && self.site.baseline.implies(&rule.requirement) {"#,
+        instead: r#"if pattern == "**" && self.site.baseline.implies(&rule.requirement) {"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 17,
+        what: "a shadow may last for a century",
+        file: "plugin/core/src/policy/compile/mod.rs",
+        there: "end > now.plus_seconds(LONGEST_SHADOW)",
+        instead: "end > now.plus_seconds(LONGEST_SHADOW * 100)",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 18,
+        what: "a scope that implies the refused one is not seen",
+        file: "plugin/core/src/decide/eligibility.rs",
+        there: "scope.is_covered(|name| claims.has_scope(name));",
+        instead: "claims.has_scope(&scope.name);",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 19,
+        what: "a token that its issuer calls dead lives on",
+        file: "plugin/core/src/gate/exchanges.rs",
+        there: "self.cache.condemn(&pending.elevation.subject, &pending.elevation.claims)",
+        instead: "()",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 20,
+        what: "limits are for a token, not for its owner",
+        file: "plugin/core/src/obtain/limits.rs",
+        there: "pending.elevation.party == *caller",
+        instead: "pending.elevation.party == *caller && pending.begun == now",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 22,
+        what: "in shadow mode a confusable name goes where it leads",
+        file: "plugin/core/src/decide/shadow.rs",
+        there: "server.rules.readings(target).any(|rule| rule.requirement.leads_elsewhere(&server.resource))",
+        instead: "server.rules.select(target).is_ok_and(|rule| rule.requirement.leads_elsewhere(&server.resource))",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 23,
+        what: "another path in a header passes",
+        file: "plugin/core/src/http/head.rs",
+        there: r#"            b"x-original-url" | b"x-rewrite-url" => self.path_override = true,
+"#,
+        instead: "",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 23,
+        what: "a GET may name an operation",
+        file: "plugin/core/src/flow/admit.rs",
+        there: "Method::Get | Method::Delete if mirror.method.is_some() || mirror.name.is_some() => {",
+        instead: "Method::Get | Method::Delete if mirror.method.is_some() && mirror.name.is_some() && mirror.session => {",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 24,
+        what: "two servers may differ by a final slash",
+        file: "plugin/core/src/policy/select.rs",
+        there: "path.trim_end_matches('/').to_owned()",
+        instead: "path.to_owned()",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 26,
+        what: "a token may have any number of scopes",
+        file: "plugin/core/src/jose/claims.rs",
+        there: "const MAX_SCOPES: usize = 1000;",
+        instead: "const MAX_SCOPES: usize = 100_000;",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 27,
+        what: "a name with dot segments matches patterns",
+        file: "plugin/core/src/policy/rules.rs",
+        there: r#"        && name.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+"#,
+        instead: "",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 28,
+        what: "numbers are compared as doubles",
+        file: "plugin/core/src/policy/condition.rs",
+        there: "Value::Integer(number) => Decimal::parse(&number.to_string()),",
+        instead: r#"Value::Integer(number) => Decimal::parse(&format!("{}", *number as f64)),"#,
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 29,
+        what: "a list on the way is nothing",
+        file: "plugin/core/src/policy/condition.rs",
+        there: "Value::List(_) => return Err(Ambiguous),",
+        instead: "Value::List(_) => return Ok(None),",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 30,
+        what: "a list in a list is looked into",
+        file: "plugin/core/src/policy/condition.rs",
+        there: "let item = if matches!(item, Value::List(_)) { Truth::Unknown } else { self.holds(Some(item)) };",
+        instead: "let item = self.holds(Some(item));",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 30,
+        what: "a claim in another case is absent",
+        file: "plugin/core/src/policy/condition.rs",
+        there: "member != name && member.to_lowercase() == lower",
+        instead: "member != name && *member == lower",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 31,
+        what: "shadow mode refuses a notification that nobody needs",
+        file: "plugin/core/src/decide/shadow.rs",
+        there: "if *operation == Operation::Dropped {",
+        instead: "if *operation == Operation::Dropped && asker.is_task {",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 32,
+        what: "further issuers replace the service's own",
+        file: "plugin/core/src/policy/compile/service.rs",
+        there: "issuer.into_iter().chain(others.iter().filter_map(|item| known(item, report))).collect()",
+        instead: "others.iter().filter_map(|item| known(item, report)).collect()",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 32,
+        what: "a login in the future is a fresh one",
+        file: "plugin/core/src/decide/checks.rs",
+        there: ".filter(|age| *age >= -leeway)",
+        instead: ".filter(|age| *age >= -leeway - 3600)",
+        noticed_by: Noticed::Core,
+    },
+    Bug {
+        finding: 33,
+        what: "in shadow mode a name that is not plain goes where it leads",
+        file: "plugin/core/src/policy/rules.rs",
+        there: r#"[name.as_str(), name.trim(), plain.as_str(), path.join("/").as_str()]"#,
+        instead: "[name.as_str()]",
+        noticed_by: Noticed::Core,
+    },
+];
