@@ -219,9 +219,9 @@ pub const BUGS: &[Bug] = &[
     Bug {
         finding: 20,
         what: "limits are for a token, not for its owner",
-        file: "plugin/core/src/obtain/limits.rs",
-        there: "pending.elevation.party == *caller",
-        instead: "pending.elevation.party == *caller && pending.begun == now",
+        file: "plugin/core/src/decide/eligibility.rs",
+        there: "party: (claims.issuer.clone(), claims.subject.clone(), claims.client_id.clone()),",
+        instead: "party: (claims.issuer.clone(), claims.token_id.clone(), claims.client_id.clone()),",
         noticed_by: Noticed::Core,
     },
     Bug {

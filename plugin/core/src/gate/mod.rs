@@ -359,8 +359,8 @@ impl Gate {
     fn schedule(&mut self, now: Millis) {
         let busy = self.streams.waiting() > 0 || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
-        // A call that is due now was refused by the host a moment ago.
-        let at = self.ledger.revocations.next_due().map_or(at, |due| due.max(now).min(at));
+        // What is due now was more than is tried in one callback, or was refused by the host a moment ago.
+        let at = self.ledger.revocations.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));
         // When the next of those who wait for an exchange has waited long enough.
         let deadlines = self.calls.exchanges().map(|pending| pending.deadline).filter(|deadline| *deadline > now);
         let at = deadlines.min().map_or(at, |next| next.min(at));

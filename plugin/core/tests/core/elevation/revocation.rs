@@ -166,6 +166,50 @@ fn calls_that_the_host_refuses_are_not_all_tried_in_one_callback() {
     assert_eq!((vm.now, revocations(&mut vm).len()), (now, 0), "not again before the next tick");
 }
 
+/// The same, where the host refuses at once and more are due than are tried at a time.
+#[test]
+fn what_is_due_beside_a_refused_call_waits_for_the_next_tick() {
+    let many = json!({ "exchanges": 1000, "exchanges_per_caller": 1000, "exchange_rate": 1000 });
+    let policy = with(with(plain(), "/limits", many), "/token_service/linger", json!("5s"));
+    let mut vm = Vm::new(&load(&policy));
+    let streams: Vec<_> =
+        (0..200).map(|n| elevated_with(&mut vm, &call(), &good().claim("jti", format!("e-{n}")).text())).collect();
+    for stream in streams {
+        vm.gone(stream);
+    }
+    // All of them linger until the same moment.
+    vm.pass(5_000);
+    let first = revocations(&mut vm);
+    assert!(!first.is_empty() && first.len() < 200, "{}", first.len());
+    for (id, _) in first {
+        vm.reply(id, Err(CallFault::Refused));
+    }
+    assert_eq!(revocations(&mut vm).len(), 0, "not before the next tick");
+    vm.tick();
+    assert!(!revocations(&mut vm).is_empty(), "and then");
+}
+
+#[test]
+fn what_failed_together_comes_back_apart() {
+    let mut vm = vm();
+    let streams = [1, 2].map(|n| elevated_with(&mut vm, &call(), &good().claim("jti", format!("e-{n}")).text()));
+    for stream in streams {
+        vm.gone(stream);
+    }
+    for (id, _) in revocations(&mut vm) {
+        vm.reply(id, Ok((503, b"")));
+    }
+    let start = vm.now;
+    let mut again = Vec::new();
+    for _ in 0..300 {
+        vm.pass(1);
+        again.extend(revocations(&mut vm).into_iter().map(|_| vm.now.0 - start.0));
+    }
+    assert_eq!(again.len(), 2, "{again:?}");
+    assert!(again.iter().all(|after| (100..=201).contains(after)), "{again:?}");
+    assert_ne!(again.first(), again.last(), "both at once");
+}
+
 #[test]
 fn a_service_that_is_down_is_asked_seldom_and_what_failed_together_comes_back_apart() {
     let mut vm = Vm::new(&load(&with(

@@ -19,6 +19,38 @@ fn p15_shadow_needs_a_date() {
     assert_faulty(&with(document, "/mode", json!("off")), &["mode"]);
 }
 
+/// A clock, and nothing else.
+struct At(step_up_core::Millis);
+
+impl step_up_core::Environment for At {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn now(&self) -> Option<step_up_core::Millis> {
+        Some(self.0)
+    }
+}
+
+#[test]
+fn p15_shadow_ends_within_a_year_of_the_load() {
+    let shadow = with(document(json!({ "get": open() })), "/mode", json!("shadow"));
+    let load = |until: &str| {
+        let document = with(shadow.clone(), "/until", json!(until)).to_string();
+        // 2026-11-26T00:00:00Z
+        Policy::load(document.as_bytes(), &At(step_up_core::Millis(1_795_651_200_000)))
+    };
+    assert!(load("2027-11-26").is_ok(), "365 days");
+    let faults = load("2027-11-27").unwrap_err();
+    assert_eq!(faults.iter().map(|fault| fault.problem.as_str()).collect::<Vec<_>>(), ["a shadow of more than a year"]);
+    let past = load("2026-11-25").unwrap();
+    assert!(
+        past.warnings().iter().any(|warning| warning.problem.contains("the shadow is over")),
+        "{:?}",
+        past.warnings()
+    );
+}
+
 #[test]
 fn p15_a_date_before_all_dates_is_refused_with_a_reason() {
     let shadow = with(document(json!({ "get": open() })), "/mode", json!("shadow"));
