@@ -9,12 +9,13 @@ use host_test::signing::Key;
 use serde_json::{Map, Value, json};
 use step_up_core::Compact;
 use step_up_core::Gate;
+use step_up_core::Jwk;
 use step_up_core::RequestHead;
 use step_up_core::json;
 use step_up_core::{Effect, Input, Millis, StreamId};
-use step_up_core::{Jwk, Shared};
 use step_up_core::{NoEnvironment, Policy};
 use step_up_core::{PureRust, Signatures as _};
+use step_up_testkit::Memory;
 
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");
@@ -42,18 +43,6 @@ fn verify(c: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-struct Alone;
-
-impl Shared for Alone {
-    fn get(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
-        true
-    }
 }
 
 const NOW: Millis = Millis(1_795_219_200_000);
@@ -90,7 +79,7 @@ fn decide(c: &mut Criterion) {
     let body = step_up_benches::body(300);
     let mut group = c.benchmark_group("decide");
     for tools in [10, 10_000] {
-        let mut gate = Gate::new(policy(tools), Box::new(PureRust), Box::new(Alone), [7; 16], NOW);
+        let mut gate = Gate::new(policy(tools), Box::new(PureRust), Box::<Memory>::default(), [7; 16], NOW);
         let stream = StreamId(1);
         let mut call = || {
             let head = RequestHead { headers: &headers, server: None, source: None, end_of_stream: false };

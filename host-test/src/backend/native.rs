@@ -2,7 +2,7 @@
 //! script.
 
 mod events;
-mod memory;
+mod variables;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,10 +16,11 @@ use step_up_core::{
     BodyFault, Call, CallFault, CallId, Effect, Gate, Input, Millis, Permit, Policy, PureRust, Reply, RequestHead,
     Response, StreamId,
 };
+use step_up_testkit::Memory;
 
 use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
 use events::{Decision, Event, Happening, Stream};
-use memory::{Memory, Variables};
+use variables::Variables;
 
 /// Runs the core.
 #[derive(Clone, Copy, Debug, Default)]

@@ -255,7 +255,7 @@ pub const BUGS: &[Bug] = &[
         file: "plugin/core/src/policy/select.rs",
         there: "path.trim_end_matches('/').to_owned()",
         instead: "path.to_owned()",
-        noticed_by: Noticed::Core,
+        noticed_by: Noticed::Check,
     },
     Bug {
         finding: 26,
@@ -276,10 +276,10 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         finding: 28,
-        what: "numbers are compared as doubles",
-        file: "plugin/core/src/policy/condition.rs",
-        there: "Value::Integer(number) => Decimal::parse(&number.to_string()),",
-        instead: r#"Value::Integer(number) => Decimal::parse(&format!("{}", *number as f64)),"#,
+        what: "numbers that readers with doubles cannot tell apart are compared",
+        file: "plugin/core/src/decimal.rs",
+        there: "const MOST_DIGITS: usize = 15;",
+        instead: "const MOST_DIGITS: usize = 19;",
         noticed_by: Noticed::Core,
     },
     Bug {

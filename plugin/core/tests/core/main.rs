@@ -7,4 +7,5 @@ mod keys;
 mod policy;
 mod shadow;
 mod signatures;
-mod support;
+
+use step_up_testkit as support;

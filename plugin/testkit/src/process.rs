@@ -1,43 +1,20 @@
 //! A host: VMs that share memory, each with its gate, driven by the wakes they ask for.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 use step_up_core::Gate;
+use step_up_core::Jwk;
 use step_up_core::Metric;
 use step_up_core::Policy;
 use step_up_core::Response;
 use step_up_core::Unverified;
 use step_up_core::{BadSignature, PureRust, Signatures};
 use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
-use step_up_core::{Jwk, Shared};
 
-use super::{NOW, Request};
-
-/// Shared memory as Envoy has it: versions grow, a write may ask for the version it read.
-#[derive(Clone, Default)]
-pub struct Memory(Rc<RefCell<BTreeMap<String, Slot>>>);
-
-/// A value and its version.
-type Slot = (Vec<u8>, u32);
-
-impl Shared for Memory {
-    fn get(&self, slot: &str) -> Option<(Vec<u8>, u32)> {
-        self.0.borrow().get(slot).cloned()
-    }
-
-    fn set(&self, slot: &str, value: &[u8], version: Option<u32>) -> bool {
-        let mut slots = self.0.borrow_mut();
-        let current = slots.get(slot).map_or(0, |(_, version)| *version);
-        if version.is_some_and(|version| version != current) {
-            return false;
-        }
-        slots.insert(slot.to_owned(), (value.to_vec(), current + 1));
-        true
-    }
-}
+use super::{Memory, NOW, Request};
 
 /// Checks signatures, and counts.
 struct Counting(Rc<Cell<u32>>);

@@ -1,5 +1,9 @@
-//! What the integration tests share: tokens, requests, policies, and a host that drives gates with a clock of its own.
+//! What tests and benches of the core share: tokens, requests, policies, shared memory, and a host that drives gates with a clock of
+//! its own. Only for tests: what is wrong panics.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "for tests")]
+#![allow(missing_docs, reason = "names that are sentences")]
 
+mod memory;
 mod process;
 pub mod random;
 mod request;
@@ -11,7 +15,8 @@ use serde_json::{Value as Json, json};
 use step_up_core::Millis;
 use step_up_core::{Fault, Policy};
 
-pub use process::{Memory, Outcome, Process, Settled, Vm};
+pub use memory::Memory;
+pub use process::{Outcome, Process, Settled, Vm};
 pub use request::Request;
 pub use tokens::{Signer, Token, base64, key, other_key, token};
 
