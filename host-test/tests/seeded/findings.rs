@@ -172,7 +172,7 @@ pub const BUGS: &[Bug] = &[
 "#,
         instead: r#"            members.dedup();
 "#,
-        noticed_by: Noticed::Core,
+        noticed_by: Noticed::Check,
     },
     Bug {
         finding: 16,
@@ -182,7 +182,7 @@ pub const BUGS: &[Bug] = &[
 "#,
         instead: r#"        if items.len() > 1_000_000 {
 "#,
-        noticed_by: Noticed::Core,
+        noticed_by: Noticed::Check,
     },
     Bug {
         finding: 17,

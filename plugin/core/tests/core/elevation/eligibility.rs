@@ -219,6 +219,16 @@ fn a_token_of_an_issuer_that_is_not_listed_does_not_go_to_the_token_service() {
     assert!(vm.elevated(stream).is_some());
 }
 
+/// P28: they are further ones.
+#[test]
+fn p28_subject_issuers_stand_beside_the_services_own() {
+    for list in [json!([PARTNER]), json!([ISSUER, PARTNER])] {
+        let mut vm = Vm::new(&load(&with(partnered_document(), "/token_service/subject_issuers", list)));
+        let stream = elevated(&mut vm, &call());
+        assert!(vm.elevated(stream).is_some());
+    }
+}
+
 #[test]
 fn a_token_of_the_filter_itself_does_not_come_back_through_the_front_door() {
     let own = |name: &str, value: Json| Token::new("mcp:connect repo:admin").claim(name, value).text();
