@@ -72,6 +72,13 @@ fn p34_an_issuer_counts_where_the_server_names_it() {
         vm.send(&from("https://a.example", "b")).assert_forwarded();
         at_head(&mut vm, &from("https://z.example", "b")).assert_refused(401, "issuer_unknown");
     }
+    // One token for both, which is remembered from the one where its issuer counts.
+    let audience = json!(["https://h.example.com/a", "https://h.example.com/b"]);
+    let both = Token::new("c").claim("iss", "https://z.example").claim("aud", audience).text();
+    let at = |server: &str| call_at("h.example.com", &format!("/{server}")).routed_to(server).bearer(&both);
+    vm.send(&at("a")).assert_forwarded();
+    at_head(&mut vm, &at("b")).assert_refused(401, "issuer_unknown");
+
     let advertised = |vm: &mut Vm, server: &str| {
         let path = format!("{WELL_KNOWN}/{server}");
         let request = Request::bare("GET", &path).header(":authority", "h.example.com").routed_to(server);
@@ -79,6 +86,22 @@ fn p34_an_issuer_counts_where_the_server_names_it() {
     };
     assert_eq!(advertised(&mut vm, "a"), json!(["https://z.example", "https://a.example"]));
     assert_eq!(advertised(&mut vm, "b"), json!(["https://a.example"]));
+}
+
+#[test]
+fn p34_of_several_issuers_each_of_several_servers_names_its_own() {
+    let server =
+        |resource: &str| json!({ "resource": resource, "baseline": ["c"], "tools": { "get": { "scope": [] } } });
+    let one = without(without(without(example(), "/resource"), "/baseline"), "/tools");
+    let mut document = with(one, "/servers", json!({ "a": server("https://a.example/a") }));
+    document["issuers"]["https://partner.example"] = document["issuers"][ISSUER].clone();
+    load(&document);
+    document["servers"]["b"] = server("https://b.example/b");
+    assert_faulty(&document, &["servers.a", "servers.b"]);
+    document["servers"]["a"]["issuers"] = json!([ISSUER]);
+    assert_faulty(&document, &["servers.b"]);
+    document["servers"]["b"]["issuers"] = json!(["https://partner.example", ISSUER]);
+    load(&document);
 }
 
 #[test]

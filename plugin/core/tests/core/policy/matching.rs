@@ -160,6 +160,49 @@ fn p01_warns_where_a_more_specific_rule_asks_less() {
     }
 }
 
+/// P5, the order, in the rows of an exchange.
+#[test]
+fn p01_warns_where_a_more_specific_rule_undoes_an_exchange() {
+    let general = json!({
+        "scope": "admin", "step_up": "exchange", "ttl": "10s", "standing": "refuse", "audience": "https://git.internal",
+        "max_lifetime": "15m", "may_elevate": { "client": ["ops"] },
+    });
+    let changed = |place: &str, value: Json| with(general.clone(), place, value);
+    let held = json!({ "scope": "admin", "max_lifetime": "15m" });
+    let cases = [
+        ("the same", general.clone(), general.clone(), false),
+        ("a shorter life", general.clone(), changed("/ttl", json!("9s")), false),
+        ("a longer life", general.clone(), changed("/ttl", json!("11s")), true),
+        ("standing privilege is not refused", general.clone(), without(general.clone(), "/standing"), true),
+        ("other clients", general.clone(), changed("/may_elevate", json!({ "client": ["agent"] })), true),
+        ("anybody", general.clone(), without(general.clone(), "/may_elevate"), true),
+        ("another audience", general.clone(), changed("/audience", json!("https://wiki.internal")), true),
+        ("another scope", general.clone(), changed("/scope", json!("other")), true),
+        ("a standing token", general.clone(), held.clone(), true),
+        ("a standing token, of all that was to be obtained and more", general.clone(), needs("admin"), true),
+        ("minted in place of held", held, changed("/max_lifetime", json!("15m")), true),
+        ("minted, where nothing was asked", open(), general.clone(), false),
+    ];
+    let service = json!({
+        "issuer": support::ISSUER, "cluster": "as", "token": "https://as.example.com/token",
+        "revoke": "https://as.example.com/revoke", "client": { "id": "filter", "auth": "cluster" },
+    });
+    for (name, general, exact, warned) in cases {
+        let tools = json!({ "delete_*": general, "delete_repo": exact });
+        let warnings = warnings(&with(document(tools), "/token_service", service.clone()));
+        assert_eq!(warnings.contains("asks less than"), warned, "{name}: {warnings}");
+    }
+    // Every caller has what the general rule asks for, by implication; it is minted by the exact one all the same.
+    let tools = json!({ "delete_*": needs("admin"), "delete_repo": general });
+    let covered = with(
+        with(document(tools), "/baseline", json!(["root"])),
+        "/scopes",
+        json!({ "root": { "implies": ["admin"] }, "admin": {} }),
+    );
+    let warnings = warnings(&with(covered, "/token_service", service));
+    assert!(warnings.contains("asks less than"), "{warnings}");
+}
+
 #[test]
 fn p01_a_scope_that_implies_the_other_is_not_weaker() {
     let tools = json!({ "get_*": needs("repo:read"), "get_secret": needs("repo:admin") });

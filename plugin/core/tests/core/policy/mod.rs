@@ -14,7 +14,7 @@ mod tiers;
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
-use step_up_core::Policy;
+use step_up_core::{Environment, Millis, Policy};
 
 use crate::support;
 use crate::support::*;
