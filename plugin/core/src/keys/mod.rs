@@ -293,8 +293,10 @@ impl IssuerKeys {
         }
     }
 
+    /// Between attempts. P28: a `refresh` that is shorter is kept as it is written.
     fn pause(&self) -> u64 {
-        if self.set.is_none() { FIRST_RETRY } else { RETRY }
+        let refresh = self.fetched().map_or(RETRY, |fetched| fetched.refresh.saturating_mul(1_000));
+        if self.set.is_none() { FIRST_RETRY } else { RETRY.min(refresh) }
     }
 
     fn is_due(&self, jitter: f64, now: Millis) -> bool {

@@ -107,3 +107,21 @@ fn keys_are_renewed_before_they_are_old_by_one_vm_only() {
     process.pass(150_000);
     assert!(process.take_calls().is_empty());
 }
+
+/// P28: it is kept as it is written, down to five seconds.
+#[test]
+fn p28_a_short_refresh_is_kept() {
+    let place = format!("/issuers/{}/jwks/refresh", ISSUER.replace('/', "~1"));
+    let mut process = Process::new(&load(&with(fetched(), &place, json!("5s"))), 1);
+    process.pass(100);
+    process.publish(&old_keys());
+    let mut fetches = 0;
+    for _ in 0..60 {
+        process.pass(1_000);
+        for (vm, id, _) in process.take_calls() {
+            fetches += 1;
+            process.vms[vm].reply(id, Ok((200, &old_keys())));
+        }
+    }
+    assert!((10..=13).contains(&fetches), "{fetches} in a minute");
+}
