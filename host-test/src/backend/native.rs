@@ -14,7 +14,7 @@ use simulated_proxy::{
 };
 use step_up_core::{
     BodyFault, Call, CallFault, CallId, Effect, Gate, Input, Millis, Permit, Policy, PureRust, Reply, RequestHead,
-    Response, StreamId,
+    Response, ResponseAct, ResponseHead, StreamId,
 };
 use step_up_testkit::Memory;
 
@@ -165,7 +165,7 @@ impl Vm {
         }
         let arrived = client.body.is_empty() && client.trailers.is_none();
         let transcript = Transcript::default();
-        self.streams.push(Stream { client, body: Vec::new(), arrived, decision: None, transcript });
+        self.streams.push(Stream { client, body: Vec::new(), arrived, decision: None, held: None, transcript });
     }
 
     fn happen(&mut self, event: Event) -> Result<()> {
@@ -209,11 +209,13 @@ impl Vm {
             }
             Happening::Response(headers, end) => {
                 let (status, content_type) = (headers.status(), headers.text("content-type"));
+                let challenge = headers.text("www-authenticate");
                 let (origin, body, trailers) = (Origin::Upstream, Vec::new(), None);
                 stream.transcript.response = Some(ClientResponse { origin, headers, body, trailers, is_complete: end });
                 if is_watched {
-                    let content_type = content_type.as_deref();
-                    self.handle(Input::ResponseHead { stream: id(at), status, content_type, end_of_stream: end })?;
+                    let (content_type, challenge) = (content_type.as_deref(), challenge.as_deref());
+                    let head = ResponseHead { status, content_type, challenge, end_of_stream: end };
+                    self.handle(Input::ResponseHead { stream: id(at), head })?;
                 }
                 if end { self.end(at) } else { Ok(()) }
             }
@@ -222,7 +224,9 @@ impl Vm {
                     response.body.extend(&bytes);
                     response.is_complete = end;
                 }
-                if is_watched {
+                if is_watched && stream.held.is_some() {
+                    self.held(at, end)?;
+                } else if is_watched {
                     self.handle(Input::ResponseChunk { stream: id(at), bytes: &bytes, end_of_stream: end })?;
                 }
                 if end { self.end(at) } else { Ok(()) }
@@ -231,6 +235,11 @@ impl Vm {
                 if let Some(response) = &mut stream.transcript.response {
                     (response.trailers, response.is_complete) = (Some(trailers), true);
                 }
+                if stream.held.is_some() {
+                    self.held(at, true)?;
+                } else if is_watched {
+                    self.handle(Input::ResponseChunk { stream: id(at), bytes: &[], end_of_stream: true })?;
+                }
                 self.end(at)
             }
             Happening::Leaves | Happening::Breaks => {
@@ -238,6 +247,32 @@ impl Vm {
                 self.end(at)
             }
         }
+    }
+
+    /// A part of a response that is held. What the client sees of it is what the transcript has in the end.
+    fn held(&mut self, at: usize, end: bool) -> Result<()> {
+        let held = self.streams.get(at).and_then(|stream| Some((stream.held?, stream.transcript.response.as_ref()?)));
+        let Some((most, response)) = held else { return Ok(()) };
+        let body = response.body.clone();
+        if body.len() > most {
+            return self.handle(Input::ResponseBody { stream: id(at), body: Err(BodyFault::TooLarge) });
+        }
+        if end { self.handle(Input::ResponseBody { stream: id(at), body: Ok(&body) }) } else { Ok(()) }
+    }
+
+    fn respond_with(&mut self, at: usize, act: ResponseAct) {
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        stream.held = match act {
+            ResponseAct::Hold { most } => Some(most),
+            ResponseAct::Pass => None,
+            ResponseAct::Rewrite(body) => {
+                if let Some(response) = &mut stream.transcript.response {
+                    response.headers.replace(b"content-length", body.len().to_string().as_bytes());
+                    response.body = body;
+                }
+                None
+            }
+        };
     }
 
     fn head(&mut self, at: usize) -> Result<()> {
@@ -281,6 +316,7 @@ impl Vm {
                 match effect {
                     Effect::Continue { stream, permit } => self.release(place(stream), &permit)?,
                     Effect::Reply { stream, response } => self.answer(place(stream), &response)?,
+                    Effect::Response { stream, act } => self.respond_with(place(stream), act),
                     Effect::Record { stream, record } => {
                         if let Some(stream) = self.streams.get_mut(place(stream)) {
                             stream.transcript.filter_state.insert(AUDIT.to_owned(), record.into_bytes());

@@ -1,7 +1,7 @@
 //! The whole vocabulary between the core and a host: what happened ([`Input`]) and what to do ([`Effect`]).
 
 use crate::decide::Permit;
-use crate::http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
+use crate::http::{Call, CallFault, CallId, Reply, RequestHead, Response, ResponseHead, StreamId};
 use crate::metrics::Metric;
 use crate::time::Millis;
 
@@ -33,12 +33,8 @@ pub enum Input<'a> {
     ResponseHead {
         /// The stream.
         stream: StreamId,
-        /// HTTP status.
-        status: u16,
-        /// `Content-Type`, if it is text.
-        content_type: Option<&'a str>,
-        /// True when no body follows.
-        end_of_stream: bool,
+        /// What is looked at of it.
+        head: ResponseHead<'a>,
     },
     /// A piece of the body of such a response.
     ResponseChunk {
@@ -48,6 +44,13 @@ pub enum Input<'a> {
         bytes: &'a [u8],
         /// True when it is the last piece.
         end_of_stream: bool,
+    },
+    /// The body of a response that is held is complete, never a part of it; or it will not be.
+    ResponseBody {
+        /// The stream.
+        stream: StreamId,
+        /// The whole body.
+        body: Result<&'a [u8], BodyFault>,
     },
     /// The stream is gone; nothing can be done on it any more.
     Gone {
@@ -68,7 +71,7 @@ pub enum Input<'a> {
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
-    /// More bytes than [`crate::policy::Limits::request_body`] arrived.
+    /// More bytes arrived than are looked at: [`crate::policy::Limits::request_body`], [`ResponseAct::Hold`].
     TooLarge,
     /// The host did not hand it over.
     Unreadable,
@@ -81,6 +84,21 @@ pub enum Level {
     Warning,
     /// Somebody who follows single calls: several lines for each exchange.
     Debug,
+}
+
+/// What to do with a response that is watched. Without a word it goes on as it comes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ResponseAct {
+    /// Keep all of it, the head too, until its body is complete: then [`Input::ResponseBody`] hands it over, or says that
+    /// it is longer than this. No chunk is shown meanwhile.
+    Hold {
+        /// Bytes of the body that are looked at.
+        most: usize,
+    },
+    /// Let what was held go as it came.
+    Pass,
+    /// Let it go with this body in place of its own, and the `Content-Length` of this one.
+    Rewrite(Vec<u8>),
 }
 
 /// What to do. A host performs effects in the order polled, and holds no borrow of the gate while it does.
@@ -99,6 +117,13 @@ pub enum Effect {
         stream: StreamId,
         /// The answer.
         response: Response,
+    },
+    /// What becomes of a response that is watched. Said only while its head or its body is handled.
+    Response {
+        /// The stream.
+        stream: StreamId,
+        /// What to do with it.
+        act: ResponseAct,
     },
     /// Hand over the complete body again, as [`Input::Body`]: it arrived while the request waited for keys.
     ReadBody {

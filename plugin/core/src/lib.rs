@@ -40,10 +40,10 @@ mod watch;
 
 pub use decide::Permit;
 pub use decimal::Decimal;
-pub use effect::{BodyFault, Effect, Input, Level};
+pub use effect::{BodyFault, Effect, Input, Level, ResponseAct};
 pub use ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 pub use gate::{Gate, VERSION};
-pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, StreamId};
+pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, ResponseHead, StreamId};
 pub use jose::{
     Algorithm, BadSignature, Compact, Jwk, PublicKey, PureRust, RsaKey, Signatures, UnusableKey, Unverified,
 };

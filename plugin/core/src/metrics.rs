@@ -6,8 +6,16 @@ use crate::ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 use crate::reason::Reason;
 
 /// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
-/// headers, and a token service that does not accept the filter.
-pub const FAULTS: [&str; 4] = ["internal", "unexpected_reply", "host_without_header_stop", "filter_not_accepted"];
+/// headers, a token service that does not accept the filter, and an upstream that refuses elevated tokens with this status.
+pub const FAULTS: [&str; 7] = [
+    "internal",
+    "unexpected_reply",
+    "host_without_header_stop",
+    "filter_not_accepted",
+    "upstream_refused_401",
+    "upstream_refused_403",
+    "upstream_refused_404",
+];
 
 /// How a metric changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

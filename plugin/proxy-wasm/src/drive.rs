@@ -1,14 +1,14 @@
 //! The one way from a callback to its consequences: tell the gate, then perform what it asks for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, LogLevel, MetricType};
 use step_up_core::Gate;
 use step_up_core::Permit;
-use step_up_core::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::{BodyFault, CallFault, CallId, Effect, Input, Millis, Reply, ResponseAct, StreamId};
 use step_up_core::{Change, Level, Metric};
 
 use crate::host;
@@ -25,8 +25,8 @@ pub struct Driver {
     /// The gate was told that bodies arrive here.
     body_seen: Cell<bool>,
     asks_source: bool,
-    /// Streams whose responses the gate wants to see.
-    watched: RefCell<HashSet<u32>>,
+    /// Streams whose responses the gate wants to see; of those that are held, the most bytes it looks at.
+    watched: RefCell<HashMap<u32, Option<usize>>>,
     /// What waits for a callback of the root. Calls, because what a stream calls dies with the stream; and whatever is for
     /// another stream than the one whose callback this is, because an answer to that one would stop this one
     /// (`stopNextIteration` in proxy-wasm-cpp-host is one flag for the VM).
@@ -102,7 +102,18 @@ impl Driver {
     }
 
     pub fn is_watched(&self, stream: u32) -> bool {
-        self.watched.borrow().contains(&stream)
+        self.watched.borrow().contains_key(&stream)
+    }
+
+    /// Is the response of this stream held? Then the most bytes that are looked at.
+    pub fn held(&self, stream: u32) -> Option<usize> {
+        self.watched.borrow().get(&stream).copied().flatten()
+    }
+
+    /// A callback for a response. It goes on unless the gate holds it: the headers of an event stream leave at once.
+    pub fn on_response(&self, stream: u32, input: Input<'_>) -> Action {
+        self.on_stream(stream, input);
+        if self.held(stream).is_some() { Action::Pause } else { Action::Continue }
     }
 
     /// A stream has ended.
@@ -139,8 +150,12 @@ impl Driver {
                     self.release(stream.0, &permit);
                     host::resume_request();
                 }),
-                Effect::Reply { stream, response } => self.within(stream.0, current, || host::respond(&response)),
+                Effect::Reply { stream, response } => {
+                    self.watched.borrow_mut().remove(&stream.0);
+                    self.within(stream.0, current, || host::respond(&response));
+                }
                 Effect::ReadBody { stream } => self.read_body(stream, current),
+                Effect::Response { stream, act } => self.within(stream.0, current, || self.respond(stream.0, act)),
                 Effect::Record { stream, record } => self.within(stream.0, current, || host::record(&record)),
                 Effect::Call { id, call } => match host::dispatch(&call) {
                     Some(token) => drop(self.calls.borrow_mut().insert(token, id)),
@@ -167,8 +182,21 @@ impl Driver {
     fn release(&self, stream: u32, permit: &Permit) {
         host::edit_request(permit);
         if permit.is_watched() {
-            self.watched.borrow_mut().insert(stream);
+            self.watched.borrow_mut().insert(stream, None);
         }
+    }
+
+    /// Only in the callback of that very response.
+    fn respond(&self, stream: u32, act: ResponseAct) {
+        let most = match act {
+            ResponseAct::Hold { most } => Some(most),
+            ResponseAct::Pass => None,
+            ResponseAct::Rewrite(body) => {
+                host::rewrite_response(&body);
+                None
+            }
+        };
+        self.watched.borrow_mut().insert(stream, most);
     }
 
     fn leave_to_root(&self, effect: Effect, current: u32) {
@@ -250,6 +278,7 @@ fn is_of(effect: &Effect, current: u32) -> bool {
         Effect::Continue { stream, .. }
         | Effect::Reply { stream, .. }
         | Effect::ReadBody { stream }
+        | Effect::Response { stream, .. }
         | Effect::Record { stream, .. } => stream.0 == current,
         Effect::Call { .. } => false,
         Effect::Count(_) | Effect::Wake { .. } | Effect::Log { .. } => true,

@@ -56,17 +56,23 @@ pub fn peer_identity() -> Option<String> {
         .filter(|identity| !identity.is_empty())
 }
 
-/// Status and content type of a response.
-pub fn response_head() -> (u16, Option<String>) {
-    let value = |name| hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
-    let text = |name| String::from_utf8(value(name)?).ok();
-    let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, text("content-type"))
+/// A header of a response, if it is text.
+pub fn response_header(name: &str) -> Option<String> {
+    let value = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
+    String::from_utf8(value?).ok()
 }
 
 /// What there is of the response body.
 pub fn response_chunk(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// Replaces the body of a response whose headers are held, too: a length that is not that of the body would put what
+/// follows into somebody else's response.
+pub fn rewrite_response(body: &[u8]) {
+    let _ = hostcalls::set_buffer(BufferType::HttpResponseBody, 0, usize::MAX, body);
+    let length = body.len().to_string();
+    let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, "content-length", Some(&length));
 }
 
 /// A queue of our own, whose only content is that something is in it. The last VM to register a name gets all its

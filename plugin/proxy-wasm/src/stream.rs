@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use step_up_core::RequestHead;
 use step_up_core::{BodyFault, Input, StreamId};
+use step_up_core::{RequestHead, ResponseHead};
 
 use crate::drive::Driver;
 use crate::headers::Headers;
@@ -23,6 +23,20 @@ impl Stream {
 
     fn stream(&self) -> StreamId {
         StreamId(self.id)
+    }
+
+    /// A part of a response that is held; `size` is that of all that is buffered.
+    fn held(&self, size: usize, most: usize, is_complete: bool) -> Action {
+        if size > most && size != usize::MAX {
+            let body = Err(BodyFault::TooLarge);
+            return self.driver.on_response(self.id, Input::ResponseBody { stream: self.stream(), body });
+        }
+        if !is_complete {
+            return Action::Pause;
+        }
+        let bytes = host::response_chunk(size);
+        let body = if bytes.len() > most { Err(BodyFault::TooLarge) } else { Ok(bytes.as_slice()) };
+        self.driver.on_response(self.id, Input::ResponseBody { stream: self.stream(), body })
     }
 
     fn tell(&self, input: Input<'_>) -> Action {
@@ -62,29 +76,39 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        if self.driver.is_watched(self.id) {
-            let (status, content_type) = host::response_head();
-            let content_type = content_type.as_deref();
-            self.tell(Input::ResponseHead { stream: self.stream(), status, content_type, end_of_stream });
+        if !self.driver.is_watched(self.id) {
+            return Action::Continue;
         }
-        // Never paused: the headers of an event stream leave at once.
-        Action::Continue
+        let text = host::response_header;
+        let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+        let content_type = text("content-type");
+        let challenge = if matches!(status, 401 | 403) { text("www-authenticate") } else { None };
+        let (content_type, challenge) = (content_type.as_deref(), challenge.as_deref());
+        let head = ResponseHead { status, content_type, challenge, end_of_stream };
+        self.driver.on_response(self.id, Input::ResponseHead { stream: self.stream(), head })
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if self.driver.is_watched(self.id) {
-            let bytes = host::response_chunk(size);
-            self.tell(Input::ResponseChunk { stream: self.stream(), bytes: &bytes, end_of_stream });
+        if !self.driver.is_watched(self.id) {
+            return Action::Continue;
         }
-        Action::Continue
+        if let Some(most) = self.driver.held(self.id) {
+            return self.held(size, most, end_of_stream);
+        }
+        let bytes = host::response_chunk(size);
+        self.driver.on_response(self.id, Input::ResponseChunk { stream: self.stream(), bytes: &bytes, end_of_stream })
     }
 
     // With trailers, no piece of the body is the last.
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        if self.driver.is_watched(self.id) {
-            self.tell(Input::ResponseChunk { stream: self.stream(), bytes: &[], end_of_stream: true });
+        if !self.driver.is_watched(self.id) {
+            return Action::Continue;
         }
-        Action::Continue
+        if let Some(most) = self.driver.held(self.id) {
+            return self.held(usize::MAX, most, true);
+        }
+        self.driver
+            .on_response(self.id, Input::ResponseChunk { stream: self.stream(), bytes: &[], end_of_stream: true })
     }
 
     fn on_log(&mut self) {

@@ -9,10 +9,10 @@ use step_up_core::Gate;
 use step_up_core::Jwk;
 use step_up_core::Metric;
 use step_up_core::Policy;
-use step_up_core::Response;
 use step_up_core::Unverified;
 use step_up_core::{BadSignature, PureRust, Signatures};
 use step_up_core::{BodyFault, Call, CallFault, CallId, Effect, Input, Millis, Reply, StreamId};
+use step_up_core::{Response, ResponseAct, ResponseHead};
 
 use super::{Memory, NOW, Request};
 
@@ -142,6 +142,8 @@ pub struct Vm {
     calls: Vec<(CallId, Call)>,
     elevated: BTreeMap<StreamId, String>,
     replaced: BTreeMap<StreamId, Answer>,
+    held: BTreeSet<StreamId>,
+    passed: BTreeSet<StreamId>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
     wake: Option<Millis>,
@@ -182,6 +184,8 @@ impl Vm {
             calls: Vec::new(),
             elevated: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            held: BTreeSet::new(),
+            passed: BTreeSet::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
             wake: None,
@@ -227,7 +231,25 @@ impl Vm {
     }
 
     pub fn response_head(&mut self, stream: StreamId, status: u16, content_type: Option<&str>, end_of_stream: bool) {
-        self.handle(Input::ResponseHead { stream, status, content_type, end_of_stream });
+        self.response(stream, ResponseHead { status, content_type, challenge: None, end_of_stream });
+    }
+
+    pub fn response(&mut self, stream: StreamId, head: ResponseHead<'_>) {
+        self.handle(Input::ResponseHead { stream, head });
+    }
+
+    /// The whole body of a response that is held.
+    #[track_caller]
+    pub fn response_body(&mut self, stream: StreamId, body: Result<&[u8], BodyFault>) {
+        assert!(self.held.remove(&stream), "not held");
+        self.handle(Input::ResponseBody { stream, body });
+        let goes = self.passed.contains(&stream) || self.replaced.contains_key(&stream);
+        assert!(goes, "a response that was held is answered or goes on");
+    }
+
+    /// Is the response kept until it is complete?
+    pub fn is_held(&self, stream: StreamId) -> bool {
+        self.held.contains(&stream)
     }
 
     pub fn response_chunk(&mut self, stream: StreamId, bytes: &[u8], end_of_stream: bool) {
@@ -353,6 +375,13 @@ impl Vm {
                     }
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
+                Effect::Response { stream, act: ResponseAct::Hold { .. } } => {
+                    assert!(self.held.insert(stream), "held twice");
+                }
+                Effect::Response { stream, act: ResponseAct::Pass } => {
+                    assert!(self.passed.insert(stream), "let go twice");
+                }
+                Effect::Response { act: ResponseAct::Rewrite(_), .. } => panic!("nothing rewrites a response yet"),
                 Effect::Reply { stream, response } if self.elevated.contains_key(&stream) => {
                     assert!(self.replaced.insert(stream, Answer::new(&response)).is_none(), "replaced twice");
                 }

@@ -9,6 +9,8 @@ pub(super) struct Stream {
     pub body: Vec<u8>,
     pub arrived: bool,
     pub decision: Option<Decision>,
+    /// Its response is kept, and looked at if it has no more bytes than this.
+    pub held: Option<usize>,
     pub transcript: Transcript,
 }
 

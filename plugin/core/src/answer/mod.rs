@@ -14,6 +14,8 @@ use crate::reason::{Challenge, Reason, Wire};
 pub(crate) struct ReplyTo {
     pub id: Option<Id>,
     pub modern: bool,
+    /// Has the request named a session?
+    pub session: bool,
     /// Scopes to challenge for, where the rule falls back to that.
     pub fallback: Option<String>,
 }

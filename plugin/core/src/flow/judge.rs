@@ -53,7 +53,8 @@ impl Flow {
         };
         let told = turn.policy.token_service.as_ref().is_some_and(|service| service.context);
         let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
-        let origin = Origin { id: frame.request_id(), modern, context, is_task: frame.is_task() };
+        let (id, session, is_task) = (frame.request_id(), mirror.session, frame.is_task());
+        let origin = Origin { id, modern, session, context, is_task };
         self.decide(caller, &operation, server, origin, turn)
     }
 
@@ -62,7 +63,7 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        Origin { id, modern, context, is_task }: Origin,
+        Origin { id, modern, session, context, is_task }: Origin,
         turn: &Turn<'_>,
     ) -> Next {
         let asker = Asker {
@@ -80,7 +81,7 @@ impl Flow {
             Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped),
             Verdict::Obtain(mut elevation) => {
                 let fallback = elevation.fallback.take();
-                Next::Elevate(elevation, ReplyTo { id, modern, fallback })
+                Next::Elevate(elevation, ReplyTo { id, modern, session, fallback })
             }
             Verdict::Refuse(Shortfall { reason, missing, challenge }) => {
                 Next::Refuse(Refusal { reason, id, challenge, missing, modern })

@@ -75,6 +75,7 @@ struct Claimed {
 struct Origin {
     id: Option<Id>,
     modern: bool,
+    session: bool,
     /// The operation, as the token service is told.
     context: Option<String>,
     is_task: bool,

@@ -131,7 +131,7 @@ impl Gate {
         self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
         let until = expiry(token.expires_at()).min(now.plus_seconds(exchange.ttl));
         let Pending { elevation, decision, .. } = pending;
-        let tail = Tail::new(token, request.id, request.modern, decision, elevation.trace, now, until);
+        let tail = Tail::new(token, request, decision, elevation.trace, now, until);
         self.tails.insert(stream, tail);
     }
 

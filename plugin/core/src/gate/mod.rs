@@ -55,7 +55,8 @@ const BUSY: u64 = 50;
 /// What a host owes the gate:
 ///
 /// - `Head` for each request, then `Body` once, complete, for those that have one, then `Gone` for each stream that `knows` of.
-///   Of streams whose permit is watched also `ResponseHead` and every `ResponseChunk`, before the bytes leave.
+///   Of streams whose permit is watched also `ResponseHead` and every `ResponseChunk`, before the bytes leave;
+///   in place of the chunks one `ResponseBody` where it was asked to hold the response.
 /// - Nothing of a request goes upstream before its `Effect::Continue`, and then with exactly these edits.
 /// - A `Reply` for each `Effect::Call`, also when it could not be made, and `Tick` at the moment of the last `Effect::Wake`.
 ///
@@ -199,12 +200,11 @@ impl Gate {
                 self.advance(stream, now, |flow, turn| flow.body(body, turn));
             }
             Input::Trailers { stream } => self.advance(stream, now, |flow, _| flow.trailers()),
-            Input::ResponseHead { stream, status, content_type, end_of_stream } => {
-                self.response_head(stream, status, content_type, end_of_stream, now);
-            }
+            Input::ResponseHead { stream, head } => self.response_head(stream, &head, now),
             Input::ResponseChunk { stream, bytes, end_of_stream } => {
                 self.response_chunk(stream, bytes, end_of_stream, now);
             }
+            Input::ResponseBody { stream, body } => self.response_body(stream, body, now),
             Input::Gone { stream } => {
                 self.finish(stream, OperationEnd::Incomplete, now);
                 if let Some(flow) = self.streams.take(stream) {

@@ -7,7 +7,7 @@ mod sse;
 
 pub use call::{Call, CallFault, CallId, Reply, StreamId};
 pub use head::RequestHead;
-pub use response::Response;
+pub use response::{Response, ResponseHead};
 
 pub(crate) use head::{Head, Method};
 pub(crate) use sse::Events;

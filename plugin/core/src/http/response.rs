@@ -1,4 +1,4 @@
-//! An answer given here.
+//! An answer given here, and the head of one that was given elsewhere.
 
 use std::rc::Rc;
 
@@ -11,4 +11,25 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// Body bytes; empty for none.
     pub body: Rc<[u8]>,
+}
+
+/// The head of an upstream's response.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseHead<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`, if it is text.
+    pub content_type: Option<&'a str>,
+    /// `WWW-Authenticate`, if it is text.
+    pub challenge: Option<&'a str>,
+    /// True when no body follows.
+    pub end_of_stream: bool,
+}
+
+impl ResponseHead<'_> {
+    /// `text/event-stream`, whatever its parameters.
+    pub(crate) fn has_events(&self) -> bool {
+        let kind = self.content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("text/event-stream")
+    }
 }

@@ -2,4 +2,4 @@
 
 mod end;
 
-pub(crate) use end::{OperationEnd, Tail};
+pub(crate) use end::{OperationEnd, Refused, Tail, is_oauth_error};

@@ -1,6 +1,7 @@
 //! One operation: its exchange, its token, its end.
 
 use super::*;
+use step_up_core::{BodyFault, Metric, ResponseHead};
 
 // The good path.
 
@@ -247,6 +248,60 @@ fn a_huge_event_is_not_kept_and_does_not_hide_what_comes_after() {
     // Several lines of one event belong to that event, whatever their size.
     let lines = format!("data: {}\ndata: x\n{result}", "x".repeat(1_048_570));
     assert_eq!(ends(&json!(7), &[lines.as_bytes()]), [false], "the end of one event is no event");
+}
+
+#[test]
+fn p30_no_refusal_of_a_token_that_the_client_never_had_leaves() {
+    let oauth = br#"{"error":"insufficient_scope","error_description":"x"}"#;
+    let rpc = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32001,"message":"forbidden"}}"#;
+    let head = |status, challenge| ResponseHead { status, challenge, content_type: JSON, end_of_stream: false };
+    let in_session = |id: &'static str| call().header("mcp-session-id", id);
+    for (request, head, metric) in [
+        (call(), head(401, None), "upstream_refused_401"),
+        (call(), head(403, Some("Bearer error=\"insufficient_scope\"")), "upstream_refused_403"),
+        (in_session("s-1"), head(404, None), "upstream_refused_404"),
+    ] {
+        let mut vm = vm();
+        let stream = elevated(&mut vm, &request);
+        vm.response(stream, head);
+        assert_refused_upstream(&mut vm, stream, metric);
+    }
+    let held: [(&[u8], bool); 3] = [(oauth, true), (rpc, false), (b"Forbidden", false)];
+    for (body, is_refusal) in held {
+        let mut vm = vm();
+        let stream = elevated(&mut vm, &call());
+        vm.response(stream, head(403, None));
+        assert!(vm.is_held(stream) && vm.take_calls().is_empty());
+        vm.response_body(stream, Ok(body));
+        if is_refusal {
+            assert_refused_upstream(&mut vm, stream, "upstream_refused_403");
+        } else {
+            assert_eq!(vm.replaced(stream), None);
+            assert_eq!(revoked(&mut vm), [good().text()]);
+        }
+    }
+    // What is too long to be looked at passes, and so does what is no refusal of the token.
+    let mut vm = vm();
+    let stream = elevated(&mut vm, &call());
+    vm.response(stream, head(403, None));
+    vm.response_body(stream, Err(BodyFault::TooLarge));
+    assert_eq!(revoked(&mut vm).len(), 1);
+    assert_eq!(vm.replaced(stream), None);
+    for head in [head(404, None), head(400, None), ResponseHead { content_type: EVENTS, ..head(403, None) }] {
+        let stream = elevated_with(&mut vm, &call(), &good().claim("jti", head.status.to_string()).text());
+        vm.response(stream, head);
+        assert_eq!((vm.replaced(stream), vm.is_held(stream)), (None, false), "{head:?}");
+    }
+}
+
+#[track_caller]
+fn assert_refused_upstream(vm: &mut Vm, stream: StreamId, metric: &'static str) {
+    let answer = vm.replaced(stream).expect("an answer of ours");
+    assert_eq!((answer.status, answer.code(), answer.header("www-authenticate")), (502, Some(50200), None));
+    assert!(vm.metrics.contains(&Metric::Fault { kind: metric, count: 1 }), "{metric}");
+    let status = metric.trim_start_matches("upstream_refused_");
+    assert!(vm.logs.iter().any(|line| line.contains(status)), "{:?}", vm.logs);
+    assert_eq!(revoked(vm), [good().text()]);
 }
 
 #[test]

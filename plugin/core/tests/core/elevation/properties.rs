@@ -1,6 +1,7 @@
 //! Whatever the order of events.
 
 use super::*;
+use step_up_core::BodyFault;
 
 /// One thing that happens; numbers choose among what there is.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => which.clone().prop_map(Event::Body),
         5 => (which.clone(), 0..10_u8).prop_map(|(which, how)| Event::Exchange { which, how }),
         3 => (which.clone(), 0..5_u8).prop_map(|(which, how)| Event::Revocation { which, how }),
-        3 => (which.clone(), 0..5_u8).prop_map(|(which, how)| Event::ResponseHead { which, how }),
+        3 => (which.clone(), 0..6_u8).prop_map(|(which, how)| Event::ResponseHead { which, how }),
         3 => (which.clone(), 0..5_u8).prop_map(|(which, how)| Event::Chunk { which, how }),
         1 => which.prop_map(Event::Gone),
         3 => prop_oneof![0..300_u64, 300..6_000_u64, 30_000..40_000_u64].prop_map(Event::Pass),
@@ -97,13 +98,14 @@ impl World {
                 }
             }
             Event::ResponseHead { which, how } => {
-                if let Some(stream) = self.forwarded(which) {
+                if let Some(stream) = self.forwarded(which).filter(|stream| !self.vm.is_held(*stream)) {
                     let (status, kind, end) = [
                         (200, JSON, false),
                         (200, EVENTS, false),
                         (200, JSON, true),
                         (401, None, false),
                         (500, None, true),
+                        (403, JSON, false),
                     ][usize::from(how)];
                     self.vm.response_head(stream, status, kind, end);
                 }
@@ -118,7 +120,11 @@ impl World {
                         (b"", true),
                     ];
                     let (bytes, end) = chunks[usize::from(how)];
-                    self.vm.response_chunk(stream, bytes, end);
+                    match (self.vm.is_held(stream), end) {
+                        (false, _) => self.vm.response_chunk(stream, bytes, end),
+                        (true, true) => self.vm.response_body(stream, Ok(br#"{"error":"insufficient_scope"}"#)),
+                        (true, false) => self.vm.response_body(stream, Err(BodyFault::TooLarge)),
+                    }
                 }
             }
             Event::Gone(which) => {
