@@ -41,7 +41,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// Members of the audit record that say the same on every host.
-const RECORD: [&str; 15] = [
+const RECORD: [&str; 16] = [
     "verdict",
     "reason",
     "status",
@@ -57,6 +57,7 @@ const RECORD: [&str; 15] = [
     "client",
     "token_id",
     "service_error",
+    "step_up",
 ];
 
 /// Headers of answers that are compared.

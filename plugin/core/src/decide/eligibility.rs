@@ -3,8 +3,23 @@
 use super::{Asker, Shortfall, checks};
 use crate::json;
 use crate::obtain::Elevation;
-use crate::policy::{Exchange, Policy, Scope, Server, Subject};
+use crate::policy::{Condition, Exchange, Policy, Requirement, Scope, Server, Subject, all_hold};
 use crate::reason::Reason;
+
+/// P14: it narrows, whatever the caller's token carries.
+pub(super) fn callers(requirement: &Requirement, asker: &Asker<'_>) -> Result<(), Shortfall> {
+    if holds(&requirement.callers, asker)? { Ok(()) } else { Err(Shortfall::plain(Reason::CallerNotAllowed)) }
+}
+
+fn holds(conditions: &[Condition], asker: &Asker<'_>) -> Result<bool, Shortfall> {
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    let claims = asker.caller.claims();
+    let payload = json::read_exact(&claims.payload).map_err(|_| Shortfall::plain(Reason::Internal))?;
+    let subject = Subject { client: claims.client_id.as_deref(), source: asker.source, claims: &payload };
+    Ok(all_hold(conditions, &subject))
+}
 
 /// P9: by name, or by a scope that implies it.
 pub(super) fn standing(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
@@ -26,9 +41,7 @@ pub(super) fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) 
     }
     // RFC 8693 4.4: where the token says who may act, it must be us.
     let named = |parties: &Vec<String>| parties.contains(&service.client.id);
-    let payload = json::read_exact(&claims.payload).map_err(|_| Shortfall::plain(Reason::Internal))?;
-    let subject = Subject { client: claims.client_id.as_deref(), source: asker.source, claims: &payload };
-    if !claims.may_act.as_ref().is_none_or(named) || !exchange.is_open_to(&subject) {
+    if !claims.may_act.as_ref().is_none_or(named) || !holds(&exchange.may_elevate, asker)? {
         return Err(Shortfall::plain(Reason::NotEligible));
     }
     Ok(())
@@ -64,5 +77,5 @@ pub(super) fn elevation(
 /// What a challenge asks for in place of the exchange: what the caller's own token would have to carry.
 fn fallback(policy: &Policy, server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> String {
     let scopes = server.baseline.held.iter().map(|held| &held.scope).chain(&exchange.granted);
-    checks::asked(policy, asker.caller, scopes)
+    checks::asked(policy, server, asker, scopes.map(|scope| &*scope.name), &[])
 }

@@ -100,6 +100,8 @@ struct Origin {
     /// The operation, as the token service is told.
     context: Option<String>,
     is_task: bool,
+    /// Is it `tools/call`?
+    is_call: bool,
 }
 
 /// What the head has already settled about the rest of the request.

@@ -310,7 +310,9 @@ impl Gate {
         let server = flow.server.and_then(|at| self.policy.server_at(at));
         let challenge = server.and_then(|server| answer::challenge(refusal, server));
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let response = answer::refusal(refusal, challenge, flow.facts.protocol.as_deref(), &id);
+        let denies_by_jsonrpc = server.is_some_and(|server| server.denies_by_jsonrpc);
+        let protocol = flow.facts.protocol.as_deref();
+        let response = answer::refusal(refusal, challenge, denies_by_jsonrpc, protocol, &id);
         let settled = Settled {
             status: Some(response.status),
             missing: &refusal.missing,

@@ -47,7 +47,8 @@ impl Gate {
     fn token_refused(&mut self, stream: StreamId, status: u16, now: Millis) {
         let Some(tail) = self.tails.get(&stream) else { return };
         let id = tail.decision.clone();
-        let response = answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &tail.request), None, None, &id);
+        let response =
+            answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &tail.request), None, false, None, &id);
         self.finish(stream, OperationEnd::Completed, now);
         let (kind, hint) = match status {
             401 => ("upstream_refused_401", ""),

@@ -44,6 +44,8 @@ pub(crate) struct Head<'a> {
     pub session: bool,
     pub session_id: Option<&'a str>,
     pub last_event_id: Option<&'a str>,
+    /// `x-forwarded-client-cert`, where it came once.
+    pub forwarded_cert: Option<&'a str>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
     pub upgrade: bool,
@@ -71,6 +73,7 @@ impl<'a> Head<'a> {
             session: false,
             session_id: None,
             last_event_id: None,
+            forwarded_cert: None,
             request_id: None,
             traceparent: None,
             upgrade: false,
@@ -79,6 +82,7 @@ impl<'a> Head<'a> {
             unwanted: Vec::new(),
         };
         let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
+        let mut certs = 0;
         for (name, value) in headers {
             let value = text(value)?;
             let alone = match *name {
@@ -97,6 +101,11 @@ impl<'a> Head<'a> {
                 b"x-request-id" => {
                     // Only recorded, as claimed.
                     head.request_id.get_or_insert(value);
+                    continue;
+                }
+                b"x-forwarded-client-cert" => {
+                    certs += 1;
+                    head.forwarded_cert = (certs == 1).then_some(value);
                     continue;
                 }
                 b"last-event-id" => {

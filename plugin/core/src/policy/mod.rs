@@ -1,7 +1,9 @@
 //! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
 
+mod ability;
 mod audience;
 mod book;
+mod client;
 mod compile;
 mod condition;
 mod document;
@@ -19,11 +21,12 @@ pub use document::{Fault, join};
 pub use model::Limits;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 
+pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
-pub(crate) use condition::Subject;
+pub(crate) use condition::{Condition, Subject};
 pub(crate) use issuer::{Issuer, KeySource, TokenType};
 pub(crate) use model::{Endpoint, Metadata, Mode, Select, Server};
-pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
+pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};
 pub(crate) use rules::{Rule, Unmatched};
 pub(crate) use service::{AnswerForm, Client, ClientAuthentication, Grant, RequestForm, Target, TokenService};
 
@@ -39,6 +42,7 @@ pub struct Policy {
     pub(crate) select: Select,
     /// In the order of the document.
     pub(crate) services: Vec<TokenService>,
+    pub(crate) clients: Clients,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) digest: String,
@@ -61,8 +65,8 @@ impl Policy {
 
     /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
     pub fn asks_source(&self) -> bool {
-        let rules = self.servers.iter().flat_map(|server| server.rules.all());
-        rules.filter_map(|(_, rule)| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
+        let rules = self.servers.iter().flat_map(|server| server.rules.all()).map(|(_, rule)| &rule.requirement);
+        rules.chain(self.servers.iter().map(|server| &server.baseline)).any(Requirement::asks_source)
     }
 
     /// What `check` would warn of.

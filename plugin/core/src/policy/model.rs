@@ -52,6 +52,12 @@ pub(crate) struct Server {
     pub(crate) issuers: Vec<usize>,
     /// What every request needs.
     pub(crate) baseline: Requirement,
+    /// P40: the peers whose `x-forwarded-client-cert` says who their client is. Empty: the peer's own certificate counts.
+    pub(crate) source_from: Vec<String>,
+    /// Scopes that some rule wants of the caller's own token (P24), sorted.
+    pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// P25: a denial without a challenge leaves as a JSON-RPC error under 200.
+    pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
     pub(crate) asked: String,
     pub(crate) metadata: Metadata,

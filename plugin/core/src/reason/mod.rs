@@ -62,6 +62,8 @@ pub enum Challenge {
     Scopes,
     /// The same, where the rule falls back to it.
     Fallback,
+    /// RFC 9470 3, for clients that know it: `insufficient_user_authentication`, under 401.
+    Reauthentication,
 }
 
 /// Who can do something about a refusal.

@@ -195,6 +195,8 @@ reasons! {
     Denied: "denied", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// The name would match another rule for a server that ignores case.
     NameConfusable: "name_confusable", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
+    /// `callers` of server, tier or rule says no, or cannot be known.
+    CallerNotAllowed: "caller_not_allowed", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// A held scope is missing and the caller can obtain it.
     ScopeMissing: "scope_missing", Policy, 403, Some(40300), Scopes, Policy, "this operation needs more scope";
     /// A held scope is missing and the rule says `step_up: none`.
@@ -202,7 +204,7 @@ reasons! {
     /// `exp - iat` is more than the rule accepts.
     TokenTooLongLivedForRule: "token_too_long_lived_for_rule", Policy, 403, Some(40303), Nothing, Policy, "this operation needs a token with a shorter life";
     /// The login is older than the rule's `max_age`, or its time unknown.
-    LoginTooOld: "login_too_old", Policy, 403, Some(40102), Nothing, Policy, "this operation needs a fresh login";
+    LoginTooOld: "login_too_old", Policy, 403, Some(40102), Reauthentication, Policy, "this operation needs a fresh login";
 
     // The elevation.
     /// The call was permitted with a token obtained for it.

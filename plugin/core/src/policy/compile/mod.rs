@@ -1,5 +1,6 @@
 //! From document to [`Policy`]. Every fault of the document is found in one pass.
 
+mod clients;
 mod dialect;
 mod digest;
 mod issuers;
@@ -82,6 +83,7 @@ fn policy(
     let issuers = issuers::read(fields.require("issuers", "name at least one issuer of tokens", report), report);
     let (one, several) = (fields.take("token_service"), fields.take("token_services"));
     let services = service::read(one, several, &issuers, environment, report);
+    let clients = clients::read(fields.take("clients"), report);
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
     let limits = limits(fields.take("limits"), report);
     let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
@@ -101,6 +103,7 @@ fn policy(
         servers,
         select,
         services: services.into_iter().map(|(_, service)| service).collect::<Option<_>>()?,
+        clients,
         mode: mode?,
         limits,
         digest,

@@ -20,6 +20,7 @@ pub(super) struct Terms {
     standing: Option<Standing>,
     fallback: Option<()>,
     task: Option<()>,
+    callers: Vec<Condition>,
     may_elevate: Vec<Condition>,
 }
 
@@ -37,7 +38,12 @@ impl Terms {
     /// As written, and each word well-formed.
     pub(super) fn read(fields: &Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
         let scope = fields.take("scope").map(|entry| document::scopes(&entry, report).unwrap_or_default());
-        let ways = [("none", StepUp::None), ("challenge", StepUp::Challenge), ("exchange", StepUp::Exchange)];
+        let ways = [
+            ("none", StepUp::None),
+            ("challenge", StepUp::Challenge),
+            ("exchange", StepUp::Exchange),
+            ("auto", StepUp::Auto),
+        ];
         let step_up = fields.take("step_up").and_then(|entry| document::word(&entry, &ways, report));
         let mut time = |name| fields.take(name).and_then(|entry| Some((document::duration(&entry, report)?, entry)));
         let (max_lifetime, max_age, ttl) = (time("max_lifetime"), time("max_age"), time("ttl"));
@@ -62,6 +68,7 @@ impl Terms {
             report.warn(&entry.path, "a token of one call outlives its answer where that is a task (P30)", help);
             document::word(&entry, &[("keep", ())], report)
         });
+        let callers = fields.take("callers").map(|entry| Condition::read(&entry, report));
         let may_elevate = fields.take("may_elevate").map(|entry| Condition::read(&entry, report));
         let seconds = |time: Option<(u64, Entry<'_>)>| time.map(|(seconds, _)| seconds);
         Terms {
@@ -76,6 +83,7 @@ impl Terms {
             standing,
             fallback,
             task,
+            callers: callers.flatten().into_iter().collect(),
             may_elevate: may_elevate.flatten().into_iter().collect(),
         }
     }
@@ -107,6 +115,7 @@ impl Terms {
             standing: self.standing.max(tier.standing),
             fallback: self.fallback.or(tier.fallback),
             task: self.task.or(tier.task),
+            callers: both(self.callers, tier.callers),
             may_elevate: both(self.may_elevate, tier.may_elevate),
         }
     }
@@ -125,7 +134,7 @@ impl Terms {
     /// P6, P8 to P11: what belongs to an exchange, and to nothing else.
     pub(super) fn check(&self, site: &Site<'_>, path: &str, report: &mut Report) {
         let leads_elsewhere = self.leads_elsewhere(site.resource);
-        if self.step_up != Some(StepUp::Exchange) {
+        if !matches!(self.step_up, Some(StepUp::Exchange | StepUp::Auto)) {
             let words = [
                 (self.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
                 (self.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
@@ -148,6 +157,9 @@ impl Terms {
             return;
         }
         self.check_service(site, path, report);
+        if self.step_up == Some(StepUp::Auto) {
+            self.check_auto(path, report);
+        }
         let scopes = self.scope.as_ref().is_some_and(|scopes| !scopes.is_empty());
         if !scopes && !leads_elsewhere {
             let help = "name the scopes to obtain, or an `audience` other than `resource`";
@@ -170,6 +182,22 @@ impl Terms {
         if self.may_elevate.is_empty() {
             let problem = "any caller with the baseline is elevated here if the token service agrees (P8)";
             report.warn(path, problem, "say who may be elevated: `may_elevate: { client: [ ... ] }`");
+        }
+    }
+
+    /// P24: for some callers there is no exchange, so nothing may hang on it; and who is not listed must not have the easier way.
+    fn check_auto(&self, path: &str, report: &mut Report) {
+        let words = [
+            (self.audience.is_some(), "audience", "a challenge brings a token for the `resource` only"),
+            (self.standing == Some(Standing::Refuse), "standing", "a challenge brings the scope that is refused"),
+            (self.fallback.is_some(), "fallback", "who can be challenged is challenged at once"),
+        ];
+        for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
+            report.fault(&format!("{path}.{word}"), format!("`{word}` beside `step_up: auto` (P24)"), *help);
+        }
+        if self.may_elevate.is_empty() {
+            let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
+            report.fault(path, "`auto` without `may_elevate` (P24)", help);
         }
     }
 
@@ -199,9 +227,27 @@ impl Terms {
         }
     }
 
+    /// P24: what it asks of callers that step up, where that is something else.
+    pub(super) fn for_who_steps_up(&self) -> Option<Terms> {
+        (self.step_up == Some(StepUp::Auto)).then(|| Terms {
+            step_up: Some(StepUp::Challenge),
+            ttl: None,
+            standing: None,
+            task: None,
+            token_service: None,
+            may_elevate: Vec::new(),
+            ..self.clone()
+        })
+    }
+
     /// What is asked beside the baseline, where this stands.
     pub(super) fn requirement(self, scopes: &mut Hierarchy, site: &Site<'_>) -> Requirement {
-        let step_up = self.step_up.unwrap_or(StepUp::Challenge);
+        // `auto` is an exchange for all others.
+        let step_up = match self.step_up {
+            None => StepUp::Challenge,
+            Some(StepUp::Auto) => StepUp::Exchange,
+            Some(step_up) => step_up,
+        };
         let is_exchange = step_up == StepUp::Exchange;
         let is_beyond = is_exchange || self.scope.iter().flatten().any(|name| !site.has(name));
         let named = self.scope.iter().flatten().map(|name| scopes.scope(name));
@@ -219,6 +265,7 @@ impl Terms {
         };
         Requirement {
             deny: self.deny,
+            callers: self.callers,
             held: part.held.into_iter().map(|held| Held { challenged: step_up != StepUp::None, ..held }).collect(),
             ways: if is_beyond { Ways::of(step_up) } else { Ways::default() },
             max_lifetime: self.max_lifetime,

@@ -6,7 +6,7 @@ mod structs;
 mod url;
 pub(crate) mod vocabulary;
 
-pub(crate) use later::{no_pattern, value as later_value};
+pub(crate) use later::no_pattern;
 pub(crate) use notation::{date, duration, scopes, size, word};
 pub(crate) use structs::read as read_struct;
 pub(crate) use url::Url;
@@ -177,6 +177,10 @@ impl<'v> Fields<'v> {
         }
         for (field, entry) in self.members.iter().filter(|(field, _)| !self.known.contains(field)) {
             if later::word(field, entry, report) {
+                continue;
+            }
+            if *field == "clients" {
+                entry.fault(report, "`clients` stands at the top only (P24)", "who may call is `callers`");
                 continue;
             }
             let close = |known: &&&str| strsim::damerau_levenshtein(known, field) <= 2;

@@ -1,7 +1,7 @@
 //! The small notations inside a policy: scopes, times, sizes, dates, choices of a word.
 
 use crate::json::Value;
-use crate::policy::document::{Entry, Report, kind, later_value};
+use crate::policy::document::{Entry, Report, kind};
 use crate::text::is_scope_token;
 use crate::time::Millis;
 
@@ -93,8 +93,7 @@ fn day(text: &str) -> Option<::time::Date> {
 /// One of a few words.
 pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
     let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
-    let mut is_later = || entry.value.text().is_some_and(|text| later_value(text, entry, report));
-    if found.is_none() && !is_later() {
+    if found.is_none() {
         let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
         let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
         entry.fault(report, format!("{what} is not known here"), format!("write {list}"));

@@ -99,6 +99,7 @@ maps! {
         optional "token_service": Shape::Map("TokenService"), "Who exchanges tokens (RFC 8693) and takes them back (RFC 7009).";
         optional "token_services": Shape::Named("TokenService"), "Several of them, by name. Then each exchange says which, with `token_service`.";
         optional "scopes": Shape::Named("Hierarchy"), "Which scope implies which. It applies to what callers hold, never to what is asked of them.";
+        optional "clients": Shape::Maps("ClientAbilities"), "What clients can do with a challenge. Who is not listed cannot.";
         optional "limits": Shape::Map("Limits"), "What is bounded.";
         optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
         optional "mode": Shape::Choice(&["enforce", "shadow"]), "`enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.";
@@ -107,13 +108,24 @@ maps! {
         optional "select": Shape::Choice(&["metadata", "host", "path"]), "How a request finds its server where the route names none: `metadata`, not at all (404); `host`, by host and path of `resource`, and routes must split by the same host; `path`, by the path alone. Otherwise `host` with one server, `metadata` with several.";
     }
 
+    CLIENTS "ClientAbilities", "What some clients can do: named by `client` or by `client_origin`." {
+        optional "client": Shape::Texts, "Their ids.";
+        optional "client_origin": Shape::Texts, "Origins of their metadata URLs. Ids come before origins.";
+        optional "steps_up": Shape::Boolean, "`true`: they obtain a wider token when they are challenged. Otherwise `false`.";
+        optional "challenge": Shape::Choice(&["http", "result"]), "`result`: they look for a challenge in the result of a call. Otherwise `http`.";
+        optional "rfc9470": Shape::Boolean, "`true`: they know `insufficient_user_authentication`. Otherwise `false`.";
+    }
+
     SERVER "Server", "An MCP server." {
         required "resource": Shape::Text, "The URL that clients use: audience of their tokens, and the path that is forwarded.";
         required "baseline": Shape::Texts, "Scopes that every request needs.";
         required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
         optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
+        optional "callers": Shape::Map("Condition"), "What must be true of whoever sends a request with a token.";
+        optional "source_from": Shape::Any, "Where the identity of the peer comes from: `certificate`, or `{ xfcc: { peers: [..] } }`: where the peer is one of these, from the header that it wrote about its client. Otherwise `certificate`.";
         optional "paths": Shape::Texts, "Further paths that are forwarded.";
         optional "origins": Shape::Texts, "Origins of browser clients.";
+        optional "denials": Shape::Choice(&["http", "jsonrpc"]), "`jsonrpc`: a denial without a challenge leaves as 200 with a JSON-RPC error. Otherwise `http`.";
     }
 
     LISTED_SERVER "ListedServer", "What a server says only under `servers`." {
@@ -143,6 +155,14 @@ maps! {
         required "claim": Shape::Text, "The claim that names the tenant; it must equal the one in `iss`.";
         optional "in": Shape::Texts, "Those that count.";
         optional "any": Shape::Flag, "`true`: all of them.";
+    }
+
+    SOURCE_FROM "SourceFrom", "Where the identity of the peer comes from." {
+        required "xfcc": Shape::Map("Xfcc"), "`x-forwarded-client-cert`, of these peers.";
+    }
+
+    XFCC "Xfcc", "Peers that are believed about their clients." {
+        required "peers": Shape::Texts, "Their identities.";
     }
 
     JWKS "Jwks", "A key document over HTTP." {
@@ -191,7 +211,7 @@ maps! {
 
     TERMS "Terms", "What a call needs." {
         optional "scope": Shape::Scopes, "Scopes beyond the baseline, one or a list; `[]` for none. With `step_up: exchange`, those to be obtained.";
-        optional "step_up": Shape::Choice(&["none", "challenge", "exchange"]), "How missing strength is obtained. Otherwise `challenge`.";
+        optional "step_up": Shape::Choice(&["none", "challenge", "exchange", "auto"]), "How missing strength is obtained; `auto`: by `challenge` for clients that step up, by `exchange` for all others. Otherwise `challenge`.";
         optional "max_lifetime": Shape::Duration, "The most that the caller's token may live as a whole (`exp - iat`).";
         optional "max_age": Shape::Duration, "The most that may have passed since the user logged in (`auth_time`).";
         optional "ttl": Shape::Duration, "Exchange: the most that the token may live. Otherwise 60s.";
@@ -201,6 +221,7 @@ maps! {
         optional "standing": Shape::Choice(&["ignore", "refuse"]), "Exchange: `refuse` turns callers away whose own token has one of the scopes. Otherwise `ignore`.";
         optional "fallback": Shape::Choice(&["challenge"]), "Exchange: `challenge` answers a token service that wants the user.";
         optional "task": Shape::Choice(&["keep"]), "Exchange: `keep` lets the token live until its `exp` where the answer says that the operation goes on as a task. Otherwise it is revoked with the answer.";
+        optional "callers": Shape::Map("Condition"), "What must be true of the caller. What cannot be known is no.";
         optional "may_elevate": Shape::Map("Condition"), "Exchange: who may be elevated at all. What cannot be known is no.";
     }
 
@@ -209,11 +230,12 @@ maps! {
         optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
     }
 
-    CONDITION "Condition", "A condition over the caller: one of `client`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
+    CONDITION "Condition", "A condition over the caller: one of `client`, `client_origin`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
         optional "all": Shape::Maps("Condition"), "All of them.";
         optional "any": Shape::Maps("Condition"), "One of them at least.";
         optional "not": Shape::Map("Condition"), "Not this one.";
         optional "client": Shape::Scopes, "Client ids.";
+        optional "client_origin": Shape::Scopes, "Origins of client ids that are metadata URLs: `https://agents.example.com`.";
         optional "source": Shape::Scopes, "Identities in the caller's certificate.";
         optional "claim": Shape::Text, "The path of a claim.";
     }
@@ -241,7 +263,7 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 48] = [
+pub(super) const LATER: [(&str, &str); 43] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
@@ -252,15 +274,8 @@ pub(super) const LATER: [(&str, &str); 48] = [
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
-    (
-        "callers",
-        "conditions on callers come later; until then narrow by scope, or by `may_elevate` where a token is obtained",
-    ),
-    ("client_origin", "conditions on origins come later; list the client ids"),
-    ("clients", "what clients can do comes later; who may call is `callers`, which comes later too"),
     ("data_class", "labels come later"),
     ("declared_task", "labels come later"),
-    ("denials", "other forms of a denial come later; until then it is an HTTP status"),
     ("environment", "labels come later"),
     ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
@@ -285,7 +300,6 @@ pub(super) const LATER: [(&str, &str); 48] = [
     ("session", "session rules come later"),
     ("sessions", "session rules come later"),
     ("some", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("source_from", "identities from headers come later; until then the peer's certificate counts"),
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
     ("token", "longer tokens come later; until then 16 KiB is the most"),
@@ -294,7 +308,3 @@ pub(super) const LATER: [(&str, &str); 48] = [
     ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
     ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
 ];
-
-/// The same, of values of words that are there.
-pub(super) const LATER_VALUES: [(&str, &str); 1] =
-    [("auto", "a way for each client comes later; write `challenge` or `exchange`")];
