@@ -15,6 +15,8 @@ mod elevation;
 mod hostile;
 #[path = "envoy/keys.rs"]
 mod keys;
+#[path = "envoy/neighbours/mod.rs"]
+mod neighbours;
 #[path = "envoy/observed.rs"]
 mod observed;
 #[path = "envoy/report.rs"]
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         elevation::trials(),
         hostile::trials(),
         keys::trials(),
+        neighbours::trials(),
         observed::trials(),
         report::trials(),
         servers::trials(),
