@@ -37,6 +37,8 @@ fn with(map: &str, words: &Value) -> Value {
         "Policy" => words.clone(),
         "Issuer" => json!({ "issuers": { "https://a": words } }),
         "Jwks" => json!({ "issuers": { "https://a": { "jwks": words } } }),
+        "Claims" => json!({ "issuers": { "https://a": { "claims": words } } }),
+        "Tenants" => json!({ "issuers": { "https://a/{t}": { "tenants": words } } }),
         "TokenService" => json!({ "token_service": words }),
         "Client" => json!({ "token_service": { "client": words } }),
         "Hierarchy" => json!({ "scopes": { "a": words } }),
@@ -98,6 +100,8 @@ fn place(map: &str) -> &'static str {
     match map {
         "Issuer" => "issuers.\"https://a\"",
         "Jwks" => "issuers.\"https://a\".jwks",
+        "Claims" => "issuers.\"https://a\".claims",
+        "Tenants" => "issuers.\"https://a/{t}\".tenants",
         "TokenService" => "token_service",
         "Client" => "token_service.client",
         "Server" => "servers.a",

@@ -100,7 +100,7 @@ pub(crate) fn accepted() -> Response {
 /// One challenge, the same for the same question, in the order that real clients parse: they search the header for
 /// `scope=` and `error=` without anchors, so the description comes last and holds no `=`.
 pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
-    let baseline = || server.baseline.held_names();
+    let baseline = || server.asked.clone();
     let text = Some(refusal.reason.wire().text);
     let (error, scope, description) = match refusal.reason.challenge() {
         Challenge::Nothing => return None,

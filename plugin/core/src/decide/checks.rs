@@ -1,7 +1,7 @@
 //! What the caller's own token must carry.
 
 use super::Shortfall;
-use crate::policy::{Held, Policy, Requirement};
+use crate::policy::{Held, Policy, Requirement, Scope};
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::CallerToken;
@@ -13,12 +13,12 @@ pub(super) fn satisfied(
     caller: &CallerToken,
     now: Millis,
 ) -> Result<(), Shortfall> {
-    scopes(requirement, caller)?;
+    scopes(policy, requirement, caller)?;
     lifetime(requirement, caller)?;
     login(policy, requirement, caller, now)
 }
 
-fn scopes(requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
+fn scopes(policy: &Policy, requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
     let claims = caller.claims();
     let missing: Vec<&Held> =
         requirement.held.iter().filter(|held| !held.scope.is_covered(|name| claims.has_scope(name))).collect();
@@ -31,7 +31,21 @@ fn scopes(requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfa
     if !is_challenged {
         return Err(Shortfall { missing, ..Shortfall::plain(Reason::ScopeNotObtainable) });
     }
-    Err(Shortfall { reason: Reason::ScopeMissing, missing, challenge: Some(requirement.held_names()) })
+    Err(Shortfall {
+        reason: Reason::ScopeMissing,
+        missing,
+        challenge: Some(asked(policy, caller, requirement.held.iter().map(|held| &held.scope))),
+    })
+}
+
+/// Scopes, as they are asked of this caller (P21).
+pub(super) fn asked<'s>(policy: &Policy, caller: &CallerToken, scopes: impl Iterator<Item = &'s Scope>) -> String {
+    let issuer = policy.issuer(&caller.claims().issuer).map(|(_, issuer)| issuer);
+    let asked = |scope: &Scope| issuer.map_or_else(|| scope.name.to_string(), |issuer| issuer.asked(&scope.name));
+    let mut scopes: Vec<String> = scopes.map(asked).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes.join(" ")
 }
 
 /// P13: of the token that carries the scopes, so asked only then.

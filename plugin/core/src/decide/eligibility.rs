@@ -1,6 +1,6 @@
 //! Who may be elevated (P8, P9), and for which operations.
 
-use super::{Asker, Shortfall};
+use super::{Asker, Shortfall, checks};
 use crate::json;
 use crate::obtain::Elevation;
 use crate::policy::{Exchange, Policy, Scope, Server, Subject};
@@ -40,7 +40,7 @@ pub(super) fn ends_with_its_answer(asker: &Asker<'_>) -> Result<(), Shortfall> {
 }
 
 /// The exchange, for this caller and this operation.
-pub(super) fn elevation(server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
+pub(super) fn elevation(policy: &Policy, server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
     let (token, claims) = (asker.caller.token(), asker.caller.claims());
     Elevation {
         exchange: exchange.clone(),
@@ -49,15 +49,12 @@ pub(super) fn elevation(server: &Server, exchange: &Exchange, asker: &Asker<'_>)
         claims: asker.caller.shared_claims(),
         context: asker.context.map(str::to_owned),
         trace: asker.trace.to_vec(),
-        fallback: exchange.fallback.then(|| fallback(server, exchange)),
+        fallback: exchange.fallback.then(|| fallback(policy, server, exchange, asker)),
     }
 }
 
 /// What a challenge asks for in place of the exchange: what the caller's own token would have to carry.
-fn fallback(server: &Server, exchange: &Exchange) -> String {
-    let scopes = server.baseline.held.iter().map(|held| &held.scope).chain(&exchange.granted).map(|scope| &*scope.name);
-    let mut scopes: Vec<&str> = scopes.collect();
-    scopes.sort_unstable();
-    scopes.dedup();
-    scopes.join(" ")
+fn fallback(policy: &Policy, server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> String {
+    let scopes = server.baseline.held.iter().map(|held| &held.scope).chain(&exchange.granted);
+    checks::asked(policy, asker.caller, scopes)
 }

@@ -120,7 +120,7 @@ impl Case<'_> {
                 .and_then(|()| satisfied())
                 .and_then(|()| eligibility::eligible(policy, exchange, asker))
                 .and_then(|()| eligibility::ends_with_its_answer(asker))
-                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(server, exchange, asker)))),
+                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, exchange, asker)))),
         };
         judged.unwrap_or_else(Verdict::Refuse)
     }

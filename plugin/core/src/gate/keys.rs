@@ -12,7 +12,13 @@ impl Gate {
     pub(super) fn fetched(&mut self, issuer: usize, outcome: FetchOutcome, reply: &Result<Reply<'_>, CallFault>) {
         let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
         let (end, line) = match outcome {
-            FetchOutcome::Fetched => (KeysEnd::Fetched, None),
+            FetchOutcome::Fetched { skipped } => {
+                if let Some((skipped, is_wrong)) = skipped {
+                    let line = format!("keys of {issuer} that are not used: {skipped}");
+                    if is_wrong { self.out.warn(line) } else { self.out.debug(line) }
+                }
+                (KeysEnd::Fetched, None)
+            }
             FetchOutcome::Withdrawn => {
                 let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted");
                 (KeysEnd::Withdrawn, Some(line))

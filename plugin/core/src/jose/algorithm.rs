@@ -38,6 +38,8 @@ impl Algorithm {
 
     /// The algorithm of that JOSE name.
     pub fn from_name(name: &str) -> Option<Algorithm> {
+        // P43: one algorithm, two registered names (RFC 9864).
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }

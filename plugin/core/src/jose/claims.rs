@@ -1,6 +1,7 @@
 //! The claims a decision may rest on, and the rules that hold on every call.
 
-use crate::json::Value;
+use crate::jose::Dialect;
+use crate::json::{self, Value};
 use crate::reason::Reason;
 use crate::text::is_scope_token;
 
@@ -21,9 +22,14 @@ pub(crate) struct Claims {
     pub(crate) token_id: Option<String>,
     /// Sorted, without repetition.
     pub(crate) scopes: Vec<String>,
+    /// Is there a claim that says them? ID tokens have none.
+    pub(crate) says_scopes: bool,
+    /// `client_id`, which RFC 9068 2.2 requires; or what the issuer has in its place.
+    pub(crate) says_client: bool,
     /// `cnf` is present: the token works only together with a key or certificate (RFC 7800).
     pub(crate) bound: bool,
-    /// Everybody the token names as its client: `client_id`, `azp`, and the outermost `act` (RFC 8693 4.1).
+    /// Everybody the token names as its client: `client_id`, `azp`, what the issuer has in their place, and the outermost `act`
+    /// (RFC 8693 4.1).
     pub(crate) clients: Vec<String>,
     /// Who may act for the subject (RFC 8693 4.4), where the token says so.
     pub(crate) may_act: Option<Vec<String>>,
@@ -34,31 +40,37 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    pub(crate) fn read(payload: &Value<'_>, bytes: &[u8]) -> Result<Claims, Reason> {
-        let text = |name: &str| match payload.get(name) {
+    pub(crate) fn read(payload: &Value<'_>, bytes: &[u8], dialect: &Dialect) -> Result<Claims, Reason> {
+        let said = |value: Option<&Value<'_>>| match value {
             None => Ok(None),
             Some(Value::Text(text)) if !text.is_empty() => Ok(Some(text.as_ref().to_owned())),
             Some(_) => Err(Reason::ClaimMalformed),
         };
-        // RFC 7519 2 allows fractions; no issuer needs them, and readers disagree on them.
+        let text = |name: &str| said(payload.get(name));
+        // RFC 7519 2 allows fractions: they are cut.
         let time = |name: &str| match payload.get(name) {
             None => Ok(None),
             Some(Value::Integer(seconds)) if *seconds >= 0 => Ok(Some(*seconds)),
+            Some(Value::Number(_)) => json::whole(bytes, name).map(Some).ok_or(Reason::ClaimMalformed),
             Some(_) => Err(Reason::ClaimMalformed),
         };
+        let scope = dialect.scope(payload);
         Ok(Claims {
             issuer: text("iss")?.ok_or(Reason::ClaimMissing)?,
-            subject: text("sub")?,
-            client_id: text("client_id")?,
+            subject: said(dialect.subject(payload))?,
+            client_id: said(dialect.client(payload))?,
             audience: audience(payload.get("aud").ok_or(Reason::ClaimMissing)?)?,
             expires_at: time("exp")?.ok_or(Reason::ClaimMissing)?,
             issued_at: time("iat")?.ok_or(Reason::ClaimMissing)?,
             not_before: time("nbf")?,
             auth_time: time("auth_time")?,
             token_id: text("jti")?,
-            scopes: scopes(payload.get("scope"))?,
+            scopes: scopes(scope)?,
+            says_scopes: scope.is_some(),
+            says_client: dialect.maps_client || payload.get("client_id").is_some(),
             clients: [payload.get("client_id"), payload.get("azp")]
                 .into_iter()
+                .chain(dialect.client.iter().map(|place| place.find(payload)))
                 .flatten()
                 .filter_map(Value::text)
                 .map(str::to_owned)
@@ -106,20 +118,19 @@ fn audience(value: &Value<'_>) -> Result<Vec<String>, Reason> {
     names.filter(|names| !names.is_empty()).ok_or(Reason::ClaimMalformed)
 }
 
-// RFC 8693 4.2: one string, scopes separated by single spaces.
+/// RFC 8693 4.2: one string, scopes separated by single spaces. Or a list (P21), of which an item that is no scope token is one that
+/// no policy can name.
 fn scopes(value: Option<&Value<'_>>) -> Result<Vec<String>, Reason> {
-    let text = match value {
+    let mut scopes: Vec<String> = match value {
         None => return Ok(Vec::new()),
-        Some(Value::Text(text)) => text,
+        Some(Value::Text(text)) if text.is_empty() => return Ok(Vec::new()),
+        Some(Value::Text(text)) if text.split(' ').all(is_scope_token) => text.split(' ').map(str::to_owned).collect(),
+        Some(Value::List(items)) => {
+            let texts: Option<Vec<String>> = items.iter().map(|item| item.text().map(str::to_owned)).collect();
+            texts.ok_or(Reason::ClaimMalformed)?
+        }
         Some(_) => return Err(Reason::ClaimMalformed),
     };
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut scopes: Vec<String> = text.split(' ').map(str::to_owned).collect();
-    if !scopes.iter().all(|scope| is_scope_token(scope)) {
-        return Err(Reason::ClaimMalformed);
-    }
     if scopes.len() > MAX_SCOPES {
         return Err(Reason::ClaimMalformed);
     }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::jose::{Algorithm, Claims};
+use crate::jose::{Algorithm, COMMON, Claims, Dialect};
 use crate::json::{self, Value};
 use crate::reason::Reason;
 
@@ -53,7 +53,12 @@ impl Compact {
 
     /// Its parts, read strictly and not yet believed.
     pub fn read(&self) -> Result<Unverified<'_>, Reason> {
-        Unverified::read(&self.0.text)
+        self.read_by(|_| &COMMON)
+    }
+
+    /// The same, in the dialect of whom it names as its issuer (P21).
+    pub(crate) fn read_by<'d>(&self, dialect: impl Fn(&str) -> &'d Dialect) -> Result<Unverified<'_>, Reason> {
+        Unverified::read(&self.0.text, dialect)
     }
 }
 
@@ -78,11 +83,11 @@ pub struct Unverified<'a> {
     algorithm: Result<Algorithm, Reason>,
     key_id: Option<String>,
     kind: Option<String>,
-    claims: Claims,
+    claims: Result<Claims, Reason>,
 }
 
 impl<'a> Unverified<'a> {
-    pub(crate) fn read(text: &'a str) -> Result<Unverified<'a>, Reason> {
+    fn read<'d>(text: &'a str, dialect: impl Fn(&str) -> &'d Dialect) -> Result<Unverified<'a>, Reason> {
         if text.len() > MAX_TOKEN {
             return Err(Reason::TokenTooLarge);
         }
@@ -109,13 +114,14 @@ impl<'a> Unverified<'a> {
             Some(_) => Err(Reason::TokenMalformed),
         };
         let algorithm = string("alg")?.ok_or(Reason::TokenMalformed)?;
+        let issuer = payload.get("iss").and_then(Value::text).unwrap_or_default();
         Ok(Unverified {
             signed,
             signature: decoded(signature)?,
             algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed),
             key_id: string("kid")?,
             kind: string("typ")?,
-            claims: Claims::read(&payload, &bytes)?,
+            claims: Claims::read(&payload, &bytes, dialect(issuer)),
         })
     }
 
@@ -145,8 +151,8 @@ impl<'a> Unverified<'a> {
         Some(kind.strip_prefix("application/").map(str::to_owned).unwrap_or(kind))
     }
 
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.claims
+    pub(crate) fn claims(&self) -> Result<&Claims, Reason> {
+        self.claims.as_ref().map_err(|reason| *reason)
     }
 }
 

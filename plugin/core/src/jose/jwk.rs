@@ -160,6 +160,17 @@ impl Jwk {
     }
 }
 
+impl fmt::Display for UnusableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UnusableKey::Malformed => "malformed: a member is missing, of another type or no strict base64url",
+            UnusableKey::OtherPurpose => "not for signatures, or for an algorithm that is not known here",
+            UnusableKey::Private => "private or symmetric",
+            UnusableKey::Weak => "RSA outside 2048 to 4096 bits, with an unusual exponent or a zero before the modulus, or no point on the curve",
+        })
+    }
+}
+
 impl fmt::Debug for Jwk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwk").field("id", &self.id).field("algorithm", &self.algorithm).finish_non_exhaustive()

@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 
-use crate::jose::{Algorithm, Jwk, Signatures, Unverified};
+use crate::jose::{Algorithm, Jwk, Signatures, UnusableKey, Unverified};
 use crate::json::{self, Value};
+use crate::text::field;
 
 /// Longer documents are refused.
-const MAX_DOCUMENT: usize = 64 * 1024;
-/// Documents with more keys are refused: without a `kid`, each would be tried.
-const MAX_KEYS: usize = 32;
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// Documents with more usable keys are refused.
+const MAX_KEYS: usize = 128;
 
 /// The usable keys of one document.
 #[derive(Debug)]
 pub(crate) struct KeySet {
     keys: Vec<Rc<Jwk>>,
-    skipped: usize,
+    skipped: Vec<(String, UnusableKey)>,
     generation: u64,
 }
 
@@ -24,8 +25,9 @@ const MAX_TRIED: usize = 4;
 /// Why no key confirms a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unconfirmed {
-    /// None has its `kid`; or it names none, and which one to try is anybody's guess.
-    NoKey,
+    /// None has its `kid`; or it names none, and which one to try is anybody's guess. `tried`: the one key without a `kid` is not it
+    /// either.
+    NoKey { tried: bool },
     /// Those with its `kid` are for another algorithm.
     OtherAlgorithm,
     /// The signature does not verify.
@@ -35,11 +37,11 @@ pub(crate) enum Unconfirmed {
 /// Why a document is not used at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DocumentFault {
-    /// More than 64 KiB.
+    /// More than 256 KiB.
     TooLarge,
     /// Not a JSON object with an array `keys`.
     Malformed,
-    /// More than 32 keys.
+    /// More than 128 keys that can be used.
     TooManyKeys,
 }
 
@@ -56,11 +58,18 @@ impl KeySet {
     /// The same, from a document that is part of another.
     pub(crate) fn from_value(document: &Value<'_>) -> Result<KeySet, DocumentFault> {
         let Some(Value::List(list)) = document.get("keys") else { return Err(DocumentFault::Malformed) };
-        if list.len() > MAX_KEYS {
-            return Err(DocumentFault::TooManyKeys);
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+        for (at, jwk) in list.iter().enumerate() {
+            match Jwk::read(jwk) {
+                Ok(_) if keys.len() == MAX_KEYS => return Err(DocumentFault::TooManyKeys),
+                Ok(key) => keys.push(Rc::new(key)),
+                Err(why) => {
+                    let id = jwk.get("kid").and_then(Value::text).map(|id| format!("{id:?}"));
+                    skipped.push((field(&id.unwrap_or_else(|| format!("no. {}", at + 1))), why));
+                }
+            }
         }
-        let keys: Vec<Rc<Jwk>> = list.iter().filter_map(|jwk| Jwk::read(jwk).ok()).map(Rc::new).collect();
-        Ok(KeySet { skipped: list.len() - keys.len(), keys, generation: 0 })
+        Ok(KeySet { keys, skipped, generation: 0 })
     }
 
     pub(crate) fn with_generation(self, generation: u64) -> KeySet {
@@ -95,7 +104,7 @@ impl KeySet {
     ) -> Result<&Rc<Jwk>, Unconfirmed> {
         let named = |key: &&Rc<Jwk>| token.key_id().is_none() || key.id() == token.key_id();
         if !self.keys.iter().any(|key| named(&key)) {
-            return Err(Unconfirmed::NoKey);
+            return self.confirm_without_id(token, algorithm, signatures);
         }
         let fitting: Vec<&Rc<Jwk>> = self.keys.iter().filter(named).filter(|key| key.fits(algorithm)).collect();
         if fitting.is_empty() {
@@ -103,14 +112,43 @@ impl KeySet {
         }
         // Strangers leave the `kid` out, so that every key is tried.
         if token.key_id().is_none() && algorithm.is_slow() && fitting.len() > 1 {
-            return Err(Unconfirmed::NoKey);
+            return Err(Unconfirmed::NoKey { tried: false });
         }
         let mut tried = fitting.into_iter().take(MAX_TRIED);
         tried.find(|key| signatures.check(token, key).is_ok()).ok_or(Unconfirmed::BadSignature)
     }
 
-    /// How many keys of the document were skipped.
-    pub(crate) fn skipped(&self) -> usize {
-        self.skipped
+    /// P29: `kid` is optional in keys (RFC 7517 4.5). One key without, that fits, may be the one that a token names; of several it
+    /// would be anybody's guess, and a failing check under RSA-PSS costs too much to let strangers ask for it.
+    fn confirm_without_id(
+        &self,
+        token: &Unverified<'_>,
+        algorithm: Algorithm,
+        signatures: &dyn Signatures,
+    ) -> Result<&Rc<Jwk>, Unconfirmed> {
+        let mut nameless = self.keys.iter().filter(|key| key.id().is_none() && key.fits(algorithm));
+        match (nameless.next(), nameless.next()) {
+            (Some(key), None) if algorithm != Algorithm::Ps256 => {
+                signatures.check(token, key).map(|()| key).map_err(|_| Unconfirmed::NoKey { tried: true })
+            }
+            _ => Err(Unconfirmed::NoKey { tried: false }),
+        }
+    }
+
+    /// The keys of the document that cannot be used, each with the reason; `None` where there is none.
+    pub(crate) fn skipped(&self) -> Option<String> {
+        const MOST: usize = 8;
+        let named = self.skipped.iter().take(MOST).map(|(id, why)| format!("{id} ({why})"));
+        let text = named.collect::<Vec<_>>().join(", ");
+        match self.skipped.len() {
+            0 => None,
+            1..=MOST => Some(text),
+            all => Some(format!("{text} and {} more", all - MOST)),
+        }
+    }
+
+    /// Are they all skipped for their purpose? Then nothing is wrong with them.
+    pub(crate) fn skips_as_usual(&self) -> bool {
+        self.skipped.iter().all(|(_, why)| *why == UnusableKey::OtherPurpose)
     }
 }

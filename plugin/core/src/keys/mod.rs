@@ -81,6 +81,8 @@ struct Fetched {
     version: Option<u32>,
     /// A fetch is under way in this VM, under the lease that ends then.
     lease: Option<Millis>,
+    /// Keys that the last document of this VM had and that cannot be used.
+    skipped: Option<String>,
 }
 
 /// A fetch to begin.
@@ -91,10 +93,10 @@ pub(crate) struct Fetch {
 }
 
 /// What came of a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FetchOutcome {
-    /// A usable document.
-    Fetched,
+    /// A usable document. Of what it had to skip: what differs from the last one, and whether something is wrong with it.
+    Fetched { skipped: Option<(String, bool)> },
     /// A well-formed document without a usable key: the issuer has none any more.
     Withdrawn,
     /// No answer, or a status other than 200.
@@ -216,7 +218,10 @@ impl KeyRing {
                 Ok(set) => {
                     let document = [&now.0.to_be_bytes()[..], body].concat();
                     shared.set(&fetched.document_slot, &document, None);
-                    if set.is_empty() { FetchOutcome::Withdrawn } else { FetchOutcome::Fetched }
+                    let skipped = set.skipped();
+                    let is_news = std::mem::replace(&mut fetched.skipped, skipped.clone()) != skipped;
+                    let skipped = skipped.filter(|_| is_news).map(|text| (text, !set.skips_as_usual()));
+                    if set.is_empty() { FetchOutcome::Withdrawn } else { FetchOutcome::Fetched { skipped } }
                 }
                 Err(fault) => FetchOutcome::Unusable(fault),
             },
@@ -279,6 +284,7 @@ impl IssuerKeys {
                     lease_slot: format!("stepup/2/keys/{name}/lease"),
                     version: None,
                     lease: None,
+                    skipped: None,
                 };
                 (Source::Fetched(Box::new(fetched)), None)
             }

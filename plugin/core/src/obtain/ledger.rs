@@ -54,7 +54,9 @@ impl Ledger {
             let compact = Compact::new(token.reveal());
             self.known.insert(*compact.digest(), remembered);
             // Not believed, its `exp` neither: it can only make the attempts go on for longer.
-            let expires = compact.read().ok().map(|token| expiry(token.claims().expires_at).max(remembered));
+            let expires = compact.read().ok();
+            let expires = expires.as_ref().and_then(|token| token.claims().ok());
+            let expires = expires.map(|claims| expiry(claims.expires_at).max(remembered));
             if !is_in_use(&token) {
                 self.take_back(pending, token, hint, expires, now);
             }

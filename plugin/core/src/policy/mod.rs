@@ -1,9 +1,11 @@
 //! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
 
+mod audience;
 mod book;
 mod compile;
 mod condition;
 mod document;
+mod issuer;
 mod model;
 mod requirement;
 mod rules;
@@ -16,13 +18,14 @@ pub use document::{Fault, join};
 pub use model::Limits;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 
+pub(crate) use audience::Named;
 pub(crate) use condition::Subject;
-pub(crate) use model::{
-    Client, ClientAuthentication, Endpoint, Issuer, KeySource, Metadata, Mode, Select, Server, TokenService, TokenType,
-};
+pub(crate) use issuer::{Issuer, KeySource, TokenType};
+pub(crate) use model::{Client, ClientAuthentication, Endpoint, Metadata, Mode, Select, Server, TokenService};
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
 pub(crate) use rules::{Rule, Unmatched};
 
+use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
 use crate::time::Millis;
 
@@ -80,8 +83,17 @@ impl Policy {
     }
 
     pub(crate) fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {
-        // RFC 9068 4: compared exactly.
-        self.issuers.iter().enumerate().find(|(_, issuer)| issuer.name == name)
+        // P38: an exact one before a family.
+        let found = |is_family: bool| {
+            let all = self.issuers.iter().enumerate();
+            all.filter(move |(_, issuer)| issuer.family.is_some() == is_family).find(|(_, issuer)| issuer.is(name))
+        };
+        found(false).or_else(|| found(true))
+    }
+
+    /// The dialect of whom a token names as its issuer.
+    pub(crate) fn dialect(&self, issuer: &str) -> &Dialect {
+        self.issuer(issuer).map_or(&COMMON, |(_, issuer)| &issuer.dialect)
     }
 
     pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use crate::http::Call;
-use crate::jose::{Algorithm, Es256Key, KeySet};
+use crate::jose::Es256Key;
+use crate::policy::audience::Audiences;
 use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
 use crate::policy::requirement::Requirement;
@@ -48,33 +49,6 @@ pub(crate) enum ClientAuthentication {
     Key(Box<Es256Key>, String),
 }
 
-/// An issuer of callers' tokens.
-#[derive(Debug)]
-pub(crate) struct Issuer {
-    pub(crate) name: String,
-    /// Is it named where clients look for somebody to log in with (P39)?
-    pub(crate) advertised: bool,
-    pub(crate) keys: KeySource,
-    pub(crate) algorithms: Vec<Algorithm>,
-    pub(crate) token_type: TokenType,
-    /// Seconds.
-    pub(crate) max_lifetime: Option<u64>,
-    /// Seconds.
-    pub(crate) leeway: u64,
-}
-
-/// Where an issuer's keys come from.
-#[derive(Debug)]
-pub(crate) enum KeySource {
-    Inline(Rc<KeySet>),
-    /// Times in seconds.
-    Fetch {
-        endpoint: Endpoint,
-        refresh: u64,
-        stale: u64,
-    },
-}
-
 /// An HTTP endpoint behind a cluster of the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -101,21 +75,14 @@ impl Endpoint {
     }
 }
 
-/// How an issuer types its access tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenType {
-    /// RFC 9068: `typ` is `at+jwt`.
-    AccessToken,
-    /// `JWT` or none is accepted too.
-    Jwt,
-}
-
 /// One MCP server: a protected resource (RFC 9728) and the rules of its tools.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Rc<str>,
-    /// The identifier clients use, and the audience of their tokens.
+    /// The identifier clients use.
     pub(crate) resource: String,
+    /// What `aud` of their tokens may say: that, and what else means it.
+    pub(crate) audiences: Audiences,
     pub(crate) url: Url,
     pub(crate) paths: Vec<String>,
     pub(crate) origins: Vec<String>,
@@ -124,6 +91,8 @@ pub(crate) struct Server {
     pub(crate) issuers: Vec<usize>,
     /// What every request needs.
     pub(crate) baseline: Requirement,
+    /// Its scopes, as they are asked of nobody in particular (P21).
+    pub(crate) asked: String,
     pub(crate) metadata: Metadata,
 }
 

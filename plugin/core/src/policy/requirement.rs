@@ -131,11 +131,6 @@ impl Requirement {
     pub(crate) fn leads_elsewhere(&self, resource: &str) -> bool {
         self.exchange.as_ref().is_some_and(|exchange| exchange.audience != resource)
     }
-
-    /// The names of `held`, as a challenge has them.
-    pub(crate) fn held_names(&self) -> String {
-        self.held.iter().map(|held| &*held.scope.name).collect::<Vec<_>>().join(" ")
-    }
 }
 
 impl Exchange {

@@ -74,7 +74,7 @@ impl Verifier<'_> {
                     return Err(Rejection::Final(Reason::IssuerUnknown));
                 }
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
-                entry.claims.check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
+                entry.claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
                 (issuer, entry.claims, entry.record)
             }
             None => {
@@ -88,9 +88,13 @@ impl Verifier<'_> {
     }
 
     fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
-        let unverified = token.read().map_err(Rejection::Final)?;
-        let (issuer_at, issuer) =
-            self.policy.issuer(&unverified.claims().issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
+        let unverified = token.read_by(|issuer| self.policy.dialect(issuer)).map_err(Rejection::Final)?;
+        let claims = unverified.claims().map_err(Rejection::Final)?;
+        let (issuer_at, issuer) = self.policy.issuer(&claims.issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
+        // P38.
+        if !issuer.accepts(claims) {
+            return Err(Rejection::Final(Reason::IssuerUnknown));
+        }
         // P34: what an issuer says counts at the servers that name it.
         if !server.issuers.contains(&issuer_at) {
             return Err(Rejection::Final(Reason::IssuerUnknown));
@@ -104,7 +108,7 @@ impl Verifier<'_> {
             return Err(Rejection::Final(Reason::TokenType));
         }
         // Cheap rules before the signature: they refuse, and never let anything pass.
-        unverified.claims().check(issuer, &server.resource, self.now.seconds()).map_err(Rejection::Final)?;
+        claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
 
         let missing = |reason| Rejection::Keys { issuer: issuer_at, reason };
         let set = self.keys.current(issuer_at, self.now).map_err(missing)?;
@@ -117,7 +121,12 @@ impl Verifier<'_> {
         }
         let key = match set.confirm(&unverified, algorithm, self.signatures) {
             Ok(key) => key,
-            Err(Unconfirmed::NoKey) => return Err(missing(Reason::KeyUnknown)),
+            Err(Unconfirmed::NoKey { tried }) => {
+                if tried {
+                    cache.refuse(token.digest(), set.generation(), Reason::KeyUnknown);
+                }
+                return Err(missing(Reason::KeyUnknown));
+            }
             Err(Unconfirmed::OtherAlgorithm) => return Err(Rejection::Final(Reason::AlgorithmNotAllowed)),
             Err(Unconfirmed::BadSignature) => {
                 if algorithm.is_slow() {
@@ -127,7 +136,7 @@ impl Verifier<'_> {
                 return Err(missing(Reason::SignatureInvalid));
             }
         };
-        let (claims, record) = (unverified.claims(), record(token, unverified.claims()));
+        let record = record(token, claims);
         Ok((issuer, Entry::new(issuer_at, key, set.generation(), Rc::new(claims.clone()), record)))
     }
 }

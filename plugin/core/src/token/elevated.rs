@@ -39,9 +39,11 @@ impl ElevatedToken {
     ) -> Result<ElevatedToken, Reason> {
         let service = policy.token_service.as_ref().ok_or(Reason::Internal)?;
         let issuer = policy.issuer_at(service.issuer).ok_or(Reason::Internal)?;
-        let unverified = token.read().map_err(|_| Reason::ElevatedTokenMalformed)?;
-        let claims = unverified.claims();
-        if claims.issuer != issuer.name {
+        let unverified = token.read_by(|_| &issuer.dialect).map_err(|_| Reason::ElevatedTokenMalformed)?;
+        let claims = unverified.claims().map_err(|_| Reason::ElevatedTokenMalformed)?;
+        // P38: of one family, and of the caller's tenant.
+        let is_callers = !issuer.is(&wanted.caller.issuer) || wanted.caller.issuer == claims.issuer;
+        if !issuer.accepts(claims) || !is_callers {
             return Err(Reason::ElevatedIssuer);
         }
         let algorithm = unverified.algorithm().filter(|algorithm| issuer.algorithms.contains(algorithm));
@@ -68,9 +70,10 @@ impl ElevatedToken {
         if claims.not_before.is_some_and(|time| time > latest) {
             return Err(Reason::ElevatedLifetime);
         }
-        // `sub` is unique for its issuer only.
-        let same_issuer = wanted.caller.issuer == claims.issuer;
-        if claims.subject.is_none() || (same_issuer && claims.subject != wanted.caller.subject) {
+        // `sub` is unique for its issuer only, unless both say where a subject stands that means the same (P21).
+        let are_comparable = wanted.caller.issuer == claims.issuer
+            || (issuer.dialect.maps_subject && policy.dialect(&wanted.caller.issuer).maps_subject);
+        if claims.subject.is_none() || (are_comparable && claims.subject != wanted.caller.subject) {
             return Err(Reason::ElevatedSubject);
         }
         if !claims.names_client(&service.client.id) {

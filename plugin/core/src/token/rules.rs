@@ -1,18 +1,18 @@
 //! What holds of a caller's token on every call, also of one seen before.
 
 use crate::jose::Claims;
-use crate::policy::{Issuer, TokenType};
+use crate::policy::{Issuer, Named, Server, TokenType};
 use crate::reason::Reason;
 
 impl Claims {
     /// The rules that depend on issuer, resource and time. They hold on every call, also for a token seen before.
-    pub(crate) fn check(&self, issuer: &Issuer, resource: &str, now: i64) -> Result<(), Reason> {
+    pub(crate) fn check(&self, issuer: &Issuer, server: &Server, now: i64) -> Result<(), Reason> {
         if self.subject.is_none() {
             return Err(Reason::ClaimMissing);
         }
         match issuer.token_type {
             // RFC 9068 2.2: these are required.
-            TokenType::AccessToken if self.client_id.is_none() || self.token_id.is_none() => {
+            TokenType::AccessToken if !self.says_client || self.client_id.is_none() || self.token_id.is_none() => {
                 return Err(Reason::ClaimMissing);
             }
             // Without a `typ` to go by, an ID token can only be told by its claims. Not by `sid`: Keycloak's access tokens
@@ -31,9 +31,13 @@ impl Claims {
         if self.expires_at <= self.issued_at {
             return Err(Reason::ClaimMalformed);
         }
-        // RFC 9068 4: compared exactly, no normalization.
-        if !self.audience.iter().any(|audience| audience == resource) {
-            return Err(Reason::AudienceMismatch);
+        match server.audiences.meet(&self.audience) {
+            None => return Err(Reason::AudienceMismatch),
+            // P22: an ID token has exactly a client's id there, and no scopes.
+            Some(Named::Name) if issuer.token_type == TokenType::Jwt && !self.says_scopes => {
+                return Err(Reason::NotAnAccessToken);
+            }
+            Some(Named::Name | Named::Url) => {}
         }
         // RFC 9449 7.1: a bound token presented as Bearer must be rejected by who knows of the binding.
         if self.bound {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod elevation;
+mod field;
 mod keys;
 mod policy;
 mod shadow;

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::jose::{Algorithm, DocumentFault, KeySet};
+use crate::jose::{Algorithm, Dialect, DocumentFault, KeySet, Place};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
+use crate::policy::issuer::Family;
 use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
+use crate::text::is_scope_token;
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
 const MAX_STALE: u64 = 3600;
@@ -20,12 +22,28 @@ pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer>
     if named.is_empty() {
         entry.fault(report, "no issuer", "name at least one issuer of tokens");
     }
-    named.into_iter().filter_map(|(name, entry)| issuer(name, &entry, report)).collect()
+    let mut issuers: Vec<Issuer> = Vec::new();
+    for (name, entry) in named {
+        let Some(issuer) = issuer(name, &entry, report) else { continue };
+        let meets = |other: &&Issuer| match (&issuer.family, &other.family) {
+            (Some(own), Some(their)) => own.meets(their),
+            _ => false,
+        };
+        if let Some(other) = issuers.iter().find(meets) {
+            let problem = format!("a family that can meet `{}` (P38)", other.name);
+            entry.fault(report, problem, "one issuer could be in both: make them one, or name it exactly");
+        }
+        issuers.push(issuer);
+    }
+    issuers
 }
 
 fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> {
-    match Url::parse(name) {
-        Ok(_) if name.contains('*') => document::no_pattern(name, entry, report),
+    let pattern = pattern(name);
+    // As one of the family would read.
+    let example = pattern.as_ref().map(|(prefix, suffix)| format!("{prefix}x{suffix}"));
+    match Url::parse(example.as_deref().unwrap_or(name)) {
+        _ if pattern.is_none() && name.contains(['*', '{', '}']) => document::no_pattern(name, entry, report),
         Ok(url) if url.https || url.is_loopback() => {}
         Ok(_) => entry.fault(report, "an issuer without TLS", "use https; only loopback may go without"),
         Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
@@ -49,23 +67,126 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
             leeway
         }
     };
-    let advertised = fields.take("advertised").is_none_or(|entry| match entry.value {
-        Value::Bool(advertised) => *advertised,
-        _ => {
-            entry.fault(report, "not a boolean", "write `false`; a URL is for families of issuers, which come later");
-            true
-        }
-    });
+    let family = family(pattern, &fields, report);
+    let advertised = advertised(name, family.is_some(), &fields, report);
+    let dialect = fields.take("claims").map(|entry| dialect(&entry, report)).unwrap_or_default();
+    let ask = fields.take("ask").and_then(|entry| template(&entry, &["{scope}"], report));
     fields.finish(report);
     Some(Issuer {
         name: name.to_owned(),
+        family,
         advertised,
         keys: keys?,
         algorithms: algorithms?,
         token_type: token_type?,
+        dialect,
+        ask,
         max_lifetime,
         leeway,
     })
+}
+
+/// P38: what stands before and after the one segment of the path that is a variable.
+fn pattern(name: &str) -> Option<(String, String)> {
+    let (prefix, rest) = name.split_once('{')?;
+    let (variable, suffix) = rest.split_once('}')?;
+    let is_path = prefix.ends_with('/') && prefix.split('/').count() > 3;
+    let is_segment = is_path && (suffix.is_empty() || suffix.starts_with('/'));
+    let is_name = !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_only = ![prefix, suffix].iter().any(|part| part.contains(['*', '{', '}']));
+    (is_segment && is_name && is_only).then(|| (prefix.to_owned(), suffix.to_owned()))
+}
+
+fn family(pattern: Option<(String, String)>, fields: &Fields<'_>, report: &mut Report) -> Option<Family> {
+    let help = "write `tenants: { claim: tid, in: [ ... ] }`, or `any: true` in place of the list";
+    let Some((prefix, suffix)) = pattern else {
+        if let Some(entry) = fields.take("tenants") {
+            entry.fault(report, "tenants of one issuer", "a family has its tenant in braces: https://host/{tid}/v2.0");
+        }
+        return None;
+    };
+    let tenants = fields.require("tenants", help, report)?.fields(&[vocabulary::TENANTS], report)?;
+    let claim = tenants.require("claim", "name the claim that has the tenant", report);
+    let claim = claim.and_then(|entry| place(&entry, report));
+    let list = tenants.take("in").map(|entry| {
+        let items = entry.some_list(report).unwrap_or_default();
+        items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect::<Vec<_>>()
+    });
+    let any = tenants
+        .take("any")
+        .map(|entry| (document::word(&entry.as_word(), &[("true", true)], report), entry.path.clone()));
+    match (&list, &any) {
+        (Some(_), None) => {}
+        (None, Some((_, path))) => {
+            let help = "whoever has a tenant there issues tokens for this policy; list those that count: `in: [ ... ]`";
+            report.warn(path, "any tenant of this family counts (P38)", help);
+        }
+        _ => report.fault(&tenants.path, "not exactly one of `in` and `any`", help),
+    }
+    tenants.finish(report);
+    Some(Family { prefix, suffix, claim: claim?, tenants: list })
+}
+
+/// P39, and of a family P38: what its metadata name is cannot be guessed.
+fn advertised(name: &str, is_family: bool, fields: &Fields<'_>, report: &mut Report) -> Option<String> {
+    let own = (!is_family).then(|| name.to_owned());
+    let Some(entry) = fields.take("advertised") else { return own };
+    match entry.value {
+        Value::Bool(false) => None,
+        Value::Bool(true) if !is_family => own,
+        Value::Text(text) if is_family => match Url::parse(text) {
+            Ok(url) if url.https || url.is_loopback() => Some(text.to_string()),
+            _ => {
+                entry.fault(report, "not an issuer identifier", "write the https URL that clients shall log in at");
+                None
+            }
+        },
+        _ if is_family => {
+            entry.fault(report, "not a URL", "write the issuer that clients shall log in at, or `false`");
+            None
+        }
+        _ => {
+            entry.fault(report, "not a boolean", "write `false`; a URL is for families of issuers (P38)");
+            None
+        }
+    }
+}
+
+/// P21.
+fn dialect(entry: &Entry<'_>, report: &mut Report) -> Dialect {
+    let Some(fields) = entry.fields(&[vocabulary::CLAIMS], report) else { return Dialect::default() };
+    let mut places = |name| match fields.take(name) {
+        None => Vec::new(),
+        Some(entry) => {
+            let items = entry.some_list(report).unwrap_or_default();
+            items.iter().filter_map(|item| place(item, report)).collect()
+        }
+    };
+    let (scope, client, subject) = (places("scope"), places("client"), places("subject"));
+    let (maps_client, maps_subject) = (!client.is_empty(), !subject.is_empty());
+    fields.finish(report);
+    Dialect { scope, client, subject, maps_client, maps_subject }
+}
+
+fn place(entry: &Entry<'_>, report: &mut Report) -> Option<Place> {
+    let place = Place::read(entry.text(report)?);
+    if place.is_none() {
+        let help = "a path or a URL is a JSON Pointer (RFC 6901): /realm_access/roles, /https:~1~1example.com~1roles";
+        entry.fault(report, "not the name of a claim", help);
+    }
+    place
+}
+
+/// A scope with these variables in it, each at most once, `{scope}` exactly once.
+pub(super) fn template(entry: &Entry<'_>, variables: &[&str], report: &mut Report) -> Option<String> {
+    let text = entry.text(report)?;
+    let rest = variables.iter().fold(text.to_owned(), |text, variable| text.replacen(variable, "x", 1));
+    if !text.contains("{scope}") || !is_scope_token(&rest) || rest.contains(['{', '}']) {
+        let help = format!("write {} once, and around it what a scope may have", variables.join(" and "));
+        entry.fault(report, "not a template of a scope", help);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn keys(fields: &Fields<'_>, report: &mut Report) -> Option<KeySource> {
@@ -142,15 +263,15 @@ fn inline(entry: &Entry<'_>, report: &mut Report) -> Option<KeySource> {
             entry.fault(report, "no key that can be used", "write a JWK set: { keys: [ ... ] } (RFC 7517 5)");
             None
         }
-        Ok(set) if set.skipped() == 0 => Some(KeySource::Inline(Rc::new(set))),
         Ok(set) => {
-            let problem = format!("{} of the keys cannot be used", set.skipped());
+            let Some(skipped) = set.skipped() else { return Some(KeySource::Inline(Rc::new(set))) };
+            let problem = format!("keys that cannot be used: {skipped}");
             entry.fault(report, problem, "public EC, RSA (2048 to 4096 bits) and Ed25519 keys for signatures only");
             None
         }
         Err(fault) => {
             let problem = match fault {
-                DocumentFault::TooManyKeys => "more than 32 keys",
+                DocumentFault::TooManyKeys => "more than 128 keys",
                 DocumentFault::Malformed | DocumentFault::TooLarge => "not a key set",
             };
             entry.fault(report, problem, "write a JWK set: { keys: [ ... ] } (RFC 7517 5)");
@@ -165,7 +286,23 @@ fn algorithms(fields: &Fields<'_>, report: &mut Report) -> Option<Vec<Algorithm>
     if items.is_empty() {
         entry.fault(report, "no algorithm", "list what the issuer signs with, e.g. [ES256]");
     }
-    let words = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
     // Each of them is looked at, also after a fault.
-    Some(items.iter().filter_map(|item| document::word(item, &words, report)).collect())
+    Some(items.iter().filter_map(|item| algorithm(item, report)).collect())
+}
+
+/// P43: what is not accepted is said by its name.
+fn algorithm(entry: &Entry<'_>, report: &mut Report) -> Option<Algorithm> {
+    const REFUSED: [&str; 5] = ["RS384", "RS512", "PS384", "PS512", "ES512"];
+    let name = entry.text(report)?;
+    let known = Algorithm::from_name(name);
+    if known.is_none() {
+        let problem = match name {
+            _ if REFUSED.contains(&name) => format!("`{name}` is not accepted (P43)"),
+            "HS256" | "HS384" | "HS512" => format!("`{name}` is symmetric: whoever checks it could sign with it"),
+            _ => format!("`{name}` is not known here"),
+        };
+        let names = Algorithm::ALL.map(|algorithm| format!("`{}`", algorithm.name())).join(", ") + " (or `Ed25519`)";
+        entry.fault(report, problem, format!("let the issuer sign with one of {names}"));
+    }
+    known
 }

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use super::scopes::Hierarchy;
 use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
+use crate::policy::audience::{Audiences, is_url};
 use crate::policy::book::RuleBook;
 use crate::policy::document::{self, Url, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
 use crate::policy::select::WELL_KNOWN;
-use crate::policy::{Issuer, Metadata, Server};
+use crate::policy::{Issuer, Metadata, Server, TokenType};
 
 /// The name of the server in a document that has only one.
 const ONLY: &str = "default";
@@ -47,6 +48,7 @@ impl Context<'_> {
         let several_servers = named.len() > 1;
         let mut servers: Vec<Server> = Vec::new();
         let mut taken: HashMap<(String, String), String> = HashMap::new();
+        let mut meant: HashMap<String, String> = HashMap::new();
         for (name, entry) in named {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
@@ -56,9 +58,19 @@ impl Context<'_> {
             let server = self.server(name, &fields, Some(several_servers), report);
             fields.finish(report);
             let Some(server) = server else { continue };
+            let mut is_twin = false;
             for place in server.places() {
                 if let Some(twin) = taken.insert(place, name.to_owned()).filter(|twin| twin != name) {
                     let problem = format!("the same host and path as `{twin}`");
+                    entry.fault(report, problem, "a token for one would pass for the other; give each its own");
+                    is_twin = true;
+                }
+            }
+            for audience in server.audiences.keys() {
+                if let Some(twin) =
+                    meant.insert(audience.to_owned(), name.to_owned()).filter(|twin| twin != name && !is_twin)
+                {
+                    let problem = format!("an audience that means `{twin}` too (P22): {audience}");
                     entry.fault(report, problem, "a token for one would pass for the other; give each its own");
                 }
             }
@@ -134,25 +146,93 @@ impl Context<'_> {
         let rules = RuleBook { tools: maker.rules(tools, report) };
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
+        let audiences = fields.take("audiences").and_then(|entry| {
+            let further = audiences(&entry, report)?;
+            self.check_names(&entry, &further, &issuers, asked.held.is_empty(), report);
+            Some(further)
+        });
         let (resource, url) = (text?, url?);
-        if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised))
+        if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised.is_some()))
             && !issuers.is_empty()
         {
             let help =
                 "clients that have no token find nobody to ask for one; leave `advertised` out at one of its issuers";
             report.warn(&fields.path, "no issuer is advertised (P39)", help);
         }
-        let metadata = self.metadata(&resource, &url, &issuers, &baseline?);
+        let asked_of_anybody = self.asked_of_anybody(&issuers, &baseline?);
+        let metadata = self.metadata(&resource, &url, &issuers, &asked_of_anybody);
+        let mut audiences = audiences.unwrap_or_default();
+        audiences.add(&resource);
         let origins = listed.into_iter().chain([url.origin()]).collect();
-        Some(Server { name: Rc::from(name), resource, url, paths, origins, rules, issuers, baseline: asked, metadata })
+        Some(Server {
+            name: Rc::from(name),
+            resource,
+            audiences,
+            url,
+            paths,
+            origins,
+            rules,
+            issuers,
+            baseline: asked,
+            asked: asked_of_anybody.join(" "),
+            metadata,
+        })
+    }
+
+    /// P22: an ID token has exactly a client's id in `aud`, and no scopes.
+    fn check_names(
+        &self,
+        entry: &Entry<'_>,
+        audiences: &Audiences,
+        issuers: &[usize],
+        no_baseline: bool,
+        report: &mut Report,
+    ) {
+        if !audiences.has_names() {
+            return;
+        }
+        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at));
+        for issuer in issuers.filter(|issuer| issuer.token_type == TokenType::Jwt) {
+            if no_baseline {
+                let help = "an ID token has a client's id in `aud`, and would pass: ask for a scope in `baseline`";
+                entry.fault(report, "an audience that is no URL, and an empty baseline (P22)", help);
+                return;
+            }
+            let said = issuer.dialect.scope.iter().filter_map(|place| place.name());
+            if let Some(name) = said.into_iter().find(|name| matches!(*name, "roles" | "groups")) {
+                let problem = format!("`{name}` of {} counts as scope, and ID tokens have it too (P22)", issuer.name);
+                report.warn(
+                    &entry.path,
+                    problem,
+                    "such a token passes for an access token: name a claim that only those have",
+                );
+            }
+        }
+    }
+
+    /// P21: the baseline, as it is asked of nobody in particular: by the template that all issuers of the server share.
+    fn asked_of_anybody(&self, issuers: &[usize], baseline: &[String]) -> Vec<String> {
+        let mut issuers = issuers.iter().filter_map(|at| self.issuers.get(*at));
+        let first = issuers.next();
+        let shared = first.filter(|first| issuers.all(|issuer| issuer.ask == first.ask));
+        let asked = |scope: &String| shared.map_or_else(|| scope.clone(), |issuer| issuer.asked(scope));
+        let mut scopes: Vec<String> = baseline.iter().map(asked).collect();
+        scopes.sort_unstable();
+        scopes
     }
 
     /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.
     fn metadata(&self, resource: &str, url: &Url, issuers: &[usize], baseline: &[String]) -> Metadata {
         let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
         let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
-        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at)).filter(|issuer| issuer.advertised);
-        let issuers: Vec<&str> = issuers.map(|issuer| issuer.name.as_str()).collect();
+        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at)?.advertised.as_deref());
+        let mut named: Vec<&str> = Vec::new();
+        issuers.for_each(|issuer| {
+            if !named.contains(&issuer) {
+                named.push(issuer)
+            }
+        });
+        let issuers = named;
         let mut document = serde_json::json!({ "resource": resource, "bearer_methods_supported": ["header"] });
         // RFC 9728 3.2: members without values are left out.
         for (name, values) in
@@ -194,6 +274,22 @@ fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)>
             None
         }
     }
+}
+
+/// P22: any text, but a pattern.
+fn audiences(entry: &Entry<'_>, report: &mut Report) -> Option<Audiences> {
+    let mut audiences = Audiences::default();
+    for item in entry.some_list(report)? {
+        let Some(text) = item.text(report) else { continue };
+        if text.contains(['*', '{', '}']) {
+            document::no_pattern(text, &item, report);
+        } else if is_url(text) && text.contains('#') {
+            item.fault(report, "an audience with a fragment", "RFC 8707 2: write it without");
+        } else {
+            audiences.add(text);
+        }
+    }
+    Some(audiences)
 }
 
 fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {

@@ -40,8 +40,13 @@ pub(super) fn read(
     let cluster = fields
         .require("cluster", "name the cluster of the proxy that leads to it", report)
         .and_then(|entry| entry.text(report));
-    let audience = issuer.and_then(|at| issuers.get(at)).map_or("", |issuer| issuer.name.as_str());
     let token = endpoint("token", &fields, cluster, report);
+    // RFC 7523 3: the issuer, or its token endpoint where the issuer has many names (P38).
+    let issuer_of = issuer.and_then(|at| issuers.get(at));
+    let audience = match (issuer_of, &token) {
+        (Some(Issuer { family: Some(_), .. }), Some(token)) => token.url.as_str(),
+        (issuer, _) => issuer.map_or("", |issuer| issuer.name.as_str()),
+    };
     let revoke = endpoint("revoke", &fields, cluster, report);
     let client = fields
         .require("client", "say who we are to it: { id: ..., auth: cluster }", report)

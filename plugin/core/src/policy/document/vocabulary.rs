@@ -68,7 +68,7 @@ pub enum Shape {
 }
 
 /// The JOSE names of `algorithms`.
-const ALGORITHMS: &[&str] = &["ES256", "ES384", "RS256", "PS256", "EdDSA"];
+const ALGORITHMS: &[&str] = &["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"];
 
 macro_rules! maps {
     ($($const:ident $map:literal, $about:literal { $($need:ident $word:literal: $shape:expr, $doc:literal;)* })*) => {
@@ -110,6 +110,7 @@ maps! {
         required "resource": Shape::Text, "The URL that clients use: audience of their tokens, and the path that is forwarded.";
         required "baseline": Shape::Texts, "Scopes that every request needs.";
         required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
+        optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
         optional "paths": Shape::Texts, "Further paths that are forwarded.";
         optional "origins": Shape::Texts, "Origins of browser clients.";
     }
@@ -123,9 +124,24 @@ maps! {
         optional "token_type": Shape::Choice(&["at+jwt", "jwt"]), "`at+jwt` (RFC 9068), or `jwt` for issuers that type their access tokens so, or not at all. Otherwise `at+jwt`.";
         optional "max_lifetime": Shape::Duration, "Tokens whose `exp - iat` is longer are refused.";
         optional "leeway": Shape::Duration, "By how much clocks may differ. Otherwise 30s.";
-        optional "advertised": Shape::Boolean, "`false`: the metadata of no server names it (an issuer of workloads). Otherwise `true`.";
+        optional "advertised": Shape::Any, "`false`: the metadata of no server names it (an issuer of workloads). Of a family: the URL that metadata names; otherwise none. Otherwise `true`.";
+        optional "claims": Shape::Map("Claims"), "Where its tokens say what is needed: for each a list, of which the first that is present counts.";
+        optional "ask": Shape::Text, "How a scope is asked of its callers, in challenges and metadata: a template over `{scope}`. Otherwise as the policy writes it.";
+        optional "tenants": Shape::Map("Tenants"), "Of a family of issuers, whose name has its tenant in braces (`https://login.example.com/{tid}/v2.0`): which tenants count.";
         optional "jwks": Shape::Map("Jwks"), "Where its keys are fetched. Or `keys`.";
         optional "keys": Shape::Any, "Its keys, written out: a JWKS (RFC 7517). Or `jwks`.";
+    }
+
+    CLAIMS "Claims", "Where an issuer's tokens say what is needed. Names of claims; a path, and a name that is a URL, is a JSON Pointer." {
+        optional "scope": Shape::Texts, "Scopes: a text, split at spaces, or a list. Otherwise `[scope]`.";
+        optional "client": Shape::Texts, "The client. Otherwise `[client_id, azp]`, of which RFC 9068 requires the first.";
+        optional "subject": Shape::Texts, "Whom the token is about. Otherwise `[sub]`.";
+    }
+
+    TENANTS "Tenants", "The tenants of a family of issuers: `in` or `any`." {
+        required "claim": Shape::Text, "The claim that names the tenant; it must equal the one in `iss`.";
+        optional "in": Shape::Texts, "Those that count.";
+        optional "any": Shape::Flag, "`true`: all of them.";
     }
 
     JWKS "Jwks", "A key document over HTTP." {
@@ -209,7 +225,7 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 61] = [
+pub(super) const LATER: [(&str, &str); 57] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
@@ -221,15 +237,12 @@ pub(super) const LATER: [(&str, &str); 61] = [
     ("anonymous_waiting", "tools without a token come later"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("ask", "scopes in another spelling come later"),
     ("audience_aliases", "other dialects of token services come later"),
-    ("audiences", "further audiences come later; until then a token's `aud` is the `resource`"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
     (
         "callers",
         "conditions on callers come later; until then narrow by scope, or by `may_elevate` where a token is obtained",
     ),
-    ("claims", "names of claims come later; until then `scope`, `client_id` and `sub` count"),
     ("client_origin", "conditions on origins come later; list the client ids"),
     ("clients", "what clients can do comes later; who may call is `callers`, which comes later too"),
     ("data_class", "labels come later"),
@@ -266,7 +279,6 @@ pub(super) const LATER: [(&str, &str); 61] = [
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
     ("task", "tokens that outlive an answer come later; until then a call that asks for a task is not elevated"),
-    ("tenants", "families of issuers come later; until then name each issuer"),
     ("token", "longer tokens come later; until then 16 KiB is the most"),
     ("token_service", "several token services come later; the one at the top serves every rule"),
     ("token_services", "several token services come later; until then one for each policy"),
@@ -277,7 +289,5 @@ pub(super) const LATER: [(&str, &str); 61] = [
 ];
 
 /// The same, of values of words that are there.
-pub(super) const LATER_VALUES: [(&str, &str); 2] = [
-    ("Ed25519", "write `EdDSA`, which is the same"),
-    ("auto", "a way for each client comes later; write `challenge` or `exchange`"),
-];
+pub(super) const LATER_VALUES: [(&str, &str); 1] =
+    [("auto", "a way for each client comes later; write `challenge` or `exchange`")];

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn a_failed_fetch_keeps_the_old_keys() {
-    let too_large = { old_keys().into_iter().chain(std::iter::repeat_n(b' ', 64 * 1024)).collect::<Vec<u8>>() };
-    let many = jwks(&vec![key().jwk(); 33]);
+    let too_large = { old_keys().into_iter().chain(std::iter::repeat_n(b' ', 256 * 1024)).collect::<Vec<u8>>() };
+    let many = jwks(&vec![key().jwk(); 129]);
     type Answer<'a> = Result<(u16, &'a [u8]), CallFault>;
     let cases: [(Answer<'_>, &str); 13] = [
         (Err(CallFault::Unanswered), "unreachable"),
