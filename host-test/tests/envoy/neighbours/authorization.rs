@@ -5,10 +5,10 @@ use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use host_test::process::free_port;
-use host_test::stack::{EnvoyStack, Request, Server, Stack as _, send};
+use host_test::stack::{EnvoyStack, Options, Request, Server, Stack as _, send};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tiny_http::{Response, Server as Listener};
+use tiny_http::{Header, Response, Server as Listener};
 
 use super::{beside, file};
 use crate::support::{apply, call, expect, wait_for};
@@ -21,6 +21,9 @@ pub fn trials() -> Vec<Trial> {
         trial("neighbours::jwt_authn_that_requires_a_token_challenges_without_metadata", jwt_authn_requires),
         trial("neighbours::ext_authz_before_is_asked_first", ext_authz),
         trial("neighbours::ext_authz_that_reads_bodies_leaves_them_whole", ext_authz_with_body),
+        trial("neighbours::ext_authz_sets_the_token_that_is_judged", ext_authz_sets),
+        trial("neighbours::ext_authz_behind_is_sent_elevated_tokens", ext_authz_behind),
+        trial("neighbours::all_of_them_in_the_order_of_the_readme", all),
         trial("neighbours::mcp_before_changes_nothing", mcp),
         trial("neighbours::mcp_router_after_gets_what_was_judged", mcp_router),
         trial("neighbours::mcp_router_does_not_know_2026_07_28", mcp_router_modern),
@@ -82,12 +85,19 @@ fn jwt_authn_requires() -> Result<()> {
     Ok(())
 }
 
+/// Where the file has its port.
+const SERVICE: &str =
+    "/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+
 /// What the service was asked.
 struct Asked {
     path: String,
     authorization: Option<String>,
     body: String,
 }
+
+/// The tool for whose calls the service sets another token.
+const SWAPPED: &str = "wait";
 
 /// An authorization service that refuses calls of `get-sum`, by their header.
 fn service() -> Result<(u16, Receiver<Asked>)> {
@@ -104,7 +114,13 @@ fn service() -> Result<(u16, Receiver<Asked>)> {
             let (path, mut body) = (request.url().to_owned(), String::new());
             let _ = request.as_reader().read_to_string(&mut body);
             let status = if name.as_deref() == Some("get-sum") { 403 } else { 200 };
-            let answered = request.respond(Response::from_string("").with_status_code(status));
+            let mut response = Response::from_string("").with_status_code(status);
+            if name.as_deref() == Some(SWAPPED)
+                && let Ok(header) = Header::from_bytes("authorization", "Bearer another")
+            {
+                response.add_header(header);
+            }
+            let answered = request.respond(response);
             if answered.is_err() || tell.send(Asked { path, authorization, body }).is_err() {
                 return;
             }
@@ -115,8 +131,7 @@ fn service() -> Result<(u16, Receiver<Asked>)> {
 
 fn with_service(mut neighbours: Value) -> Result<(EnvoyStack, Receiver<Asked>)> {
     let (port, asked) = service()?;
-    let place = "/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-    *neighbours.pointer_mut(place).context("no port in the file")? = json!(port);
+    *neighbours.pointer_mut(SERVICE).context("no port in the file")? = json!(port);
     Ok((beside(neighbours)?, asked))
 }
 
@@ -144,6 +159,56 @@ fn ext_authz_with_body() -> Result<()> {
     let (stack, asked) = with_service(neighbours)?;
     ensure_judged(&stack)?;
     ensure!(asked.try_iter().any(|asked| asked.body.contains("get-env")), "no body came");
+    Ok(())
+}
+
+fn ext_authz_sets() -> Result<()> {
+    let mut neighbours = file("ext-authz.yaml")?;
+    neighbours["http_filters"][0]["typed_config"]["http_service"]["authorization_response"] =
+        json!({ "allowed_upstream_headers": { "patterns": [{ "exact": "authorization" }] } });
+    let (stack, _asked) = with_service(neighbours)?;
+    let weak = stack.token(Server::Notes, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, &weak, "echo"), 200, "")?;
+    expect(&call(&stack, Server::Notes, &weak, SWAPPED), 401, "token_malformed")?;
+    Ok(())
+}
+
+/// Why it stands before ours.
+fn ext_authz_behind() -> Result<()> {
+    let mut neighbours = file("ext-authz.yaml")?;
+    neighbours["http_filters"].as_array_mut().context("no filters")?.reverse();
+    let (stack, asked) = with_service(neighbours)?;
+    let weak = stack.token(Server::Notes, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, &weak, "show-token"), 200, "")?;
+    let sent = asked.try_iter().next().and_then(|asked| asked.authorization).context("it was not asked")?;
+    ensure!(sent.starts_with("Bearer ") && !sent.contains(&weak), "it was sent the caller's token");
+    Ok(())
+}
+
+/// After the cors filter of the sample, which lets pages read also what the others refuse.
+fn all() -> Result<()> {
+    let mut all = json!({ "http_filters": [], "clusters": [] });
+    let order = ["local-rate-limit", "decompressor", "compressor", "ext-authz", "jwt-authn", "mcp"];
+    for name in order {
+        let mut neighbour = file(&format!("{name}.yaml"))?;
+        for word in ["http_filters", "clusters"] {
+            let entries = neighbour[word].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let others = entries.into_iter().filter(|entry| entry["name"] != "step-up");
+            all[word].as_array_mut().context("no list")?.extend(others);
+        }
+    }
+    let filters = all["http_filters"].as_array_mut().context("no filters")?;
+    ensure!(filters.len() == order.len());
+    filters.push(json!({ "name": "step-up" }));
+    let (port, _asked) = service()?;
+    *all.pointer_mut(SERVICE).context("no port in the file")? = json!(port);
+    let page = free_port()?;
+    let stack = EnvoyStack::start(&Options { neighbours: Some(all), page: Some(page), ..Options::default() })?;
+    let weak = ensure_judged(&stack)?;
+    let origin = format!("http://127.0.0.1:{page}");
+    let refused = send(&call(&stack, Server::Notes, &weak, "get-sum").with("origin", &origin))?;
+    ensure!(refused.status == 403 && refused.reason().is_none(), "{refused:?}");
+    ensure!(refused.header("access-control-allow-origin") == Some(&origin), "{refused:?}");
     Ok(())
 }
 
