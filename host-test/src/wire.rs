@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 28] = [
+pub const FIELDS: [(&str, &str); 29] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -78,6 +78,10 @@ pub const FIELDS: [(&str, &str); 28] = [
     ("elevated.token_id", "its `jti`"),
     ("elevated.expires_in", "seconds that it lives"),
     ("elevated.took", "milliseconds that it took to obtain"),
+    (
+        "service_error",
+        "what the token service said when it gave no token: status, `error` and the first 128 characters of its description",
+    ),
     ("claimed_request_id", "`x-request-id`, as the caller or the proxy claims it"),
     ("suppressed", "records left out before this one: strangers get ten a second for each reason"),
 ];

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use step_up_core::Gate;
 use step_up_core::Jwk;
+use step_up_core::Level;
 use step_up_core::Metric;
 use step_up_core::Policy;
 use step_up_core::Unverified;
@@ -144,8 +145,11 @@ pub struct Vm {
     replaced: BTreeMap<StreamId, Answer>,
     held: BTreeSet<StreamId>,
     passed: BTreeSet<StreamId>,
+    continued: BTreeSet<StreamId>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
+    /// Of those, what an operator always sees.
+    pub warnings: Vec<String>,
     wake: Option<Millis>,
 }
 
@@ -186,8 +190,10 @@ impl Vm {
             replaced: BTreeMap::new(),
             held: BTreeSet::new(),
             passed: BTreeSet::new(),
+            continued: BTreeSet::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
+            warnings: Vec::new(),
             wake: None,
         };
         vm.perform();
@@ -245,6 +251,11 @@ impl Vm {
         self.handle(Input::ResponseBody { stream, body });
         let goes = self.passed.contains(&stream) || self.replaced.contains_key(&stream);
         assert!(goes, "a response that was held is answered or goes on");
+    }
+
+    /// Was it released with the caller's own token, and its response is looked at all the same?
+    pub fn continues(&self, stream: StreamId) -> bool {
+        self.continued.contains(&stream)
     }
 
     /// Is the response kept until it is complete?
@@ -366,7 +377,8 @@ impl Vm {
             match effect {
                 Effect::Continue { stream, permit } => {
                     match permit.set() {
-                        [] => assert!(!permit.is_watched(), "not elevated, and watched"),
+                        [] if permit.is_watched() => drop(self.continued.insert(stream)),
+                        [] => {}
                         [("authorization", value)] => {
                             assert!(permit.is_watched(), "elevated, and not watched");
                             self.elevated.insert(stream, value.reveal().to_owned());
@@ -394,7 +406,12 @@ impl Vm {
                     let record = serde_json::from_str(&record).expect("a record is JSON");
                     assert!(self.records.insert(stream, record).is_none(), "two records");
                 }
-                Effect::Log { line, .. } => self.logs.push(line),
+                Effect::Log { level, line } => {
+                    if level == Level::Warning {
+                        self.warnings.push(line.clone());
+                    }
+                    self.logs.push(line);
+                }
                 Effect::Count(metric) => self.metrics.push(metric),
                 Effect::Wake { at } => self.wake = Some(at),
             }

@@ -14,8 +14,8 @@ use crate::reason::{Challenge, Reason, Wire};
 pub(crate) struct ReplyTo {
     pub id: Option<Id>,
     pub modern: bool,
-    /// Has the request named a session?
-    pub session: bool,
+    /// The session that the request names.
+    pub session: Option<String>,
     /// Scopes to challenge for, where the rule falls back to that.
     pub fallback: Option<String>,
 }
@@ -29,6 +29,10 @@ pub(crate) struct Refusal {
     /// Scopes for the challenge of a 403.
     pub challenge: Option<String>,
     pub missing: Vec<String>,
+    /// What the token service wants of the user beside (Entra), for a challenge in its place.
+    pub claims: Option<String>,
+    /// P28: waiting does not heal it.
+    pub lasting: bool,
     /// Is the request of the modern era? A legacy client takes 404 for a lost session.
     pub modern: bool,
 }
@@ -43,7 +47,7 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true }
+        Refusal { reason, id: None, challenge: None, missing: Vec::new(), claims: None, lasting: false, modern: true }
     }
 }
 
@@ -62,7 +66,7 @@ pub(crate) fn refusal(
     let mut headers = vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
     match refusal.reason {
         Reason::MethodNotAllowed => headers.push(("allow", "POST, GET, DELETE".to_owned())),
-        _ if status == 503 => headers.push(("retry-after", "5".to_owned())),
+        _ if status == 503 && !refusal.lasting => headers.push(("retry-after", "5".to_owned())),
         _ => {}
     }
     headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
@@ -116,6 +120,10 @@ pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
         parameters.push(format!("scope=\"{scope}\""));
     }
     parameters.push(format!("resource_metadata=\"{}\"", server.metadata.url));
+    if let Some(claims) = refusal.claims.as_ref().filter(|_| error.is_some()) {
+        let claims = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, claims);
+        parameters.push(format!("claims=\"{claims}\""));
+    }
     if let Some(description) = description {
         parameters.push(format!("error_description=\"{description}\""));
     }

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub rule: Option<String>,
     pub caller: Caller,
     pub elevated: Option<Elevated>,
+    /// What the token service said when it gave no token.
+    pub service_error: Option<String>,
     /// `x-request-id`, as the caller or the proxy claims it.
     pub claimed_request_id: Option<String>,
 }
@@ -118,6 +120,7 @@ impl Facts {
         if let Some(elevated) = &self.elevated {
             line.object("elevated", |line| elevated.write(line));
         }
+        line.text_if("service_error", self.service_error.as_deref());
         line.text_if("claimed_request_id", self.claimed_request_id.as_deref());
     }
 }

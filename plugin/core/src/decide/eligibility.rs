@@ -18,7 +18,7 @@ pub(super) fn standing(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Sho
 
 /// P8: what cannot be evaluated is no.
 pub(super) fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
-    let service = policy.token_service.as_ref().ok_or(Shortfall::plain(Reason::Internal))?;
+    let service = policy.service_at(exchange.service).ok_or(Shortfall::plain(Reason::Internal))?;
     let claims = asker.caller.claims();
     let issuer = policy.issuer(&claims.issuer).map(|(at, _)| at);
     if !issuer.is_some_and(|at| service.subject_issuers.contains(&at)) {
@@ -35,19 +35,27 @@ pub(super) fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) 
 }
 
 /// P11: the token is revoked when the operation is answered, and a task would still need it.
-pub(super) fn ends_with_its_answer(asker: &Asker<'_>) -> Result<(), Shortfall> {
-    if asker.is_task { Err(Shortfall::plain(Reason::TaskNotElevated)) } else { Ok(()) }
+pub(super) fn ends_with_its_answer(exchange: &Exchange, asker: &Asker<'_>) -> Result<(), Shortfall> {
+    if asker.is_task && !exchange.keeps_tasks { Err(Shortfall::plain(Reason::TaskNotElevated)) } else { Ok(()) }
 }
 
 /// The exchange, for this caller and this operation.
-pub(super) fn elevation(policy: &Policy, server: &Server, exchange: &Exchange, asker: &Asker<'_>) -> Elevation {
+pub(super) fn elevation(
+    policy: &Policy,
+    server: &Server,
+    rule: &str,
+    exchange: &Exchange,
+    asker: &Asker<'_>,
+) -> Elevation {
+    let is_told = policy.service_at(exchange.service).is_some_and(|service| service.context);
     let (token, claims) = (asker.caller.token(), asker.caller.claims());
     Elevation {
         exchange: exchange.clone(),
         subject: token.clone(),
         party: (claims.issuer.clone(), claims.subject.clone(), claims.client_id.clone()),
         claims: asker.caller.shared_claims(),
-        context: asker.context.map(str::to_owned),
+        rule: rule.to_owned(),
+        context: asker.context.filter(|_| is_told).map(str::to_owned),
         trace: asker.trace.to_vec(),
         fallback: exchange.fallback.then(|| fallback(policy, server, exchange, asker)),
     }

@@ -76,12 +76,12 @@ pub(crate) fn decide<'p>(
 ) -> Decision<'p> {
     let case = Case { policy, server, asker, now };
     let (rule, verdict) = match operation {
-        Operation::Baseline => (None, case.judge(&server.baseline)),
-        Operation::Dropped => (None, dropped(case.judge(&server.baseline))),
+        Operation::Baseline => (None, case.judge(&server.baseline, "")),
+        Operation::Dropped => (None, dropped(case.judge(&server.baseline, ""))),
         Operation::On(target) => match server.rules.select(target) {
             Err(Unmatched::NoRule) => (None, refuse(Reason::NoRule)),
             Err(Unmatched::Confusable) => (None, refuse(Reason::NameConfusable)),
-            Ok(rule) => (Some(rule), case.judge(&rule.requirement)),
+            Ok(rule) => (Some(rule), case.judge(&rule.requirement, &rule.place)),
         },
     };
     let (verdict, suspended) = match policy.is_shadow(now) {
@@ -108,7 +108,7 @@ struct Case<'c> {
 }
 
 impl Case<'_> {
-    fn judge(&self, requirement: &Requirement) -> Verdict {
+    fn judge(&self, requirement: &Requirement, rule: &str) -> Verdict {
         let Case { policy, server, asker, now } = *self;
         if requirement.deny {
             return refuse(Reason::Denied);
@@ -119,8 +119,8 @@ impl Case<'_> {
             Some(exchange) => eligibility::standing(exchange, asker)
                 .and_then(|()| satisfied())
                 .and_then(|()| eligibility::eligible(policy, exchange, asker))
-                .and_then(|()| eligibility::ends_with_its_answer(asker))
-                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, exchange, asker)))),
+                .and_then(|()| eligibility::ends_with_its_answer(exchange, asker))
+                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, rule, exchange, asker)))),
         };
         judged.unwrap_or_else(Verdict::Refuse)
     }

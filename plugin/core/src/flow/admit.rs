@@ -71,6 +71,8 @@ impl Flow {
         if head.origin.is_some_and(|origin| !server.origins.iter().any(|allowed| allowed == origin)) {
             return Err(Reason::OriginNotAllowed);
         }
+        self.session = head.session_id.map(str::to_owned);
+        self.last_event_id = head.last_event_id.filter(|_| head.method == Method::Get).map(str::to_owned);
         self.source = host.source.map(str::to_owned);
         let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();

@@ -1,6 +1,7 @@
 //! What is asked for, and what the policy says to it.
 
-use super::{Flow, Next, Origin, State, Turn};
+use super::authenticate::follows;
+use super::{Flow, Following, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::decide::{self, Asker, Shortfall, Verdict};
 use crate::effect::BodyFault;
@@ -51,9 +52,12 @@ impl Flow {
             Ok(operation) => operation,
             Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
-        let told = turn.policy.token_service.as_ref().is_some_and(|service| service.context);
+        if let Some(id) = frame.cancelled() {
+            self.follows = Some(follows(caller, Following::Cancels(id)));
+        }
+        let told = turn.policy.services.iter().any(|service| service.context);
         let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
-        let (id, session, is_task) = (frame.request_id(), mirror.session, frame.is_task());
+        let (id, session, is_task) = (frame.request_id(), self.session.clone(), frame.is_task());
         let origin = Origin { id, modern, session, context, is_task };
         self.decide(caller, &operation, server, origin, turn)
     }
@@ -84,7 +88,7 @@ impl Flow {
                 Next::Elevate(elevation, ReplyTo { id, modern, session, fallback })
             }
             Verdict::Refuse(Shortfall { reason, missing, challenge }) => {
-                Next::Refuse(Refusal { reason, id, challenge, missing, modern })
+                Next::Refuse(Refusal { reason, id, challenge, missing, claims: None, lasting: false, modern })
             }
         }
     }

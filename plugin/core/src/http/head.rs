@@ -42,6 +42,8 @@ pub(crate) struct Head<'a> {
     pub mcp_method: Option<&'a str>,
     pub mcp_name: Option<&'a str>,
     pub session: bool,
+    pub session_id: Option<&'a str>,
+    pub last_event_id: Option<&'a str>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
     pub upgrade: bool,
@@ -67,6 +69,8 @@ impl<'a> Head<'a> {
             mcp_method: None,
             mcp_name: None,
             session: false,
+            session_id: None,
+            last_event_id: None,
             request_id: None,
             traceparent: None,
             upgrade: false,
@@ -95,6 +99,10 @@ impl<'a> Head<'a> {
                     head.request_id.get_or_insert(value);
                     continue;
                 }
+                b"last-event-id" => {
+                    head.last_event_id.get_or_insert(value);
+                    continue;
+                }
                 b"traceparent" => {
                     head.traceparent.get_or_insert(value);
                     continue;
@@ -114,6 +122,7 @@ impl<'a> Head<'a> {
             return Err(Reason::HeaderDuplicated);
         }
         head.session = session.is_some_and(|id| !id.is_empty());
+        head.session_id = session.filter(|id| !id.is_empty());
         head.authority = authority.unwrap_or_default();
         let target = target.unwrap_or_default();
         (head.path, head.query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

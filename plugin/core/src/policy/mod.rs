@@ -10,6 +10,7 @@ mod model;
 mod requirement;
 mod rules;
 mod select;
+mod service;
 mod view;
 
 pub use book::Kind;
@@ -21,9 +22,10 @@ pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View
 pub(crate) use audience::Named;
 pub(crate) use condition::Subject;
 pub(crate) use issuer::{Issuer, KeySource, TokenType};
-pub(crate) use model::{Client, ClientAuthentication, Endpoint, Metadata, Mode, Select, Server, TokenService};
+pub(crate) use model::{Endpoint, Metadata, Mode, Select, Server};
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
 pub(crate) use rules::{Rule, Unmatched};
+pub(crate) use service::{AnswerForm, Client, ClientAuthentication, Grant, RequestForm, Target, TokenService};
 
 use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
@@ -35,7 +37,8 @@ pub struct Policy {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) servers: Vec<Server>,
     pub(crate) select: Select,
-    pub(crate) token_service: Option<TokenService>,
+    /// In the order of the document.
+    pub(crate) services: Vec<TokenService>,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) digest: String,
@@ -98,6 +101,10 @@ impl Policy {
 
     pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {
         self.issuers.get(position)
+    }
+
+    pub(crate) fn service_at(&self, position: usize) -> Option<&TokenService> {
+        self.services.get(position)
     }
 
     pub(crate) fn server_at(&self, position: usize) -> Option<&Server> {

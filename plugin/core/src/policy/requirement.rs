@@ -65,12 +65,16 @@ pub(crate) struct Exchange {
     /// The scopes to ask for, by name, each once.
     pub granted: Vec<Scope>,
     pub audience: String,
+    /// Whom to ask: a position in the policy's token services.
+    pub service: usize,
     /// Seconds of life, at most.
     pub ttl: u64,
     /// P9: a caller whose own token has one of the scopes is refused.
     pub refuse_standing: bool,
     /// A token service that wants the user is answered with a challenge.
     pub fallback: bool,
+    /// P30: a token lives until its `exp` where the operation goes on as a task.
+    pub keeps_tasks: bool,
     /// P8: who may be elevated at all. Empty: the token service alone decides.
     pub may_elevate: Vec<Condition>,
 }
@@ -138,12 +142,20 @@ impl Exchange {
         if self.audience != other.audience {
             return Err(Conflict("audience"));
         }
+        if self.keeps_tasks != other.keeps_tasks {
+            return Err(Conflict("task"));
+        }
+        if self.service != other.service {
+            return Err(Conflict("token_service"));
+        }
         Ok(Exchange {
             granted: each_once(self.granted.into_iter().chain(other.granted)),
             audience: self.audience,
+            service: self.service,
             ttl: self.ttl.min(other.ttl),
             refuse_standing: self.refuse_standing || other.refuse_standing,
             fallback: self.fallback || other.fallback,
+            keeps_tasks: self.keeps_tasks,
             may_elevate: both(self.may_elevate, other.may_elevate),
         })
     }
@@ -151,9 +163,11 @@ impl Exchange {
     fn implies(&self, other: &Exchange) -> bool {
         contains(&self.granted, &other.granted)
             && self.audience == other.audience
+            && self.service == other.service
             && self.ttl <= other.ttl
             && (self.refuse_standing || !other.refuse_standing)
             && self.fallback == other.fallback
+            && self.keeps_tasks == other.keeps_tasks
             && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
     }
 
@@ -243,7 +257,16 @@ mod tests {
                 let audience = "https://mcp.example/mcp".to_owned();
                 let may_elevate = both(Vec::new(), may_elevate);
                 let granted = each_once(granted);
-                Exchange { granted, audience, ttl, refuse_standing, fallback: false, may_elevate }
+                Exchange {
+                    granted,
+                    audience,
+                    service: 0,
+                    ttl,
+                    refuse_standing,
+                    fallback: false,
+                    keeps_tasks: false,
+                    may_elevate,
+                }
             },
         )
     }
@@ -306,9 +329,11 @@ mod tests {
             exchange: Some(Exchange {
                 granted: Vec::new(),
                 audience: audience.to_owned(),
+                service: 0,
                 ttl: 60,
                 refuse_standing: false,
                 fallback: false,
+                keeps_tasks: false,
                 may_elevate: Vec::new(),
             }),
             ..Requirement::default()

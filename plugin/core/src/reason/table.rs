@@ -238,9 +238,9 @@ reasons! {
     /// It was issued by somebody else.
     ElevatedIssuer: "elevated_issuer", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It is for another audience, or for several.
-    ElevatedAudience: "elevated_audience", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    ElevatedAudience: "elevated_audience", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It lives longer than the rule's `ttl`: shorten it at the token service.
-    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It is about another subject.
     ElevatedSubject: "elevated_subject", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It was issued to another client, or is the caller's own.
@@ -248,7 +248,7 @@ reasons! {
     /// A refresh token came with it.
     ElevatedWithRefreshToken: "elevated_with_refresh_token", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It carries scopes nobody asked for.
-    GrantedTooWide: "granted_too_wide", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    GrantedTooWide: "granted_too_wide", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It lacks a scope that was asked for.
     GrantedTooNarrow: "granted_too_narrow", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// The upstream answered 401 to the elevated token.

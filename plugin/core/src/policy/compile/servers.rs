@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::scopes::Hierarchy;
+use super::service::Named;
 use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
 use crate::policy::audience::{Audiences, is_url};
@@ -22,8 +23,8 @@ pub(super) struct Context<'c> {
     pub issuers: &'c [Issuer],
     pub scopes: Hierarchy,
     pub tiers: Tiers,
-    /// Is there a `token_service`?
-    pub has_service: bool,
+    /// The token services, by name.
+    pub services: &'c Named,
     /// Seconds.
     pub max_ttl: u64,
 }
@@ -136,11 +137,7 @@ impl Context<'_> {
         let mut maker = Maker {
             scopes: &mut self.scopes,
             tiers: &mut self.tiers,
-            site: Site {
-                baseline: &asked,
-                resource: text.as_deref().unwrap_or_default(),
-                has_service: self.has_service,
-            },
+            site: Site { baseline: &asked, resource: text.as_deref().unwrap_or_default(), services: self.services },
             max_ttl: self.max_ttl,
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };

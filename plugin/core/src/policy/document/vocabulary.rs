@@ -97,6 +97,7 @@ maps! {
         required "version": Shape::Version, "The version of this language: 1.";
         required "issuers": Shape::Named("Issuer"), "Whose tokens are accepted, by the `iss` of their tokens.";
         optional "token_service": Shape::Map("TokenService"), "Who exchanges tokens (RFC 8693) and takes them back (RFC 7009).";
+        optional "token_services": Shape::Named("TokenService"), "Several of them, by name. Then each exchange says which, with `token_service`.";
         optional "scopes": Shape::Named("Hierarchy"), "Which scope implies which. It applies to what callers hold, never to what is asked of them.";
         optional "limits": Shape::Map("Limits"), "What is bounded.";
         optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
@@ -156,12 +157,25 @@ maps! {
         optional "subject_issuers": Shape::Texts, "Further issuers whose tokens may be sent to it. Otherwise only `issuer`.";
         required "cluster": Shape::Text, "The proxy's cluster for it.";
         required "token": Shape::Text, "The URL of its token endpoint.";
-        required "revoke": Shape::Text, "The URL of its revocation endpoint.";
+        required "revoke": Shape::Text, "The URL of its revocation endpoint; or `none`: what it gives lives until its `exp`.";
         required "client": Shape::Map("Client"), "Who we are to it.";
         optional "timeout": Shape::Duration, "How long a caller waits for it. Otherwise 2s.";
         optional "late": Shape::Duration, "How long its answer is awaited after that, to take back what it mints. Otherwise 30s.";
         optional "linger": Shape::Duration, "How long a token stays alive after a stream of an older revision broke off without a result. Otherwise 0s.";
+        optional "resume": Shape::Duration, "How long a token stays alive after a stream of an older revision paused: after a clean end behind an event with an `id`. Otherwise 10s.";
+        optional "request": Shape::Map("ExchangeRequest"), "How it is asked.";
+        optional "also_granted": Shape::Texts, "Scopes that it adds unasked. Accepted in what comes back, never believed of callers.";
+        optional "also_audience": Shape::Texts, "Audiences that it adds unasked.";
+        optional "audience_aliases": Shape::Any, "What else the audience of a rule is called in what comes back: for each a list.";
+        optional "issued_token_type": Shape::Choice(&["said", "assumed"]), "`assumed`: an answer without it is accepted. Otherwise `said`, but `assumed` with `on-behalf-of`.";
         optional "context": Shape::Flag, "`true`: it is told what the token is for (RFC 9396: method, tool, client, SHA-256 of the arguments).";
+    }
+
+    REQUEST "ExchangeRequest", "How a token service is asked." {
+        optional "grant": Shape::Choice(&["token-exchange", "on-behalf-of"]), "`token-exchange` (RFC 8693), or `on-behalf-of`: RFC 7523 with `requested_token_use=on_behalf_of`. Otherwise `token-exchange`.";
+        optional "target": Shape::Choice(&["resource", "audience", "both", "unsaid"]), "The parameter that names the audience, whatever it looks like. Otherwise `resource` for an absolute URI and `audience` for a name; `unsaid` with `on-behalf-of`.";
+        optional "token_type": Shape::Choice(&["access_token", "jwt", "unsaid"]), "The type that is asked for. Otherwise `access_token`; none with `on-behalf-of`.";
+        optional "scope": Shape::Text, "How a scope is asked for: a template over `{scope}` and `{audience}`. Otherwise as the policy writes it.";
     }
 
     CLIENT "Client", "The filter as a client of the token service: one of `auth`, `secret_env` and `private_key_env`." {
@@ -183,8 +197,10 @@ maps! {
         optional "ttl": Shape::Duration, "Exchange: the most that the token may live. Otherwise 60s.";
         optional "deny": Shape::Flag, "`true`: nobody may.";
         optional "audience": Shape::Text, "Exchange: the audience of the token. Otherwise `resource`.";
+        optional "token_service": Shape::Text, "Exchange: which of `token_services`.";
         optional "standing": Shape::Choice(&["ignore", "refuse"]), "Exchange: `refuse` turns callers away whose own token has one of the scopes. Otherwise `ignore`.";
         optional "fallback": Shape::Choice(&["challenge"]), "Exchange: `challenge` answers a token service that wants the user.";
+        optional "task": Shape::Choice(&["keep"]), "Exchange: `keep` lets the token live until its `exp` where the answer says that the operation goes on as a task. Otherwise it is revoked with the answer.";
         optional "may_elevate": Shape::Map("Condition"), "Exchange: who may be elevated at all. What cannot be known is no.";
     }
 
@@ -225,19 +241,16 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 57] = [
+pub(super) const LATER: [(&str, &str); 48] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
-    ("also_audience", "other dialects of token services come later"),
-    ("also_granted", "other dialects of token services come later"),
     ("annotate", "annotated lists come later; lists pass unchanged"),
     ("anonymous", "tools without a token come later; until then every call needs one"),
     ("anonymous_body", "tools without a token come later"),
     ("anonymous_waiting", "tools without a token come later"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("audience_aliases", "other dialects of token services come later"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
     (
         "callers",
@@ -253,7 +266,6 @@ pub(super) const LATER: [(&str, &str); 57] = [
     ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
     ("introspection", "opaque tokens come later; until then a token is a JWT"),
     ("introspections", "opaque tokens come later; until then a token is a JWT"),
-    ("issued_token_type", "other dialects of token services come later"),
     ("list", "filtered lists come later; lists pass unchanged"),
     ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
     ("meta", "conditions on `_meta` come later"),
@@ -265,10 +277,8 @@ pub(super) const LATER: [(&str, &str); 57] = [
     ("purpose", "labels come later"),
     ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("remove_headers", "a list of headers comes later; let the route remove them"),
-    ("request", "other dialects of token services come later"),
     ("require", "requirements on the source come later"),
     ("resources", "rules for resources come later; until then resources/read is refused"),
-    ("resume", "streams that pause come later; until then a stream's end is the end, after `linger`"),
     ("reuse", "elevated tokens are never reused"),
     ("seal", "sealed sessions come later"),
     ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
@@ -278,10 +288,7 @@ pub(super) const LATER: [(&str, &str); 57] = [
     ("source_from", "identities from headers come later; until then the peer's certificate counts"),
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
-    ("task", "tokens that outlive an answer come later; until then a call that asks for a task is not elevated"),
     ("token", "longer tokens come later; until then 16 KiB is the most"),
-    ("token_service", "several token services come later; the one at the top serves every rule"),
-    ("token_services", "several token services come later; until then one for each policy"),
     ("unpinned", "pinned tools come later"),
     ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
     ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
