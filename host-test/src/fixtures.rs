@@ -79,7 +79,8 @@ impl Fixtures {
 /// is asked for the first time, unless `CHROMIUM` names one.
 pub fn browser(profile: &Path) -> Result<Command> {
     let mut command = match std::env::var_os("CHROMIUM") {
-        Some(chromium) => Command::new(chromium),
+        Some(chromium) if Path::new(&chromium).is_file() => Command::new(chromium),
+        Some(chromium) => bail!("CHROMIUM is {}, which is not there", Path::new(&chromium).display()),
         None => installed_browser()?,
     };
     // The sandbox does not start for root, nor in most containers; the pages are ours.
