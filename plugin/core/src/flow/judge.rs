@@ -31,9 +31,15 @@ impl Flow {
                 self.state = State::AwaitKeys { claimed: super::Claimed { body_arrived: true, ..claimed }, reason };
                 Next::Wait
             }
-            State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::AwaitStranger { .. } | State::Faulted => {
-                Reason::Internal.into()
+            State::AwaitOpinion(claimed) if !claimed.body_arrived => {
+                self.state = State::AwaitOpinion(super::Claimed { body_arrived: true, ..claimed });
+                Next::Wait
             }
+            State::AwaitOpinion(_)
+            | State::AwaitKeys { .. }
+            | State::AwaitElevation { .. }
+            | State::AwaitStranger { .. }
+            | State::Faulted => Reason::Internal.into(),
         }
     }
 

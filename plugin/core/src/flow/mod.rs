@@ -61,6 +61,8 @@ pub(crate) struct Flow {
 enum State {
     /// Until the issuer's keys are there; `reason` says what is missing.
     AwaitKeys { claimed: Claimed, reason: Reason },
+    /// Until the issuer has said what it thinks of the token (P23).
+    AwaitOpinion(Claimed),
     /// Until the body is complete.
     AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
     /// The same of somebody without a token, who may be allowed what is asked (P26).
@@ -125,6 +127,8 @@ pub(crate) enum Next {
     Wait,
     /// The body arrived while the request waited for something else.
     ReadBody,
+    /// The issuer at this position is to be asked about the token.
+    Ask(usize, Compact),
     /// With what shadow mode suspended for it.
     Permit(Permit, Option<Suspended>),
     /// An exchange is needed; the flow waits for it once it knows the call.
@@ -183,6 +187,7 @@ impl Flow {
     pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
         match &self.state {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
+            State::AwaitOpinion(claimed) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
             State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
@@ -210,6 +215,11 @@ impl Flow {
                 None
             }
         }
+    }
+
+    /// Does it wait for what its issuer says of this token?
+    pub(crate) fn asks_about(&self, token: &Compact) -> bool {
+        matches!(&self.state, State::AwaitOpinion(claimed) if claimed.token == *token)
     }
 
     pub(crate) fn is_stranger(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::flow::Flow;
 use crate::http::StreamId;
+use crate::jose::Compact;
 
 #[derive(Default)]
 pub(super) struct Streams {
@@ -47,6 +48,11 @@ impl Streams {
     /// How many without a token wait for their body.
     pub(super) fn strangers(&self) -> usize {
         self.strangers
+    }
+
+    /// Those that wait for what an issuer says of this token.
+    pub(super) fn that_ask(&self, token: &Compact) -> Vec<StreamId> {
+        self.flows.iter().filter(|(_, flow)| flow.asks_about(token)).map(|(stream, _)| *stream).collect()
     }
 
     pub(super) fn is_stranger(&self, stream: StreamId) -> bool {
