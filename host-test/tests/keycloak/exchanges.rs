@@ -15,7 +15,9 @@ pub fn trials() -> Vec<Trial> {
         trial("exchanges::by_a_client_of_the_filters_own", by_own_client),
         trial("exchanges::by_the_resources_own_client", by_the_resource),
         trial("exchanges::by_a_secret_of_the_filters_own", by_secret),
+        trial("exchanges::by_a_private_key_of_the_filters_own", by_private_key),
         trial("exchanges::by_a_client_with_every_default", by_default),
+        trial("exchanges::what_it_is_for_may_be_said", with_context),
         trial("exchanges::for_another_audience", for_another_audience),
     ]
 }
@@ -45,6 +47,43 @@ fn by_secret(name: &str) -> Result<()> {
         policy["token_service"]["client"] = json!({ "id": world.mcp, "secret_env": "KEYCLOAK_SECRET" });
     })?;
     obtained_by_the_resource(&world)
+}
+
+/// `private_key_jwt`: no secret that both sides have.
+fn by_private_key(name: &str) -> Result<()> {
+    let world = authenticated_by_key(name, "step-up-filter-key")?;
+    let (token, answer) = world.elevated(&caller(&world)?)?;
+    ensure!(claims(&token)["azp"] == "step-up-filter-key" && answer["active"] == true, "{:#}", claims(&token));
+    gone(&world, &token)
+}
+
+pub fn authenticated_by_key(name: &str, filter: &str) -> Result<World> {
+    let client = json!({ "id": filter, "private_key_env": "KEYCLOAK_KEY" });
+    World::start_as(
+        name,
+        |_| Filter::named(filter),
+        |_, policy| {
+            // A cluster that adds no credential.
+            policy["token_service"]["cluster"] = json!("as-keys");
+            policy["token_service"]["client"] = client;
+        },
+    )
+}
+
+/// Keycloak ignores `authorization_details` (RFC 9396) at exchanges: `context` does no harm, and no good.
+fn with_context(name: &str) -> Result<()> {
+    let world = World::start_as(
+        name,
+        |_| Filter::good(),
+        |_, policy| {
+            policy["token_service"]["context"] = json!(true);
+        },
+    )?;
+    let caller = caller(&world)?;
+    let (token, _) = world.elevated(&caller)?;
+    is_for_this_call(&world, &caller, &token)?;
+    ensure!(claims(&token)["authorization_details"].is_null(), "{:#}", claims(&token));
+    gone(&world, &token)
 }
 
 fn obtained_by_the_resource(world: &World) -> Result<()> {

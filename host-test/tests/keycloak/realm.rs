@@ -1,5 +1,6 @@
 //! The realm of a trial: an MCP server, filters, callers, and two users. Each has its own, with fresh keys and sessions.
 
+use host_test::signing::Key;
 use serde_json::{Value, json};
 
 use super::policy::GIT;
@@ -77,6 +78,8 @@ fn scopes(mcp: &str) -> Value {
                 "step-up-filter-default",
                 "step-up-filter-consent",
                 "step-up-filter-off",
+                "step-up-filter-key",
+                "step-up-filter-keyless",
             ])
         ),
         scope("repo:read", true, audiences(&[mcp])),
@@ -158,6 +161,9 @@ fn servers(mcp: &str) -> Vec<Value> {
 }
 
 fn filters() -> Vec<Value> {
+    let mut public = Key::for_tests("ES256").map(|key| key.public()).unwrap_or_default();
+    // Without it Keycloak does not see a key.
+    public["use"] = json!("sig");
     let good = |id: &str| client(id, &["basic"], &["repo:write", "repo:admin", "git:admin"], exchanges());
     let clicked = json!({ "standard.token.exchange.enabled": "true", "access.token.signed.response.alg": "RS256" });
     vec![
@@ -167,7 +173,16 @@ fn filters() -> Vec<Value> {
         good("step-up-filter-unnamed"),
         with(good("step-up-filter-consent"), json!({ "consentRequired": true })),
         client("step-up-filter-off", &["basic"], &["repo:admin"], access_token(60)),
+        by_key("step-up-filter-key", &json!([public])),
+        by_key("step-up-filter-keyless", &json!([])),
     ]
+}
+
+/// A filter that authenticates by `private_key_jwt`, and its keys.
+fn by_key(id: &str, keys: &Value) -> Value {
+    let jwks = json!({ "use.jwks.string": "true", "jwks.string": json!({ "keys": keys }).to_string() });
+    let client = client(id, &["basic"], &["repo:admin"], with(exchanges(), jwks));
+    with(client, json!({ "clientAuthenticatorType": "client-jwt" }))
 }
 
 fn callers() -> Vec<Value> {

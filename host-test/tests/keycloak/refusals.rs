@@ -10,6 +10,7 @@ use host_test::stack::{Server, Stack as _};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use super::exchanges::authenticated_by_key;
 use super::issuer::Said;
 use super::policy::GIT;
 use super::realm::OLD;
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         trial("refusals::an_audience_that_is_switched_off", audience_off),
         trial("refusals::a_wrong_secret", wrong_secret),
         trial("refusals::an_unknown_filter", unknown_filter),
+        trial("refusals::a_key_that_keycloak_does_not_have", unknown_key),
         trial("refusals::a_bound_subject_never_gets_there", bound),
     ]
 }
@@ -188,6 +190,15 @@ fn wrong_secret(name: &str) -> Result<()> {
 
 fn unknown_filter(name: &str) -> Result<()> {
     not_accepted(name, Filter::named("nobody"), (401, "invalid_client", "Invalid client"))
+}
+
+/// It is about us, and Keycloak says 400 `invalid_client` all the same, as of a target that is no client. The operator learns it
+/// from the description only.
+fn unknown_key(name: &str) -> Result<()> {
+    let world = authenticated_by_key(name, "step-up-filter-keyless")?;
+    let caller = world.issuer.password("agent", "mcp:connect", "alice")?;
+    let body = json!({ "error": "invalid_client", "error_description": "Unable to load public key" });
+    becomes(&world, &caller, &REFUSED, &Said { status: 400, body })
 }
 
 fn not_accepted(name: &str, filter: Filter, words: (u16, &str, &str)) -> Result<()> {

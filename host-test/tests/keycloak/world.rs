@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use host_test::signing::Key;
 use host_test::stack::{self, Answer, EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
 use serde_json::{Value, json};
 
@@ -84,13 +85,15 @@ impl World {
         policy(&self.issuer.url, &self.mcp, filter)
     }
 
-    /// Gives Envoy this policy, and waits until it has it. The filter finds the secret of all clients as `KEYCLOAK_SECRET`.
+    /// Gives Envoy this policy, and waits until it has it. The filter finds the secret of all clients as `KEYCLOAK_SECRET`,
+    /// and the key of the one that has a key as `KEYCLOAK_KEY`.
     pub fn apply(&self, policy: &Value) -> Result<()> {
         let reloads = || self.stack.stat("extension_config_discovery.http_filter.step-up.config_reload");
         let before = reloads()?;
+        let key = Key::for_tests("ES256")?.text();
         self.stack.update_document(&Setup::Configuration(policy.to_string()), |document| {
             document["resources"][0]["typed_config"]["config"]["vm_config"]["environment_variables"] =
-                json!({ "key_values": { "KEYCLOAK_SECRET": SECRET } });
+                json!({ "key_values": { "KEYCLOAK_SECRET": SECRET, "KEYCLOAK_KEY": key } });
         })?;
         wait_for("the policy", || {
             let rejected = self.stack.stat("extension_config_discovery.http_filter.step-up.config_fail")?;
