@@ -30,6 +30,8 @@ pub(crate) struct Turn<'g> {
     pub now: Millis,
     /// How many requests wait for keys.
     pub waiting: usize,
+    /// How many without a token wait for their body.
+    pub strangers: usize,
     /// Has the host ever delivered a body?
     pub body_seen: bool,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub server: Option<usize>,
     pub unwanted: Vec<String>,
+    /// Of the caller, once it is known: a position in the policy's issuers.
+    pub issuer: Option<usize>,
     /// The session that the request names.
     pub session: Option<String>,
     /// What it says of an operation that has begun before.
@@ -59,6 +63,8 @@ enum State {
     AwaitKeys { claimed: Claimed, reason: Reason },
     /// Until the body is complete.
     AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// The same of somebody without a token, who may be allowed what is asked (P26).
+    AwaitStranger { mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     /// Until the token service has answered.
@@ -140,6 +146,7 @@ impl Flow {
             facts: Facts::default(),
             server: None,
             unwanted: Vec::new(),
+            issuer: None,
             session: None,
             follows: None,
             decision: None,
@@ -181,6 +188,7 @@ impl Flow {
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
                 reason.into()
             }
+            State::AwaitStranger { deadline, .. } if turn.now >= *deadline => Reason::TokenMissing.into(),
             State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {
                 Next::Refuse(Refusal::of(Reason::ElevationUnavailable, request))
             }
@@ -202,6 +210,10 @@ impl Flow {
                 None
             }
         }
+    }
+
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.state, State::AwaitStranger { .. })
     }
 
     pub(crate) fn awaits_keys(&self) -> bool {

@@ -10,17 +10,20 @@ pub(super) struct Streams {
     /// In the order they came, so that those that wait are released in that order.
     flows: BTreeMap<StreamId, Box<Flow>>,
     waiting: usize,
+    strangers: usize,
 }
 
 impl Streams {
     pub(super) fn take(&mut self, stream: StreamId) -> Option<Box<Flow>> {
         let flow = self.flows.remove(&stream)?;
         self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
+        self.strangers = self.strangers.saturating_sub(usize::from(flow.is_stranger()));
         Some(flow)
     }
 
     pub(super) fn keep(&mut self, stream: StreamId, flow: Box<Flow>) {
         self.waiting += usize::from(flow.awaits_keys());
+        self.strangers += usize::from(flow.is_stranger());
         self.flows.insert(stream, flow);
     }
 
@@ -39,6 +42,15 @@ impl Streams {
     /// How many wait for keys.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// How many without a token wait for their body.
+    pub(super) fn strangers(&self) -> usize {
+        self.strangers
+    }
+
+    pub(super) fn is_stranger(&self, stream: StreamId) -> bool {
+        self.strangers > 0 && self.flows.get(&stream).is_some_and(|flow| flow.is_stranger())
     }
 
     /// Those that wait for keys.

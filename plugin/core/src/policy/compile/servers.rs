@@ -152,6 +152,9 @@ impl Context<'_> {
         let ways = [("http", false), ("jsonrpc", true)];
         let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
         let denies_by_jsonrpc = denials.unwrap_or(false);
+        let whose = [("route", false), ("ours", true)];
+        let challenge = fields.take("upstream_challenge").and_then(|entry| document::word(&entry, &whose, report));
+        let challenges_itself = challenge.unwrap_or(false);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let audiences = fields.take("audiences").and_then(|entry| {
@@ -180,14 +183,16 @@ impl Context<'_> {
             url,
             paths,
             origins,
-            rules,
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
             source_from,
             held_somewhere,
             denies_by_jsonrpc,
+            challenges_itself,
+            has_anonymous: rules.has_anonymous(),
             metadata,
+            rules,
         })
     }
 

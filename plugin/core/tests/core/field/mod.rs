@@ -2,6 +2,7 @@
 
 mod clients;
 mod issuers;
+mod servers;
 
 use serde_json::{Value as Json, json};
 
