@@ -18,7 +18,7 @@ use step_up_core::{
 };
 use step_up_testkit::Memory;
 
-use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
+use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start, VERIFIED_TOKEN};
 use events::{Decision, Event, Happening, Stream};
 use variables::Variables;
 
@@ -193,7 +193,7 @@ impl Vm {
                 if is_decided {
                     self.go_upstream(at);
                     Ok(())
-                } else if end || size > self.gate.policy().limits().request_body {
+                } else if end || size > self.gate.body_limit(id(at)) {
                     self.deliver_body(at)
                 } else {
                     self.handle(Input::BodyBegins)
@@ -202,7 +202,9 @@ impl Vm {
             Happening::Trailers => {
                 stream.arrived = true;
                 if stream.decision.is_none() {
-                    return self.handle(Input::Trailers { stream: id(at) });
+                    // They are the end of the body, and go no further.
+                    stream.client.trailers = None;
+                    return self.deliver_body(at);
                 }
                 self.go_upstream(at);
                 Ok(())
@@ -284,14 +286,16 @@ impl Vm {
         let headers: Vec<(&[u8], &[u8])> =
             client.headers.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
         let (server, source) = (server.as_deref(), source.as_deref());
-        let head = RequestHead { headers: &headers, server, source, end_of_stream };
+        let has_token = client.headers.get(b"authorization").is_some();
+        let token_removed = !has_token && client.properties.contains_key(VERIFIED_TOKEN);
+        let head = RequestHead { headers: &headers, server, source, token_removed, end_of_stream };
         self.handle(Input::Head { stream: id(at), head })
     }
 
     fn deliver_body(&mut self, at: usize) -> Result<()> {
         let Some(stream) = self.streams.get(at) else { return Ok(()) };
         let body = stream.body.clone();
-        let fits = body.len() <= self.gate.policy().limits().request_body;
+        let fits = body.len() <= self.gate.body_limit(id(at));
         let body = if fits { Ok(body.as_slice()) } else { Err(BodyFault::TooLarge) };
         self.handle(Input::Body { stream: id(at), body })
     }
@@ -387,6 +391,7 @@ impl Vm {
             return Err(Misbehaviour::DecidedTwice.into());
         }
         stream.decision = Some(Decision::Answered);
+        stream.transcript.details = response.details();
         let mut headers = Headers::of([(":status", response.status.to_string().as_str())]);
         for (name, value) in &response.headers {
             headers.add(name.as_bytes(), value.as_bytes());

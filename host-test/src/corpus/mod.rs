@@ -168,7 +168,7 @@ impl Case {
         if self.client.trailers.is_some() {
             return Some("trailers");
         }
-        (!self.client.properties.is_empty()).then_some("route metadata")
+        (!self.client.properties.is_empty()).then_some("metadata")
     }
 
     /// The names of headers that were sent and are not there.

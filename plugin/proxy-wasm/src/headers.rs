@@ -13,10 +13,26 @@ impl Headers {
         Headers(raw::header_map(MapType::HttpRequestHeaders).unwrap_or_default())
     }
 
+
     /// Names and values, in order. Empty when the buffer is not such a map.
     pub fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         read(&self.0).unwrap_or_default()
     }
+}
+
+/// A map as the host reads it.
+pub fn written(map: &[(&str, &str)]) -> Vec<u8> {
+    let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = u32::try_from(map.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    for (name, value) in map {
+        bytes.extend(length(name));
+        bytes.extend(length(value));
+    }
+    for text in map.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }
 
 /// The number of pairs, the lengths of each name and value, then all of them, with a NUL behind each.

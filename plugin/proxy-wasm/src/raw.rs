@@ -9,6 +9,17 @@ const OK: u32 = 0;
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
 }
@@ -17,6 +28,43 @@ unsafe extern "C" {
 pub fn header_map(map: MapType) -> Option<Bytes> {
     // SAFETY: the host writes through both pointers, which outlive the call.
     given(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// Takes everything out of a map; false when that could not be done.
+pub fn clear_map(map: MapType) -> bool {
+    const EMPTY: [u8; 4] = 0_u32.to_le_bytes();
+    // SAFETY: the host reads the map, which is a constant.
+    unsafe { proxy_set_header_map_pairs(map as u32, EMPTY.as_ptr(), EMPTY.len()) == OK }
+}
+
+/// Answers the request. The SDK has no place for the details, which are for the host's log.
+pub fn respond(status: u32, details: &str, body: &[u8], headers: &[u8]) {
+    const NO_GRPC: i32 = -1;
+    // SAFETY: the host reads the three texts, which outlive the call.
+    let _ = unsafe {
+        proxy_send_local_response(
+            status,
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            NO_GRPC,
+        )
+    };
+}
+
+/// Is there such a property? What the host cannot hand over is there all the same.
+pub fn has_property(path: &str) -> bool {
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the host reads the path, and writes through both pointers; all outlive the call.
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
+    if status == OK && !data.is_null() {
+        // SAFETY: as in `given`; it is freed here.
+        drop(unsafe { Vec::from_raw_parts(data, size, size) });
+    }
+    status == OK
 }
 
 /// A property; `None` when there is none. The parts of the path end with a NUL, but the last.

@@ -41,6 +41,8 @@ pub struct Answer {
     pub status: u16,
     headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// What the host's log says of it.
+    pub details: String,
 }
 
 impl Answer {
@@ -48,7 +50,8 @@ impl Answer {
         for (name, value) in &response.headers {
             assert!(value.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {value}");
         }
-        Answer { status: response.status, headers: response.headers.clone(), body: response.body.to_vec() }
+        let (headers, body) = (response.headers.clone(), response.body.to_vec());
+        Answer { status: response.status, headers, body, details: response.details() }
     }
 
     /// The only header of that name.
@@ -141,6 +144,7 @@ pub struct Vm {
     bodies_wanted: BTreeSet<StreamId>,
     calls: Vec<(CallId, Call)>,
     elevated: BTreeMap<StreamId, String>,
+    connections: BTreeMap<StreamId, Option<String>>,
     replaced: BTreeMap<StreamId, Answer>,
     held: BTreeSet<StreamId>,
     passed: BTreeSet<StreamId>,
@@ -183,6 +187,7 @@ impl Vm {
             bodies_wanted: BTreeSet::new(),
             calls: Vec::new(),
             elevated: BTreeMap::new(),
+            connections: BTreeMap::new(),
             replaced: BTreeMap::new(),
             held: BTreeSet::new(),
             passed: BTreeSet::new(),
@@ -226,8 +231,14 @@ impl Vm {
         self.handle(Input::Body { stream, body: Err(fault) });
     }
 
-    pub fn trailers(&mut self, stream: StreamId) {
-        self.handle(Input::Trailers { stream });
+    /// More arrived than this host may show.
+    pub fn body_limit(&self, stream: StreamId) -> usize {
+        self.gate.body_limit(stream)
+    }
+
+    /// `Connection` as the permit set it.
+    pub fn connection(&self, stream: StreamId) -> Option<&str> {
+        self.connections.get(&stream)?.as_deref()
     }
 
     pub fn response_head(&mut self, stream: StreamId, status: u16, content_type: Option<&str>, end_of_stream: bool) {
@@ -365,14 +376,19 @@ impl Vm {
         while let Some(effect) = self.gate.poll() {
             match effect {
                 Effect::Continue { stream, permit } => {
-                    match permit.set() {
-                        [] => assert!(!permit.is_watched(), "not elevated, and watched"),
-                        [("authorization", value)] => {
-                            assert!(permit.is_watched(), "elevated, and not watched");
-                            self.elevated.insert(stream, value.reveal().to_owned());
+                    let (mut is_elevated, mut connection) = (false, None);
+                    for (name, value) in permit.set() {
+                        match *name {
+                            "authorization" => {
+                                is_elevated = true;
+                                self.elevated.insert(stream, value.reveal().to_owned());
+                            }
+                            "connection" => connection = Some(value.reveal().to_owned()),
+                            other => panic!("sets {other}"),
                         }
-                        other => panic!("sets {other:?}"),
                     }
+                    assert_eq!(permit.is_watched(), is_elevated, "elevated calls are watched, and no others");
+                    self.connections.insert(stream, connection);
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
                 Effect::Response { stream, act: ResponseAct::Hold { .. } } => {

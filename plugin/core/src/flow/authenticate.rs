@@ -1,11 +1,11 @@
 //! Whose request it is: now, when the keys are there, or never.
 
-use super::{Claimed, Flow, Leg, Next, Origin, State, Turn};
+use super::{Claimed, Flow, Leg, Next, State, Turn};
 use crate::audit::Caller;
 use crate::jose::Compact;
 use crate::keys::Fresh;
-use crate::mcp::Operation;
-use crate::policy::Server;
+use crate::mcp::Mirror;
+use crate::policy::{Place, Server};
 use crate::reason::Reason;
 use crate::token::{CallerToken, Rejection, Verifier};
 
@@ -16,19 +16,19 @@ const MAX_WAITING_FOR_NEW_KEYS: usize = 32;
 
 impl Flow {
     pub(super) fn authenticate(&mut self, claimed: Claimed, turn: &mut Turn<'_>) -> Next {
-        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+        let Some(at) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
             return Reason::Internal.into();
         };
-        let mut verified = turn.verify(&claimed.token, server);
+        let mut verified = turn.verify(&claimed.token, at);
         if matches!(verified, Err(Rejection::Keys { .. })) {
             let before = turn.keys.changes();
             turn.keys.look(turn.shared, turn.now);
             if turn.keys.changes() != before {
-                verified = turn.verify(&claimed.token, server);
+                verified = turn.verify(&claimed.token, at);
             }
         }
         match verified {
-            Ok(caller) => self.authenticated(caller, claimed, server, turn),
+            Ok(caller) => self.authenticated(caller, claimed, turn),
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Keys { issuer, reason }) => {
                 let unknown = match reason {
@@ -63,7 +63,7 @@ impl Flow {
         }
     }
 
-    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, turn: &Turn<'_>) -> Next {
+    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, turn: &Turn<'_>) -> Next {
         let claims = caller.claims();
         self.facts.caller = Caller::Verified(caller.record());
         let most = turn.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
@@ -76,21 +76,27 @@ impl Flow {
             return Reason::OwnTokenPresented.into();
         }
         match claimed.leg {
-            Leg::Stream => self.decide(&caller, &Operation::Baseline, server, Origin::default(), turn),
+            Leg::Stream { has_ended: true } => self.stream(&caller, turn),
+            Leg::Stream { has_ended: false } => self.await_body(caller, None, turn),
             Leg::Message(Err(reason)) => reason.into(),
             Leg::Message(Ok(mirror)) => {
-                let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
-                self.state = State::AwaitBody { caller, mirror, deadline };
-                if claimed.body_arrived { Next::ReadBody } else { Next::Wait }
+                let next = self.await_body(caller, Some(mirror), turn);
+                if claimed.body_arrived { Next::ReadBody } else { next }
             }
         }
+    }
+
+    fn await_body(&mut self, caller: CallerToken, mirror: Option<Mirror>, turn: &Turn<'_>) -> Next {
+        let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
+        self.state = State::AwaitBody { caller, mirror, deadline };
+        Next::Wait
     }
 }
 
 impl Turn<'_> {
-    fn verify(&mut self, token: &Compact, server: &Server) -> Result<CallerToken, Rejection> {
+    fn verify(&mut self, token: &Compact, at: (&Server, &Place)) -> Result<CallerToken, Rejection> {
         let verifier = Verifier { policy: self.policy, keys: self.keys, signatures: self.signatures, now: self.now };
-        verifier.verify(token, server, self.cache)
+        verifier.verify(token, at, self.cache)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is asked for, and what the policy says to it.
 
-use super::{Flow, Next, Origin, State, Turn};
+use super::{Claimed, Flow, Leg, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::decide::{self, Asker, Shortfall, Verdict};
 use crate::effect::BodyFault;
@@ -13,24 +13,44 @@ use crate::token::CallerToken;
 impl Flow {
     /// The body is complete, or will never be.
     pub(crate) fn body(&mut self, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
+        let is_bodiless = self.is_bodiless();
         let body = match body {
+            Err(BodyFault::TooLarge) if is_bodiless => return Reason::BodyNotAllowed.into(),
+            Ok([_, ..]) if is_bodiless => return Reason::BodyNotAllowed.into(),
             Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
             Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
             Ok(body) if body.len() > turn.policy.limits.request_body => return Reason::BodyTooLarge.into(),
             Ok(body) => body,
         };
         match std::mem::replace(&mut self.state, State::Faulted) {
-            State::AwaitBody { caller, mirror, .. } => self.judge(&caller, &mirror, body, turn),
+            State::AwaitBody { caller, mirror: Some(mirror), .. } => self.judge(&caller, &mirror, body, turn),
+            State::AwaitBody { caller, mirror: None, .. } => self.stream(&caller, turn),
             State::AwaitKeys { claimed, reason } if !claimed.body_arrived => {
-                self.state = State::AwaitKeys { claimed: super::Claimed { body_arrived: true, ..claimed }, reason };
+                let leg = match claimed.leg {
+                    Leg::Stream { .. } => Leg::Stream { has_ended: true },
+                    message => message,
+                };
+                self.state = State::AwaitKeys { claimed: Claimed { body_arrived: true, leg, ..claimed }, reason };
                 Next::Wait
             }
             State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::Faulted => Reason::Internal.into(),
         }
     }
 
+    /// A GET or DELETE, which has ended.
+    pub(super) fn stream(&mut self, caller: &CallerToken, turn: &Turn<'_>) -> Next {
+        let Some((server, _)) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
+            return Reason::Internal.into();
+        };
+        // Its end may have taken its time.
+        if !caller.is_valid_at(turn.now) {
+            return Reason::TokenExpired.into();
+        }
+        self.decide(caller, &Operation::Baseline, server, Origin::default(), turn)
+    }
+
     fn judge(&mut self, caller: &CallerToken, mirror: &Mirror, body: &[u8], turn: &Turn<'_>) -> Next {
-        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+        let Some((server, _)) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
             return Reason::Internal.into();
         };
         // The body may have taken its time.

@@ -8,12 +8,12 @@ mod judge;
 use crate::answer::{Refusal, ReplyTo};
 use crate::audit::Facts;
 use crate::decide::{Permit, Suspended};
-use crate::http::{CallId, Head, RequestHead, Response};
+use crate::http::{CallId, Head, RequestHead, Response, Unwanted};
 use crate::jose::{Compact, Signatures};
 use crate::keys::{KeyRing, Shared};
 use crate::mcp::{Id, Mirror};
 use crate::obtain::Elevation;
-use crate::policy::Policy;
+use crate::policy::{Policy, Spot};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -38,8 +38,8 @@ pub(crate) struct Turn<'g> {
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub facts: Facts,
-    pub server: Option<usize>,
-    pub unwanted: Vec<String>,
+    pub spot: Option<Spot>,
+    pub unwanted: Unwanted,
     /// The id of the decision, where it was needed before there was one.
     pub decision: Option<String>,
     /// The caller's trace, for the calls that are made on its behalf.
@@ -52,8 +52,8 @@ pub(crate) struct Flow {
 enum State {
     /// Until the issuer's keys are there; `reason` says what is missing.
     AwaitKeys { claimed: Claimed, reason: Reason },
-    /// Until the body is complete.
-    AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// Until the body is complete. Without a mirror there must not be one.
+    AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     /// Until the token service has answered.
@@ -84,8 +84,8 @@ struct Origin {
 /// What the head has already settled about the rest of the request.
 #[derive(Debug)]
 enum Leg {
-    /// GET and DELETE of a legacy session: nothing follows.
-    Stream,
+    /// GET and DELETE of a legacy session: nothing follows but the end, which may have come.
+    Stream { has_ended: bool },
     /// POST: a body follows, which these checks of the head already refuse, or which must agree with the mirror.
     Message(Result<Mirror, Reason>),
 }
@@ -115,8 +115,8 @@ impl Flow {
     pub(crate) fn begin(head: &RequestHead<'_>, turn: &mut Turn<'_>) -> (Box<Flow>, Next) {
         let mut flow = Box::new(Flow {
             facts: Facts::default(),
-            server: None,
-            unwanted: Vec::new(),
+            spot: None,
+            unwanted: Unwanted::default(),
             decision: None,
             trace: Vec::new(),
             source: None,
@@ -138,12 +138,6 @@ impl Flow {
                 Next::Wait
             }
         }
-    }
-
-    /// Trailers would reach the upstream unjudged.
-    pub(crate) fn trailers(&mut self) -> Next {
-        self.state = State::Faulted;
-        Reason::TrailersNotAllowed.into()
     }
 
     /// Time has passed: what should have arrived by now is not waited for any longer.
@@ -180,5 +174,14 @@ impl Flow {
 
     pub(crate) fn awaits_keys(&self) -> bool {
         matches!(self.state, State::AwaitKeys { .. })
+    }
+
+    /// P29: of a GET or DELETE, the first byte is one too many.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        match &self.state {
+            State::AwaitKeys { claimed, .. } => matches!(claimed.leg, Leg::Stream { .. }),
+            State::AwaitBody { mirror, .. } => mirror.is_none(),
+            State::Faulted | State::AwaitElevation { .. } => false,
+        }
     }
 }

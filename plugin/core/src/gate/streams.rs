@@ -28,6 +28,11 @@ impl Streams {
         self.flows.contains_key(&stream)
     }
 
+    /// Is it one that must not have a body?
+    pub(super) fn is_bodiless(&self, stream: StreamId) -> bool {
+        self.flows.get(&stream).is_some_and(|flow| flow.is_bodiless())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }

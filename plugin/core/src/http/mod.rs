@@ -4,6 +4,7 @@ mod call;
 mod head;
 mod response;
 mod sse;
+mod unwanted;
 
 pub use call::{Call, CallFault, CallId, Reply, StreamId};
 pub use head::RequestHead;
@@ -11,3 +12,4 @@ pub use response::{Response, ResponseHead};
 
 pub(crate) use head::{Head, Method};
 pub(crate) use sse::Events;
+pub(crate) use unwanted::Unwanted;

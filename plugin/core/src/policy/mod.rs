@@ -7,6 +7,7 @@ mod condition;
 mod document;
 mod issuer;
 mod model;
+mod place;
 mod requirement;
 mod rules;
 mod select;
@@ -21,9 +22,11 @@ pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View
 pub(crate) use audience::Named;
 pub(crate) use condition::Subject;
 pub(crate) use issuer::{Issuer, KeySource, TokenType};
-pub(crate) use model::{Client, ClientAuthentication, Endpoint, Metadata, Mode, Select, Server, TokenService};
+pub(crate) use model::{Client, ClientAuthentication, Endpoint, Mode, Select, Server, TokenService};
+pub(crate) use place::Place;
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
 pub(crate) use rules::{Rule, Unmatched};
+pub(crate) use select::{Address, Spot};
 
 use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
@@ -102,6 +105,11 @@ impl Policy {
 
     pub(crate) fn server_at(&self, position: usize) -> Option<&Server> {
         self.servers.get(position)
+    }
+
+    pub(crate) fn at(&self, spot: Spot) -> Option<(&Server, &Place)> {
+        let server = self.server_at(spot.server)?;
+        Some((server, server.places.get(spot.place)?))
     }
 
     /// P15: shadow ends at its date.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::jose::{Claims, Compact, Signatures, Unconfirmed, Unverified};
 use crate::keys::KeyRing;
 use crate::line::Line;
-use crate::policy::{Issuer, Policy, Server, TokenType};
+use crate::policy::{Issuer, Place, Policy, Server, TokenType};
 use crate::reason::Reason;
 use crate::text::hex;
 use crate::time::Millis;
@@ -64,7 +64,13 @@ pub(crate) struct Verifier<'v> {
 }
 
 impl Verifier<'_> {
-    pub(crate) fn verify(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<CallerToken, Rejection> {
+    pub(crate) fn verify(
+        &self,
+        token: &Compact,
+        at: (&Server, &Place),
+        cache: &mut Cache,
+    ) -> Result<CallerToken, Rejection> {
+        let (server, place) = at;
         if cache.is_dead(token.digest(), self.now) {
             return Err(Rejection::Final(Reason::SubjectTokenRejected));
         }
@@ -74,11 +80,11 @@ impl Verifier<'_> {
                     return Err(Rejection::Final(Reason::IssuerUnknown));
                 }
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
-                entry.claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
+                entry.claims.check(issuer, server, place, self.now.seconds()).map_err(Rejection::Final)?;
                 (issuer, entry.claims, entry.record)
             }
             None => {
-                let (issuer, entry) = self.first_sight(token, server, cache)?;
+                let (issuer, entry) = self.first_sight(token, at, cache)?;
                 let (claims, record) = (Rc::clone(&entry.claims), Rc::clone(&entry.record));
                 cache.insert(token.clone(), entry, self.now);
                 (issuer, claims, record)
@@ -87,7 +93,12 @@ impl Verifier<'_> {
         Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
     }
 
-    fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
+    fn first_sight(
+        &self,
+        token: &Compact,
+        (server, place): (&Server, &Place),
+        cache: &mut Cache,
+    ) -> Result<(&Issuer, Entry), Rejection> {
         let unverified = token.read_by(|issuer| self.policy.dialect(issuer)).map_err(Rejection::Final)?;
         let claims = unverified.claims().map_err(Rejection::Final)?;
         let (issuer_at, issuer) = self.policy.issuer(&claims.issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
@@ -108,7 +119,7 @@ impl Verifier<'_> {
             return Err(Rejection::Final(Reason::TokenType));
         }
         // Cheap rules before the signature: they refuse, and never let anything pass.
-        claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
+        claims.check(issuer, server, place, self.now.seconds()).map_err(Rejection::Final)?;
 
         let missing = |reason| Rejection::Keys { issuer: issuer_at, reason };
         let set = self.keys.current(issuer_at, self.now).map_err(missing)?;

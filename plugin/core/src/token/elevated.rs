@@ -39,6 +39,9 @@ impl ElevatedToken {
     ) -> Result<ElevatedToken, Reason> {
         let service = policy.token_service.as_ref().ok_or(Reason::Internal)?;
         let issuer = policy.issuer_at(service.issuer).ok_or(Reason::Internal)?;
+        if token.text().len() > policy.limits.token {
+            return Err(Reason::ElevatedTokenMalformed);
+        }
         let unverified = token.read_by(|_| &issuer.dialect).map_err(|_| Reason::ElevatedTokenMalformed)?;
         let claims = unverified.claims().map_err(|_| Reason::ElevatedTokenMalformed)?;
         // P38: of one family, and of the caller's tenant.

@@ -1,12 +1,12 @@
 //! What holds of a caller's token on every call, also of one seen before.
 
 use crate::jose::Claims;
-use crate::policy::{Issuer, Named, Server, TokenType};
+use crate::policy::{Issuer, Named, Place, Server, TokenType};
 use crate::reason::Reason;
 
 impl Claims {
     /// The rules that depend on issuer, resource and time. They hold on every call, also for a token seen before.
-    pub(crate) fn check(&self, issuer: &Issuer, server: &Server, now: i64) -> Result<(), Reason> {
+    pub(crate) fn check(&self, issuer: &Issuer, server: &Server, place: &Place, now: i64) -> Result<(), Reason> {
         if self.subject.is_none() {
             return Err(Reason::ClaimMissing);
         }
@@ -31,7 +31,9 @@ impl Claims {
         if self.expires_at <= self.issued_at {
             return Err(Reason::ClaimMalformed);
         }
-        match server.audiences.meet(&self.audience) {
+        // P29: at its own path an alias is a resource too.
+        let named = place.audiences.meet(&self.audience).or_else(|| server.audiences.meet(&self.audience));
+        match named {
             None => return Err(Reason::AudienceMismatch),
             // P22: an ID token has exactly a client's id there, and no scopes.
             Some(Named::Name) if issuer.token_type == TokenType::Jwt && !self.says_scopes => {

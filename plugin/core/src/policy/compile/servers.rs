@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::places::{Described, Resource, headers, origins, paths};
 use super::scopes::Hierarchy;
 use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
 use crate::policy::audience::{Audiences, is_url};
 use crate::policy::book::RuleBook;
-use crate::policy::document::{self, Url, vocabulary};
+use crate::policy::document::{self, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
-use crate::policy::select::WELL_KNOWN;
-use crate::policy::{Issuer, Metadata, Server, TokenType};
+use crate::policy::{Issuer, Server, TokenType};
 
 /// The name of the server in a document that has only one.
 const ONLY: &str = "default";
@@ -47,7 +47,7 @@ impl Context<'_> {
         }
         let several_servers = named.len() > 1;
         let mut servers: Vec<Server> = Vec::new();
-        let mut taken: HashMap<(String, String), String> = HashMap::new();
+        let mut taken: Vec<(String, String, Option<String>, String)> = Vec::new();
         let mut meant: HashMap<String, String> = HashMap::new();
         for (name, entry) in named {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
@@ -59,14 +59,19 @@ impl Context<'_> {
             fields.finish(report);
             let Some(server) = server else { continue };
             let mut is_twin = false;
-            for place in server.places() {
-                if let Some(twin) = taken.insert(place, name.to_owned()).filter(|twin| twin != name) {
+            for (host, path, query) in server.addresses() {
+                let meets = |(other, at, asked, _): &&(String, String, Option<String>, String)| {
+                    other == host && overlap((path, query), (at, asked.as_deref()))
+                };
+                if let Some((.., twin)) = taken.iter().filter(|(.., twin)| twin != name).find(meets) {
                     let problem = format!("the same host and path as `{twin}`");
                     entry.fault(report, problem, "a token for one would pass for the other; give each its own");
                     is_twin = true;
                 }
+                taken.push((host.to_owned(), path.to_owned(), query.map(str::to_owned), name.to_owned()));
             }
-            for audience in server.audiences.keys() {
+            let of_places = server.places.iter().flat_map(|place| place.audiences.keys());
+            for audience in server.audiences.keys().chain(of_places) {
                 if let Some(twin) =
                     meant.insert(audience.to_owned(), name.to_owned()).filter(|twin| twin != name && !is_twin)
                 {
@@ -120,7 +125,7 @@ impl Context<'_> {
     ) -> Option<Server> {
         let resource =
             fields.require("resource", "write the URL that clients use, e.g. https://mcp.example.com/mcp", report);
-        let resource = resource.and_then(|entry| resource_url(&entry, report));
+        let resource = resource.and_then(|entry| Resource::read(&entry, report));
         let baseline_help = "list the scopes every request needs, e.g. `baseline: [mcp:connect]`";
         let baseline = fields.require("baseline", baseline_help, report).and_then(|entry| {
             let scopes = document::scopes(&entry, report)?;
@@ -132,26 +137,26 @@ impl Context<'_> {
         let issuers = self.issuers(fields, several, report);
         let asked = Requirement::of(baseline.iter().flatten().map(|name| self.scopes.scope(name)));
         let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
-        let (text, url) = resource.unzip();
         let mut maker = Maker {
             scopes: &mut self.scopes,
             tiers: &mut self.tiers,
             site: Site {
                 baseline: &asked,
-                resource: text.as_deref().unwrap_or_default(),
+                resource: resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default(),
                 has_service: self.has_service,
             },
             max_ttl: self.max_ttl,
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
+        let remove_headers = fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let audiences = fields.take("audiences").and_then(|entry| {
             let further = audiences(&entry, report)?;
             self.check_names(&entry, &further, &issuers, asked.held.is_empty(), report);
             Some(further)
         });
-        let (resource, url) = (text?, url?);
+        let resource = resource?;
         if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised.is_some()))
             && !issuers.is_empty()
         {
@@ -160,7 +165,9 @@ impl Context<'_> {
             report.warn(&fields.path, "no issuer is advertised (P39)", help);
         }
         let asked_of_anybody = self.asked_of_anybody(&issuers, &baseline?);
-        let metadata = self.metadata(&resource, &url, &issuers, &asked_of_anybody);
+        let authorization_servers = self.authorization_servers(&issuers);
+        let places = resource.places(paths, &Described { authorization_servers, scopes: &asked_of_anybody });
+        let Resource { text: resource, url } = resource;
         let mut audiences = audiences.unwrap_or_default();
         audiences.add(&resource);
         let origins = listed.into_iter().chain([url.origin()]).collect();
@@ -169,13 +176,13 @@ impl Context<'_> {
             resource,
             audiences,
             url,
-            paths,
+            places,
             origins,
+            remove_headers,
             rules,
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
-            metadata,
         })
     }
 
@@ -221,59 +228,21 @@ impl Context<'_> {
         scopes
     }
 
-    /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.
-    fn metadata(&self, resource: &str, url: &Url, issuers: &[usize], baseline: &[String]) -> Metadata {
-        let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
-        let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
-        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at)?.advertised.as_deref());
+    /// P39: in their order, each once.
+    fn authorization_servers(&self, issuers: &[usize]) -> Vec<&str> {
         let mut named: Vec<&str> = Vec::new();
-        issuers.for_each(|issuer| {
+        for issuer in issuers.iter().filter_map(|at| self.issuers.get(*at)?.advertised.as_deref()) {
             if !named.contains(&issuer) {
-                named.push(issuer)
-            }
-        });
-        let issuers = named;
-        let mut document = serde_json::json!({ "resource": resource, "bearer_methods_supported": ["header"] });
-        // RFC 9728 3.2: members without values are left out.
-        for (name, values) in
-            [("authorization_servers", serde_json::json!(issuers)), ("scopes_supported", baseline.into())]
-        {
-            if let (true, Some(members)) =
-                (values.as_array().is_some_and(|values| !values.is_empty()), document.as_object_mut())
-            {
-                members.insert(name.to_owned(), values);
+                named.push(issuer);
             }
         }
-        Metadata { url: format!("{origin}{path}"), path, document: document.to_string().into_bytes().into() }
+        named
     }
 }
 
-fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)> {
-    let text = entry.text(report)?;
-    match Url::parse(text) {
-        Ok(_) if text.contains('*') => {
-            document::no_pattern(text, entry, report);
-            None
-        }
-        Ok(url) if text.contains('?') => {
-            entry.fault(report, "a resource with a query", format!("write it without: {}", url.origin() + &url.path));
-            None
-        }
-        Ok(url) => {
-            if !url.https && !url.is_loopback() {
-                report.warn(&entry.path, "a resource without TLS", "clients send their tokens in the clear");
-            }
-            Some((text.to_owned(), url))
-        }
-        Err(problem) => {
-            entry.fault(
-                report,
-                format!("not a resource identifier: {problem}"),
-                "write the URL that clients use, e.g. https://mcp.example.com/mcp (RFC 8707 2)",
-            );
-            None
-        }
-    }
+/// Could one request be for both, of two paths and queries on one host? Where no query is written, any may be.
+pub(super) fn overlap(one: (&str, Option<&str>), other: (&str, Option<&str>)) -> bool {
+    one.0 == other.0 && (one.1.is_none() || other.1.is_none() || one.1 == other.1)
 }
 
 /// P22: any text, but a pattern.
@@ -290,38 +259,4 @@ fn audiences(entry: &Entry<'_>, report: &mut Report) -> Option<Audiences> {
         }
     }
     Some(audiences)
-}
-
-fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let mut paths = Vec::new();
-    for item in entry.some_list(report)? {
-        let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
-            continue;
-        }
-        match Url::parse(&format!("https://host{text}")) {
-            Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
-            _ => {
-                item.fault(report, "not a plain path", "write it as it arrives, beginning with a slash, without query")
-            }
-        }
-    }
-    Some(paths)
-}
-
-fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let mut origins = Vec::new();
-    for item in entry.some_list(report)? {
-        let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
-            continue;
-        }
-        match Url::parse(text) {
-            Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),
-            _ => item.fault(report, "not an origin", "write scheme and host only, e.g. https://app.example.com"),
-        }
-    }
-    Some(origins)
 }

@@ -111,8 +111,9 @@ maps! {
         required "baseline": Shape::Texts, "Scopes that every request needs.";
         required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
         optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
-        optional "paths": Shape::Texts, "Further paths that are forwarded.";
-        optional "origins": Shape::Texts, "Origins of browser clients.";
+        optional "paths": Shape::Texts, "Further paths that are forwarded, each with a metadata document of its own.";
+        optional "origins": Shape::Texts, "Origins of browser clients, of any scheme.";
+        optional "remove_headers": Shape::Texts, "Request headers that never reach the server.";
     }
 
     LISTED_SERVER "ListedServer", "What a server says only under `servers`." {
@@ -213,6 +214,7 @@ maps! {
 
     LIMITS "Limits", "What is bounded." {
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
+        optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
         optional "body_wait": Shape::Duration, "How long a body may take. Otherwise 10s.";
         optional "keys_wait": Shape::Duration, "How long a request waits for keys. Otherwise 2s.";
         optional "verified_cache": Shape::Duration, "How long a verified token is not verified again. Otherwise 5m.";
@@ -225,7 +227,7 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 57] = [
+pub(super) const LATER: [(&str, &str); 55] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
@@ -264,7 +266,6 @@ pub(super) const LATER: [(&str, &str); 57] = [
     ("prompts", "rules for prompts come later; until then prompts/get is refused"),
     ("purpose", "labels come later"),
     ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("remove_headers", "a list of headers comes later; let the route remove them"),
     ("request", "other dialects of token services come later"),
     ("require", "requirements on the source come later"),
     ("resources", "rules for resources come later; until then resources/read is refused"),
@@ -279,7 +280,6 @@ pub(super) const LATER: [(&str, &str); 57] = [
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
     ("task", "tokens that outlive an answer come later; until then a call that asks for a task is not elevated"),
-    ("token", "longer tokens come later; until then 16 KiB is the most"),
     ("token_service", "several token services come later; the one at the top serves every rule"),
     ("token_services", "several token services come later; until then one for each policy"),
     ("unpinned", "pinned tools come later"),
