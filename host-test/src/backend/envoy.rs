@@ -217,7 +217,8 @@ impl Running {
             _ => Origin::Proxy,
         };
         let details = entry.get("details").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut transcript = Transcript { has_ended: true, is_reset: response.is_none(), details, ..Transcript::default() };
+        let mut transcript =
+            Transcript { has_ended: true, is_reset: response.is_none(), details, ..Transcript::default() };
         transcript.filter_state.extend(record.map(|record| (AUDIT.to_owned(), record.as_bytes().to_vec())));
         transcript.response = response.map(|Response { headers, body }| ClientResponse {
             origin,

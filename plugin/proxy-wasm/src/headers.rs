@@ -13,7 +13,6 @@ impl Headers {
         Headers(raw::header_map(MapType::HttpRequestHeaders).unwrap_or_default())
     }
 
-
     /// Names and values, in order. Empty when the buffer is not such a map.
     pub fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         read(&self.0).unwrap_or_default()

@@ -171,13 +171,7 @@ impl<'a> Access<'a> {
         Ok(())
     }
 
-    pub(super) fn reply(
-        &mut self,
-        status: i32,
-        details: (i32, i32),
-        body: (i32, i32),
-        headers: (i32, i32),
-    ) -> Answer {
+    pub(super) fn reply(&mut self, status: i32, details: (i32, i32), body: (i32, i32), headers: (i32, i32)) -> Answer {
         let status = u16::try_from(status).map_err(|_| Status::BadArgument)?;
         let details = String::from_utf8_lossy(&self.bytes(details.0, details.1)?).into_owned();
         let body = self.bytes(body.0, body.1)?;

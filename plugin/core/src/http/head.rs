@@ -165,11 +165,7 @@ impl<'a> Head<'a> {
 
     /// RFC 6750 2.3 allows a token in the query; MCP and OAuth 2.1 forbid it, and an upstream might read it.
     pub(crate) fn has_token_in_query(&self) -> bool {
-        let Some(query) = self.query else { return false };
-        query.split(['&', ';']).any(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            names_token(&percent_decoded(name))
-        })
+        self.query.is_some_and(has_token)
     }
 
     /// The caller's trace, where it is one (W3C Trace Context 3.2): calls made for it carry it on, so it must be short.
@@ -248,6 +244,15 @@ fn agreed<'a>(before: Option<&'a str>, value: &'a str) -> Result<&'a str, Reason
     if values.all(|other| other == first) { Ok(first) } else { Err(Reason::HeaderDuplicated) }
 }
 
+fn has_token(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| names_token(&percent_decoded(pair.split('=').next().unwrap_or_default())))
+}
+
+/// Has this path with its query a token in it?
+pub(crate) fn target_has_token(target: &str) -> bool {
+    target.split_once('?').is_some_and(|(_, query)| has_token(query))
+}
+
 /// Would any reader take a query parameter of this name for `access_token`? PHP skips blanks before a name, ends it at a NUL, reads
 /// dots, blanks and a bracket as underscores, and what stands behind a bracket as an index.
 fn names_token(name: &[u8]) -> bool {
@@ -286,6 +291,12 @@ mod tests {
     fn host_beside_authority_is_a_duplicate() {
         let both = headers(&[(":authority", "a"), ("host", "b")]);
         assert_eq!(Head::read(&both).unwrap_err(), Reason::HeaderDuplicated);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_cannot_be_taken_out() {
+        let pair: (&[u8], &[u8]) = (b"x-envoy-retry-\xff", b"a");
+        assert_eq!(Head::read(&[pair]).unwrap_err(), Reason::HeaderMalformed);
     }
 
     #[test]

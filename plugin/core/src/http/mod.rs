@@ -10,6 +10,6 @@ pub use call::{Call, CallFault, CallId, Reply, StreamId};
 pub use head::RequestHead;
 pub use response::{Response, ResponseHead};
 
-pub(crate) use head::{Head, Method};
+pub(crate) use head::{Head, Method, target_has_token};
 pub(crate) use sse::Events;
 pub(crate) use unwanted::Unwanted;

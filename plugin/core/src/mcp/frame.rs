@@ -151,7 +151,9 @@ impl<'a> Frame<'a> {
 
     /// Does a request to be notified name resources (MCP 2026-07-28, subscriptions)? Everything else it can ask for is a yes or no.
     pub(crate) fn subscribes_to_resources(&self) -> Result<bool, Reason> {
-        let Some(wanted) = self.params.as_ref().and_then(|params| params.get("notifications")) else { return Ok(false) };
+        let Some(wanted) = self.params.as_ref().and_then(|params| params.get("notifications")) else {
+            return Ok(false);
+        };
         if is_folded_member(wanted, &[RESOURCES]) {
             return Err(Reason::FoldedKey);
         }

@@ -127,7 +127,8 @@ fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &m
         return Select::Metadata;
     };
     if select == Select::Path {
-        let all: Vec<_> = servers.iter().map(|server| server.addresses().map(|(_, path, query)| (path, query))).collect();
+        let all: Vec<_> =
+            servers.iter().map(|server| server.addresses().map(|(_, path, query)| (path, query))).collect();
         let mut taken = Vec::new();
         let mut meets = false;
         for addresses in all {

@@ -1,5 +1,6 @@
 //! Where a server answers, and to whom: `resource`, `paths`, `origins`, and the headers that it must not see.
 
+use crate::http::target_has_token;
 use crate::policy::audience::Audiences;
 use crate::policy::document::{self, Entry, Report, Url};
 use crate::policy::place::{Metadata, Place, WELL_KNOWN, without_slash};
@@ -27,7 +28,19 @@ impl Resource {
                 None
             }
             Ok(_) if !is_escaped_well(text) => {
-                entry.fault(report, "not a resource identifier: a `%` that encodes nothing", "RFC 3986 2.1: write `%25`");
+                entry.fault(
+                    report,
+                    "not a resource identifier: a `%` that encodes nothing",
+                    "RFC 3986 2.1: write `%25`",
+                );
+                None
+            }
+            Ok(url) if target_has_token(&url.target) => {
+                entry.fault(
+                    report,
+                    "a token in the query",
+                    "requests with one are refused (RFC 6750 2.3): take it out",
+                );
                 None
             }
             Ok(url) => {
@@ -93,9 +106,10 @@ impl Resource {
         let mut document = serde_json::json!({ "resource": resource, "bearer_methods_supported": ["header"] });
         let Described { authorization_servers, scopes } = described;
         // RFC 9728 3.2: members without values are left out.
-        for (name, values) in
-            [("authorization_servers", serde_json::json!(authorization_servers)), ("scopes_supported", (*scopes).into())]
-        {
+        for (name, values) in [
+            ("authorization_servers", serde_json::json!(authorization_servers)),
+            ("scopes_supported", (*scopes).into()),
+        ] {
             if let (true, Some(members)) =
                 (values.as_array().is_some_and(|values| !values.is_empty()), document.as_object_mut())
             {

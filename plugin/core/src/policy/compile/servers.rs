@@ -149,7 +149,8 @@ impl Context<'_> {
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
-        let remove_headers = fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
+        let remove_headers =
+            fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let audiences = fields.take("audiences").and_then(|entry| {
             let further = audiences(&entry, report)?;

@@ -1,6 +1,9 @@
 //! Issuers, clients and servers as they are in the field.
 
+mod frames;
 mod issuers;
+mod places;
+mod proxies;
 
 use serde_json::{Value as Json, json};
 
