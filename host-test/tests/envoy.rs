@@ -11,6 +11,8 @@ mod clients;
 mod configuration;
 #[path = "envoy/elevation/mod.rs"]
 mod elevation;
+#[path = "envoy/field.rs"]
+mod field;
 #[path = "envoy/hostile.rs"]
 mod hostile;
 #[path = "envoy/keys.rs"]
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         clients::trials(),
         configuration::trials(),
         elevation::trials(),
+        field::trials(),
         hostile::trials(),
         keys::trials(),
         observed::trials(),

@@ -124,9 +124,10 @@ pub(super) fn bootstrap(
     token_service: Option<u16>,
     filter: Option<&Value>,
     trap: Option<&Value>,
+    change: Option<fn(&mut Value) -> Result<()>>,
 ) -> Result<String> {
     let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    if token_service.is_none() && filter.is_none() && trap.is_none() {
+    if token_service.is_none() && filter.is_none() && trap.is_none() && change.is_none() {
         return Ok(text);
     }
     let mut document = yaml::to_json(&yaml::read(&text)?);
@@ -147,6 +148,9 @@ pub(super) fn bootstrap(
         let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
         let filters = document.pointer_mut(filters).and_then(Value::as_array_mut);
         filters.context("no filters in envoy.yaml")?.insert(0, trap.clone());
+    }
+    if let Some(change) = change {
+        change(&mut document)?;
     }
     Ok(document.to_string())
 }

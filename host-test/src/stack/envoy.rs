@@ -51,6 +51,8 @@ pub struct Options {
     pub fault_proxy: bool,
     /// Run the module of `host-test/guests/trap`: a request with the header `x-trap` ends the VM of its worker.
     pub trap: bool,
+    /// What is changed in `envoy/envoy.yaml`.
+    pub change: Option<fn(&mut Value) -> Result<()>>,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             elevated_ttl: 60,
             fault_proxy: false,
             trap: false,
+            change: None,
         }
     }
 }
@@ -147,7 +150,7 @@ impl EnvoyStack {
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
-        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref())?)?;
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref(), options.change)?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let envoy = start_envoy(&fixtures, &folder, options.workers)?;
         Ok(EnvoyStack {

@@ -34,6 +34,19 @@ pub fn written(map: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
+/// Is there anything in these members, maps in a map, but why a token failed (`failed_status_in_metadata`: it is there for a request
+/// that never had one, too)?
+pub fn tell_of_a_token(members: &[u8]) -> bool {
+    read(members).is_none_or(|members| members.iter().any(|(_, value)| !is_failure(value)))
+}
+
+fn is_failure(value: &[u8]) -> bool {
+    let Some(members) = read(value) else { return false };
+    let mut names: Vec<&[u8]> = members.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names == [&b"code"[..], b"message"]
+}
+
 /// The number of pairs, the lengths of each name and value, then all of them, with a NUL behind each.
 fn read(map: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let (count, rest) = map.split_first_chunk()?;

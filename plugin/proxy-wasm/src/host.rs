@@ -40,9 +40,13 @@ pub fn route_server() -> Option<String> {
     String::from_utf8(raw::property("xds\0route_metadata\0filter_metadata\0stepup\0server")?).ok()
 }
 
-/// Has Envoy's `jwt_authn` verified a token of this request, and said so in dynamic metadata?
+/// Has Envoy's `jwt_authn` left in dynamic metadata what a token of this request said?
 pub fn has_verified_token() -> bool {
-    raw::has_property("metadata\0filter_metadata\0envoy.filters.http.jwt_authn")
+    match raw::property_or_fault("metadata\0filter_metadata\0envoy.filters.http.jwt_authn") {
+        Ok(metadata) => metadata.is_some_and(|metadata| headers::tell_of_a_token(&metadata)),
+        // A claim is null.
+        Err(()) => true,
+    }
 }
 
 /// Nobody judges trailers. False when they could not be taken out.

@@ -55,22 +55,22 @@ pub fn respond(status: u32, details: &str, body: &[u8], headers: &[u8]) {
     };
 }
 
-/// Is there such a property? What the host cannot hand over is there all the same.
-pub fn has_property(path: &str) -> bool {
-    let (mut data, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: the host reads the path, and writes through both pointers; all outlive the call.
-    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
-    if status == OK && !data.is_null() {
-        // SAFETY: as in `given`; it is freed here.
-        drop(unsafe { Vec::from_raw_parts(data, size, size) });
-    }
-    status == OK
-}
-
 /// A property; `None` when there is none. The parts of the path end with a NUL, but the last.
 pub fn property(path: &str) -> Option<Bytes> {
     // SAFETY: the host reads the path, and writes through both pointers; all outlive the call.
     given(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// The same; `Err` when it is there and the host cannot write it down. Measured in Envoy: a map with a null anywhere in it.
+pub fn property_or_fault(path: &str) -> Result<Option<Bytes>, ()> {
+    const SERIALIZATION_FAILURE: u32 = 3;
+    let mut status = OK;
+    let found = given(|data, size| {
+        // SAFETY: as above.
+        status = unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) };
+        status
+    });
+    if status == SERIALIZATION_FAILURE { Err(()) } else { Ok(found) }
 }
 
 /// Sets a property. The host copies the value.
