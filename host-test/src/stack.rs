@@ -1,5 +1,6 @@
 //! A running system around the filter, as the demo and the tests see it.
 
+mod bootstrap;
 mod config;
 mod envoy;
 mod http;

@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 28] = [
+pub const FIELDS: [(&str, &str); 30] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -78,6 +78,11 @@ pub const FIELDS: [(&str, &str); 28] = [
     ("elevated.token_id", "its `jti`"),
     ("elevated.expires_in", "seconds that it lives"),
     ("elevated.took", "milliseconds that it took to obtain"),
+    ("step_up", "which way `step_up: auto` took for this caller: `challenge` or `exchange`"),
+    (
+        "service_error",
+        "what the token service said when it gave no token: status, `error` and the first 128 characters of its description",
+    ),
     ("claimed_request_id", "`x-request-id`, as the caller or the proxy claims it"),
     ("suppressed", "records left out before this one: strangers get ten a second for each reason"),
 ];
@@ -139,6 +144,7 @@ fn challenge(reason: Reason) -> &'static str {
         Challenge::InvalidToken => "`invalid_token`",
         Challenge::Scopes => "`insufficient_scope`",
         Challenge::Fallback => "`insufficient_scope`, under `fallback: challenge`",
+        Challenge::Reauthentication => "`insufficient_user_authentication` under 401, for clients with `rfc9470: true`",
     }
 }
 

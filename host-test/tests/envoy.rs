@@ -1,10 +1,12 @@
 //! The filter in real Envoy, with a real authorization server, real MCP servers and real clients.
 //!
-//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 220 MB). Needs Node.js 20 and
+//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 290 MB). Needs Node.js 20 and
 //! Python 3.11 with venv. Runs one trial after the other; `cargo test -p host-test --test envoy -- NAME` runs some.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a trial that panics has failed")]
 
+#[path = "envoy/browser.rs"]
+mod browser;
 #[path = "envoy/clients.rs"]
 mod clients;
 #[path = "envoy/configuration.rs"]
@@ -17,6 +19,8 @@ mod field;
 mod hostile;
 #[path = "envoy/keys.rs"]
 mod keys;
+#[path = "envoy/neighbours/mod.rs"]
+mod neighbours;
 #[path = "envoy/observed.rs"]
 mod observed;
 #[path = "envoy/report.rs"]
@@ -44,12 +48,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        browser::trials(),
         clients::trials(),
         configuration::trials(),
         elevation::trials(),
         field::trials(),
         hostile::trials(),
         keys::trials(),
+        neighbours::trials(),
         observed::trials(),
         report::trials(),
         servers::trials(),

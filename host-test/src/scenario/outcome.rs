@@ -41,9 +41,23 @@ impl std::fmt::Display for Difference {
 }
 
 /// Members of the audit record that say the same on every host.
-const RECORD: [&str; 14] = [
-    "verdict", "reason", "status", "mode", "would", "missing", "server", "method", "name", "rule", "issuer", "subject",
-    "client", "token_id",
+const RECORD: [&str; 16] = [
+    "verdict",
+    "reason",
+    "status",
+    "mode",
+    "would",
+    "missing",
+    "server",
+    "method",
+    "name",
+    "rule",
+    "issuer",
+    "subject",
+    "client",
+    "token_id",
+    "service_error",
+    "step_up",
 ];
 
 /// Headers of answers that are compared.

@@ -35,7 +35,7 @@ pub struct Policy {
     /// Name and resource.
     pub servers: Vec<(String, String)>,
     pub issuers: Vec<Issuer>,
-    pub token_service: Option<TokenService>,
+    pub token_services: Vec<TokenService>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ pub struct TokenService {
     pub issuer: String,
     pub cluster: String,
     pub token: String,
-    pub revoke: String,
+    /// `None`: its tokens live until their `exp`.
+    pub revoke: Option<String>,
     pub client: String,
 }
 
@@ -256,13 +257,13 @@ impl Policy {
                     keys: issuer.keys().map(place),
                 })
                 .collect(),
-            token_service: view.token_service().map(|service| TokenService {
+            token_services: Vec::from_iter(view.token_services().map(|service| TokenService {
                 issuer: service.issuer().map(|issuer| issuer.name().to_owned()).unwrap_or_default(),
                 cluster: service.token().cluster().to_owned(),
                 token: service.token().url().to_owned(),
-                revoke: service.revoke().url().to_owned(),
+                revoke: service.revoke().map(|endpoint| endpoint.url().to_owned()),
                 client: service.client().to_owned(),
-            }),
+            })),
         })
     }
 }

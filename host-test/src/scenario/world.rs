@@ -74,7 +74,8 @@ impl World {
         let form = form(&call.body);
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let answer = self.exchange.next();
-        let subject = field("subject_token");
+        // RFC 8693, or RFC 7523.
+        let subject = form.get("subject_token").or(form.get("assertion")).cloned().unwrap_or_default();
         let mut token = subject.clone();
         if !answer.echoes {
             let audience = form.get("resource").or(form.get("audience")).cloned();
@@ -89,7 +90,9 @@ impl World {
             members.retain(|_, value| !value.is_null());
         }
         let reply = reply(&answer, &body.to_string());
-        self.owed.extend(tokens(&reply).into_iter().filter(|token| !self.callers.contains_key(token)));
+        if service.revoke.is_some() {
+            self.owed.extend(tokens(&reply).into_iter().filter(|token| !self.callers.contains_key(token)));
+        }
         reply
     }
 
@@ -102,8 +105,11 @@ impl World {
         scope: &str,
     ) -> String {
         let lifetime = answer.lifetime.unwrap_or(60);
+        // One of a family issues in the name of the caller's tenant.
+        let is_family = service.issuer.contains('{');
+        let issuer = if is_family { subject.get("iss").cloned() } else { None };
         let mut claims = json!({
-            "iss": service.issuer, "aud": audience, "sub": subject.get("sub"), "client_id": service.client,
+            "iss": issuer.unwrap_or_else(|| service.issuer.clone().into()), "aud": audience, "sub": subject.get("sub"), "client_id": service.client,
             "jti": format!("elevated-{}", self.minted.len() + 1), "scope": scope,
             "iat": { "now": 0 }, "exp": { "now": lifetime },
         });
@@ -131,13 +137,15 @@ impl Network for World {
             let key = Key::for_tests(&issuer.algorithm).map(|key| key.public()).unwrap_or_default();
             return reply(&self.keys.next(), &json!({ "keys": [key] }).to_string());
         }
-        match self.policy.token_service.clone() {
-            Some(service) if is(&service.cluster, &service.token) => self.exchange(&service, call),
-            Some(service) if is(&service.cluster, &service.revoke) => {
-                self.owed.remove(&form(&call.body).remove("token").unwrap_or_default());
-                reply(&self.revocation.next(), "")
-            }
-            _ => CallPlan::UnknownCluster,
+        let services = self.policy.token_services.clone();
+        let revokes = |service: &TokenService| service.revoke.as_ref().is_some_and(|url| is(&service.cluster, url));
+        if let Some(service) = services.iter().find(|service| is(&service.cluster, &service.token)) {
+            self.exchange(service, call)
+        } else if services.iter().any(revokes) {
+            self.owed.remove(&form(&call.body).remove("token").unwrap_or_default());
+            reply(&self.revocation.next(), "")
+        } else {
+            CallPlan::UnknownCluster
         }
     }
 

@@ -18,7 +18,12 @@ pub(super) struct Ports {
     pub authorization_server: u16,
     pub everything: u16,
     pub notes: u16,
+    /// Of a loopback origin whose pages may call.
+    pub page: Option<u16>,
 }
+
+/// The origin in the sample that the operator edits.
+const PLACEHOLDER: &str = "https://app.example.com";
 
 impl Ports {
     pub(super) fn resource(&self, server: Server) -> String {
@@ -58,7 +63,11 @@ impl Ports {
             (8810, self.everything),
             (8811, self.notes),
         ];
-        ports.iter().fold(text.to_owned(), |text, (fixed, free)| {
+        let text = match self.page {
+            Some(page) => text.replace(PLACEHOLDER, &format!("http://127.0.0.1:{page}")),
+            None => text.to_owned(),
+        };
+        ports.iter().fold(text, |text, (fixed, free)| {
             text.replace(&format!("port_value: {fixed}"), &format!("port_value: {free}"))
                 .replace(&format!("127.0.0.1:{fixed}"), &format!("127.0.0.1:{free}"))
         })
@@ -115,44 +124,6 @@ pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Valu
         }
     }
     Ok(document)
-}
-
-/// The shipped bootstrap, with these ports; with `token_service`, that is the port of the token service; with `filter`,
-/// that stands in it directly.
-pub(super) fn bootstrap(
-    ports: &Ports,
-    token_service: Option<u16>,
-    filter: Option<&Value>,
-    trap: Option<&Value>,
-    change: Option<fn(&mut Value) -> Result<()>>,
-) -> Result<String> {
-    let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    if token_service.is_none() && filter.is_none() && trap.is_none() && change.is_none() {
-        return Ok(text);
-    }
-    let mut document = yaml::to_json(&yaml::read(&text)?);
-    if let Some(port) = token_service {
-        let clusters = document.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
-        let cluster = clusters.into_iter().flatten().find(|cluster| cluster.get("name") == Some(&json!("as-token")));
-        let place = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-        let place = cluster.and_then(|cluster| cluster.pointer_mut(place));
-        *place.context("no cluster as-token in envoy.yaml")? = json!(port);
-    }
-    if let Some(filter) = filter {
-        let entry = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
-        let config = filter.pointer(FILTER).context("no filter")?;
-        *document.pointer_mut(entry).context("no filter entry in envoy.yaml")? =
-            json!({ "name": "step-up", "typed_config": config });
-    }
-    if let Some(trap) = trap {
-        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
-        let filters = document.pointer_mut(filters).and_then(Value::as_array_mut);
-        filters.context("no filters in envoy.yaml")?.insert(0, trap.clone());
-    }
-    if let Some(change) = change {
-        change(&mut document)?;
-    }
-    Ok(document.to_string())
 }
 
 /// The entry of the filter that traps: the same module and `vm_id`, and so the same VM.

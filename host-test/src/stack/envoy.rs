@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::config::{CONFIGURATION, ECDS, Ports, SECRET, bootstrap, discover, filter, sample, trap_filter, write};
+use super::bootstrap::{Changes, bootstrap};
+use super::config::{CONFIGURATION, ECDS, Ports, SECRET, discover, filter, sample, trap_filter, write};
 use super::running::{new_folder, start_envoy, stat, wait_until_live};
 use super::{Request, Server, Stack, encode, send};
 use crate::fault_proxy::FaultProxy;
@@ -51,8 +52,10 @@ pub struct Options {
     pub fault_proxy: bool,
     /// Run the module of `host-test/guests/trap`: a request with the header `x-trap` ends the VM of its worker.
     pub trap: bool,
-    /// What is changed in `envoy/envoy.yaml`.
-    pub change: Option<fn(&mut Value) -> Result<()>>,
+    /// Other filters around it, and what they need: a document of `envoy/neighbours/`.
+    pub neighbours: Option<Value>,
+    /// Pages of `http://127.0.0.1:PORT` may call, in place of the origin that the sample names.
+    pub page: Option<u16>,
 }
 
 impl Default for Options {
@@ -68,7 +71,8 @@ impl Default for Options {
             elevated_ttl: 60,
             fault_proxy: false,
             trap: false,
-            change: None,
+            neighbours: None,
+            page: None,
         }
     }
 }
@@ -115,6 +119,7 @@ impl EnvoyStack {
             authorization_server: free_port()?,
             everything: free_port()?,
             notes: free_port()?,
+            page: options.page,
         };
         let folder = new_folder()?;
         let (mut authorization_server, mut servers) = (None, Vec::new());
@@ -150,7 +155,8 @@ impl EnvoyStack {
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
-        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, token_service, filter, trap.as_ref(), options.change)?)?;
+        let changes = Changes { token_service, filter, trap: trap.as_ref(), neighbours: options.neighbours.as_ref() };
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, &changes)?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let envoy = start_envoy(&fixtures, &folder, options.workers)?;
         Ok(EnvoyStack {

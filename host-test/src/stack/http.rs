@@ -10,7 +10,9 @@ use serde_json::Value;
 pub struct Request {
     /// Where to.
     pub url: String,
-    /// `POST` with this body; `None`: `GET`.
+    /// The method.
+    pub method: &'static str,
+    /// What is sent; `None`: nothing.
     pub body: Option<String>,
     /// Headers beside `content-type` and `accept`.
     pub headers: Vec<(String, String)>,
@@ -30,12 +32,19 @@ pub struct Answer {
 impl Request {
     /// A POST of this text.
     pub fn post(url: impl Into<String>, body: impl ToString) -> Request {
-        Request { url: url.into(), body: Some(body.to_string()), headers: Vec::new() }
+        Request { url: url.into(), method: "POST", body: Some(body.to_string()), headers: Vec::new() }
     }
 
     /// A GET.
     pub fn get(url: impl Into<String>) -> Request {
-        Request { url: url.into(), body: None, headers: Vec::new() }
+        Request { url: url.into(), method: "GET", body: None, headers: Vec::new() }
+    }
+
+    /// What a browser asks before it lets a page of that origin send such a request (Fetch, 4.8).
+    pub fn preflight(url: impl Into<String>, origin: &str, method: &str, headers: &str) -> Request {
+        let request = Request { method: "OPTIONS", ..Request::get(url) };
+        let request = request.with("origin", origin).with("access-control-request-method", method);
+        request.with("access-control-request-headers", headers)
     }
 
     /// With one header more.
@@ -94,8 +103,7 @@ pub fn send(request: &Request) -> Result<Answer> {
         .timeout_global(Some(Duration::from_secs(30)))
         .build()
         .into();
-    let mut builder =
-        ureq::http::Request::builder().uri(&request.url).method(if request.body.is_some() { "POST" } else { "GET" });
+    let mut builder = ureq::http::Request::builder().uri(&request.url).method(request.method);
     let given = |name: &str| request.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name));
     if request.body.is_some() && !given("content-type") {
         builder = builder.header("content-type", "application/json");

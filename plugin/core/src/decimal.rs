@@ -93,7 +93,8 @@ pub(crate) fn numbers(text: &str) -> Vec<Option<Decimal>> {
     found
 }
 
-fn after_string(text: &str) -> &str {
+/// What follows a JSON string whose first quote has been read.
+pub(crate) fn after_string(text: &str) -> &str {
     let mut rest = text;
     while let Some(at) = rest.find(['"', '\\']) {
         let (_, tail) = rest.split_at(at);

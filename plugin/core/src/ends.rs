@@ -67,6 +67,8 @@ pub enum RevocationEnd {
     Unsupported,
     /// The service refused for good.
     Refused,
+    /// It was not asked for: the token lives until its `exp`, as the policy says.
+    Kept,
     /// It was alive until its `exp`.
     Expired,
     /// It may be alive still.
@@ -80,6 +82,7 @@ impl RevocationEnd {
             RevocationEnd::Revoked => "revoked",
             RevocationEnd::Unsupported => "unsupported",
             RevocationEnd::Refused => "refused",
+            RevocationEnd::Kept => "kept",
             RevocationEnd::Expired => "expired",
             RevocationEnd::GivenUp => "given_up",
         }

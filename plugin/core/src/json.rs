@@ -105,16 +105,6 @@ pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Res
     read_within(bytes, keep, MAX_MEMBERS, None)
 }
 
-/// The seconds of a date with a fraction (RFC 7519 2) that stands at the top of these bytes, which were read before: without the
-/// fraction, and never as a double. `None`: it has an exponent, or is below zero.
-pub(crate) fn whole(bytes: &[u8], name: &str) -> Option<i64> {
-    let members: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
-        serde_json::from_slice(bytes).ok()?;
-    let (whole, fraction) = members.get(name)?.get().split_once('.')?;
-    let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_plain(whole) && is_plain(fraction) { whole.parse().ok() } else { None }
-}
-
 fn read_within<'a>(
     bytes: &'a [u8],
     keep: &dyn Fn(usize, &str) -> bool,

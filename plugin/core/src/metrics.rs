@@ -106,7 +106,7 @@ pub fn most_series(servers: usize, issuers: usize) -> usize {
     // A reason has one verdict in enforce mode and another in shadow mode.
     let decisions = (servers + 1) * Reason::ALL.len() * 2;
     let exchanges = servers * (Reason::ALL.len() + 3);
-    let revocations = 5;
+    let revocations = 6;
     let keys = issuers * 4;
     let process = FAULTS.len() + 2;
     decisions + exchanges + servers + revocations + keys + process

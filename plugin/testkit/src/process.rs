@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use step_up_core::Gate;
 use step_up_core::Jwk;
+use step_up_core::Level;
 use step_up_core::Metric;
 use step_up_core::Policy;
 use step_up_core::Unverified;
@@ -148,8 +149,11 @@ pub struct Vm {
     replaced: BTreeMap<StreamId, Answer>,
     held: BTreeSet<StreamId>,
     passed: BTreeSet<StreamId>,
+    continued: BTreeSet<StreamId>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
+    /// Of those, what an operator always sees.
+    pub warnings: Vec<String>,
     wake: Option<Millis>,
 }
 
@@ -191,8 +195,10 @@ impl Vm {
             replaced: BTreeMap::new(),
             held: BTreeSet::new(),
             passed: BTreeSet::new(),
+            continued: BTreeSet::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
+            warnings: Vec::new(),
             wake: None,
         };
         vm.perform();
@@ -256,6 +262,11 @@ impl Vm {
         self.handle(Input::ResponseBody { stream, body });
         let goes = self.passed.contains(&stream) || self.replaced.contains_key(&stream);
         assert!(goes, "a response that was held is answered or goes on");
+    }
+
+    /// Was it released with the caller's own token, and its response is looked at all the same?
+    pub fn continues(&self, stream: StreamId) -> bool {
+        self.continued.contains(&stream)
     }
 
     /// Is the response kept until it is complete?
@@ -387,7 +398,10 @@ impl Vm {
                             other => panic!("sets {other}"),
                         }
                     }
-                    assert_eq!(permit.is_watched(), is_elevated, "elevated calls are watched, and no others");
+                    assert!(permit.is_watched() || !is_elevated, "elevated, and not watched");
+                    if permit.is_watched() && !is_elevated {
+                        self.continued.insert(stream);
+                    }
                     self.connections.insert(stream, connection);
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
@@ -410,7 +424,12 @@ impl Vm {
                     let record = serde_json::from_str(&record).expect("a record is JSON");
                     assert!(self.records.insert(stream, record).is_none(), "two records");
                 }
-                Effect::Log { line, .. } => self.logs.push(line),
+                Effect::Log { level, line } => {
+                    if level == Level::Warning {
+                        self.warnings.push(line.clone());
+                    }
+                    self.logs.push(line);
+                }
                 Effect::Count(metric) => self.metrics.push(metric),
                 Effect::Wake { at } => self.wake = Some(at),
             }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use crate::decide::Asked;
 use crate::http::Response;
 use crate::mcp::{Id, REVISIONS};
 use crate::policy::{Place, Server};
@@ -14,10 +15,12 @@ use crate::reason::{Challenge, Reason, Wire};
 pub(crate) struct ReplyTo {
     pub id: Option<Id>,
     pub modern: bool,
-    /// Has the request named a session?
-    pub session: bool,
+    /// The session that the request names.
+    pub session: Option<String>,
     /// Scopes to challenge for, where the rule falls back to that.
     pub fallback: Option<String>,
+    /// P25: the client looks for a challenge in the result of its call.
+    pub by_result: bool,
 }
 
 /// Why a request is not forwarded, and what the answer needs to know.
@@ -26,9 +29,15 @@ pub(crate) struct Refusal {
     pub reason: Reason,
     /// The request's, where it was read unambiguously.
     pub id: Option<Id>,
-    /// Scopes for the challenge of a 403.
-    pub challenge: Option<String>,
+    /// What the challenge of a 403 asks for.
+    pub challenge: Option<Asked>,
     pub missing: Vec<String>,
+    /// What the token service wants of the user beside (Entra), for a challenge in its place.
+    pub claims: Option<String>,
+    /// P28: waiting does not heal it.
+    pub lasting: bool,
+    /// P25: the client looks for a challenge in the result of its call.
+    pub by_result: bool,
     /// Is the request of the modern era? A legacy client takes 404 for a lost session.
     pub modern: bool,
 }
@@ -36,14 +45,24 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// Of an elevated request.
     pub(crate) fn of(reason: Reason, request: &ReplyTo) -> Refusal {
-        let challenge = request.fallback.clone().filter(|_| reason == Reason::ElevationNeedsUser);
-        Refusal { id: request.id.clone(), modern: request.modern, challenge, ..reason.into() }
+        let fallback = request.fallback.clone().filter(|_| reason == Reason::ElevationNeedsUser);
+        let (id, modern, by_result) = (request.id.clone(), request.modern, request.by_result);
+        Refusal { id, modern, by_result, challenge: fallback.map(Asked::Scopes), ..reason.into() }
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, id: None, challenge: None, missing: Vec::new(), modern: true }
+        Refusal {
+            reason,
+            id: None,
+            challenge: None,
+            missing: Vec::new(),
+            claims: None,
+            lasting: false,
+            by_result: false,
+            modern: true,
+        }
     }
 }
 
@@ -51,6 +70,7 @@ impl From<Reason> for Refusal {
 pub(crate) fn refusal(
     refusal: &Refusal,
     challenge: Option<String>,
+    denies_by_jsonrpc: bool,
     version: Option<&str>,
     request_id: &str,
 ) -> Response {
@@ -59,10 +79,19 @@ pub(crate) fn refusal(
     if refusal.reason == Reason::UnknownMethod && !refusal.modern {
         status = 200;
     }
+    if matches!(refusal.challenge, Some(Asked::Login { .. })) {
+        status = 401;
+    }
+    match (refusal.shape(challenge.is_some(), denies_by_jsonrpc), &challenge) {
+        (Shape::Http, _) => {}
+        (Shape::Error, _) => status = 200,
+        (Shape::Result, Some(challenge)) => return result(refusal, challenge),
+        (Shape::Result, None) => {}
+    }
     let mut headers = vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
     match refusal.reason {
         Reason::MethodNotAllowed => headers.push(("allow", "POST, GET, DELETE".to_owned())),
-        _ if status == 503 => headers.push(("retry-after", "5".to_owned())),
+        _ if status == 503 && !refusal.lasting => headers.push(("retry-after", "5".to_owned())),
         _ => {}
     }
     headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
@@ -84,6 +113,55 @@ pub(crate) fn refusal(
     Response { status, headers, body: body.to_string().into_bytes().into(), reason: refusal.reason }
 }
 
+/// In what a refusal leaves (P25).
+enum Shape {
+    Http,
+    /// A JSON-RPC error under 200.
+    Error,
+    /// A result that says it, with the challenge in it.
+    Result,
+}
+
+impl Refusal {
+    /// Only a *request* has an answer of JSON-RPC's own.
+    fn shape(&self, is_challenged: bool, denies_by_jsonrpc: bool) -> Shape {
+        let reason = self.reason;
+        let is_denial = reason.is_policy()
+            || matches!(
+                reason,
+                Reason::ElevationRefused
+                    | Reason::ElevationNeedsUser
+                    | Reason::TaskNotElevated
+                    | Reason::ShadowCannotExchange
+            );
+        match (self.id.is_some(), is_challenged) {
+            (true, true) if self.by_result && matches!(self.challenge, Some(Asked::Scopes(_))) => Shape::Result,
+            (true, false) if denies_by_jsonrpc && is_denial => Shape::Error,
+            _ => Shape::Http,
+        }
+    }
+}
+
+/// For clients that step up by what a result says, and by no header.
+fn result(refusal: &Refusal, challenge: &str) -> Response {
+    let text = format!("{}: authorize again with more scope, then call again", refusal.reason.wire().text);
+    let mut result = json!({
+        "content": [{ "type": "text", "text": text }],
+        "isError": true,
+        "_meta": { "mcp/www_authenticate": [challenge] },
+    });
+    if let (true, Some(members)) = (refusal.modern, result.as_object_mut()) {
+        members.insert("resultType".to_owned(), "complete".into());
+    }
+    let body = json!({ "jsonrpc": "2.0", "id": refusal.id, "result": result }).to_string().into_bytes().into();
+    Response {
+        status: 200,
+        headers: vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())],
+        body,
+        reason: refusal.reason,
+    }
+}
+
 /// RFC 9728 3.2.
 pub(crate) fn metadata(place: &Place, head_only: bool) -> Response {
     let headers =
@@ -102,20 +180,31 @@ pub(crate) fn accepted() -> Response {
 pub(crate) fn challenge(refusal: &Refusal, server: &Server, place: &Place) -> Option<String> {
     let baseline = || server.asked.clone();
     let text = Some(refusal.reason.wire().text);
-    let (error, scope, description) = match refusal.reason.challenge() {
-        Challenge::Nothing => return None,
-        Challenge::Login => (None, baseline(), None),
-        Challenge::InvalidToken => (Some("invalid_token"), baseline(), text),
-        Challenge::Scopes | Challenge::Fallback => (Some("insufficient_scope"), refusal.challenge.clone()?, text),
-    };
     let mut parameters = Vec::new();
+    let (error, scope, description) = match (refusal.reason.challenge(), &refusal.challenge) {
+        (Challenge::Nothing, _) => return None,
+        (Challenge::Login, _) => (None, baseline(), None),
+        (Challenge::InvalidToken, _) => (Some("invalid_token"), baseline(), text),
+        (Challenge::Scopes | Challenge::Fallback, Some(Asked::Scopes(scopes))) => {
+            (Some("insufficient_scope"), scopes.clone(), text)
+        }
+        (Challenge::Reauthentication, Some(Asked::Login { max_age })) => {
+            parameters.push(format!("max_age=\"{max_age}\""));
+            (Some("insufficient_user_authentication"), String::new(), text)
+        }
+        (Challenge::Scopes | Challenge::Fallback | Challenge::Reauthentication, _) => return None,
+    };
     if let Some(error) = error {
-        parameters.push(format!("error=\"{error}\""));
+        parameters.insert(0, format!("error=\"{error}\""));
     }
     if !scope.is_empty() {
         parameters.push(format!("scope=\"{scope}\""));
     }
     parameters.push(format!("resource_metadata=\"{}\"", place.metadata.url));
+    if let Some(claims) = refusal.claims.as_ref().filter(|_| error.is_some()) {
+        let claims = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, claims);
+        parameters.push(format!("claims=\"{claims}\""));
+    }
     if let Some(description) = description {
         parameters.push(format!("error_description=\"{description}\""));
     }

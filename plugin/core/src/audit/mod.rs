@@ -21,6 +21,10 @@ pub(crate) struct Facts {
     pub rule: Option<String>,
     pub caller: Caller,
     pub elevated: Option<Elevated>,
+    /// P24: which way `auto` took.
+    pub step_up: Option<&'static str>,
+    /// What the token service said when it gave no token.
+    pub service_error: Option<String>,
     /// `x-request-id`, as the caller or the proxy claims it.
     pub claimed_request_id: Option<String>,
 }
@@ -118,6 +122,8 @@ impl Facts {
         if let Some(elevated) = &self.elevated {
             line.object("elevated", |line| elevated.write(line));
         }
+        line.text_if("step_up", self.step_up);
+        line.text_if("service_error", self.service_error.as_deref());
         line.text_if("claimed_request_id", self.claimed_request_id.as_deref());
     }
 }

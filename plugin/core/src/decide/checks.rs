@@ -1,7 +1,7 @@
 //! What the caller's own token must carry.
 
-use super::Shortfall;
-use crate::policy::{Held, Policy, Requirement, Scope};
+use super::{Asked, Asker, Shortfall};
+use crate::policy::{Held, Policy, Requirement, Server};
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::CallerToken;
@@ -9,17 +9,18 @@ use crate::token::CallerToken;
 /// All of it, in the order of P7.
 pub(super) fn satisfied(
     policy: &Policy,
+    server: &Server,
     requirement: &Requirement,
-    caller: &CallerToken,
+    asker: &Asker<'_>,
     now: Millis,
 ) -> Result<(), Shortfall> {
-    scopes(policy, requirement, caller)?;
-    lifetime(requirement, caller)?;
-    login(policy, requirement, caller, now)
+    scopes(policy, server, requirement, asker)?;
+    lifetime(requirement, asker.caller)?;
+    login(policy, requirement, asker, now)
 }
 
-fn scopes(policy: &Policy, requirement: &Requirement, caller: &CallerToken) -> Result<(), Shortfall> {
-    let claims = caller.claims();
+fn scopes(policy: &Policy, server: &Server, requirement: &Requirement, asker: &Asker<'_>) -> Result<(), Shortfall> {
+    let claims = asker.caller.claims();
     let missing: Vec<&Held> =
         requirement.held.iter().filter(|held| !held.scope.is_covered(|name| claims.has_scope(name))).collect();
     if missing.is_empty() {
@@ -31,18 +32,30 @@ fn scopes(policy: &Policy, requirement: &Requirement, caller: &CallerToken) -> R
     if !is_challenged {
         return Err(Shortfall { missing, ..Shortfall::plain(Reason::ScopeNotObtainable) });
     }
-    Err(Shortfall {
-        reason: Reason::ScopeMissing,
-        missing,
-        challenge: Some(asked(policy, caller, requirement.held.iter().map(|held| &held.scope))),
-    })
+    let granted = requirement.exchange.iter().flat_map(|exchange| &exchange.granted);
+    let granted: Vec<&str> = granted.map(|scope| &*scope.name).collect();
+    let needed = requirement.held.iter().map(|held| &*held.scope.name);
+    let asked = Asked::Scopes(asked(policy, server, asker, needed, &granted));
+    Err(Shortfall { reason: Reason::ScopeMissing, missing, challenge: Some(asked) })
 }
 
-/// Scopes, as they are asked of this caller (P21).
-pub(super) fn asked<'s>(policy: &Policy, caller: &CallerToken, scopes: impl Iterator<Item = &'s Scope>) -> String {
-    let issuer = policy.issuer(&caller.claims().issuer).map(|(_, issuer)| issuer);
-    let asked = |scope: &Scope| issuer.map_or_else(|| scope.name.to_string(), |issuer| issuer.asked(&scope.name));
-    let mut scopes: Vec<String> = scopes.map(asked).collect();
+/// P24, P21: what is needed, and up to 2025-11-25 what the caller holds of what this server's rules want, but for what it would be granted
+/// for the call: clients of that time replace their scopes by those of the challenge.
+pub(super) fn asked<'s>(
+    policy: &Policy,
+    server: &Server,
+    asker: &Asker<'_>,
+    needed: impl Iterator<Item = &'s str>,
+    granted: &[&str],
+) -> String {
+    let claims = asker.caller.claims();
+    let issuer = policy.issuer(&claims.issuer).map(|(_, issuer)| issuer);
+    let spelled = |scope: &str| issuer.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope));
+    let held =
+        server.held_somewhere.iter().map(|scope| &**scope).filter(|scope| !asker.modern && claims.has_scope(scope));
+    let held = held.filter(|scope| !granted.contains(scope));
+    let mut scopes: Vec<String> = needed.map(spelled).collect();
+    scopes.extend(held.map(spelled));
     scopes.sort_unstable();
     scopes.dedup();
     scopes.join(" ")
@@ -57,14 +70,15 @@ fn lifetime(requirement: &Requirement, caller: &CallerToken) -> Result<(), Short
 }
 
 /// P37: a login in the future is no fresh one; clocks differ by the issuer's leeway at most.
-fn login(policy: &Policy, requirement: &Requirement, caller: &CallerToken, now: Millis) -> Result<(), Shortfall> {
+fn login(policy: &Policy, requirement: &Requirement, asker: &Asker<'_>, now: Millis) -> Result<(), Shortfall> {
     let Some(most) = requirement.max_age else { return Ok(()) };
-    let claims = caller.claims();
+    let claims = asker.caller.claims();
     let leeway = policy.issuer(&claims.issuer).map_or(0, |(_, issuer)| issuer.leeway);
     let leeway = i64::try_from(leeway).unwrap_or(0);
     let age = claims.auth_time.map(|time| now.seconds().saturating_sub(time)).filter(|age| *age >= -leeway);
     if age.is_some_and(|age| age <= i64::try_from(most).unwrap_or(i64::MAX)) {
         return Ok(());
     }
-    Err(Shortfall::plain(Reason::LoginTooOld))
+    let challenge = asker.ability.rfc9470.then_some(Asked::Login { max_age: most });
+    Err(Shortfall { challenge, ..Shortfall::plain(Reason::LoginTooOld) })
 }

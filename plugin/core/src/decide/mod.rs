@@ -8,7 +8,7 @@ mod shadow;
 use crate::http::Unwanted;
 use crate::mcp::Operation;
 use crate::obtain::Elevation;
-use crate::policy::{Policy, Requirement, Rule, Server, Unmatched};
+use crate::policy::{Ability, Policy, Requirement, Rule, Server, Unmatched};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -33,8 +33,18 @@ pub(crate) struct Shortfall {
     pub reason: Reason,
     /// Scopes the caller lacks.
     pub missing: Vec<String>,
-    /// The scopes a challenge names: everything the operation needs of the caller's own token, once (SEP-2350).
-    pub challenge: Option<String>,
+    /// What a challenge asks for.
+    pub challenge: Option<Asked>,
+}
+
+/// What a challenge asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Scopes, each once: everything the operation needs of the caller's own token, and up to 2025-11-25 what the caller holds of what
+    /// this server's rules want (P24).
+    Scopes(String),
+    /// RFC 9470 3: a login at most so many seconds old.
+    Login { max_age: u64 },
 }
 
 impl Shortfall {
@@ -50,6 +60,8 @@ pub(crate) struct Decision<'p> {
     pub rule: Option<&'p Rule>,
     /// What shadow mode made of the verdict.
     pub suspended: Option<Suspended>,
+    /// P24: which way `auto` took.
+    pub step_up: Option<&'static str>,
 }
 
 /// Who asks, and how the request came.
@@ -61,13 +73,17 @@ pub(crate) struct Asker<'a> {
     pub context: Option<&'a str>,
     /// The operation is to go on after its answer.
     pub is_task: bool,
+    /// What its client can do with an answer (P24).
+    pub ability: Ability,
+    /// Is the request of the modern era, where a challenge names this operation's scopes only (SEP-2350)?
+    pub modern: bool,
     /// The caller's trace.
     pub trace: &'a [(&'static str, Secret)],
     /// What must not reach the upstream.
     pub unwanted: &'a Unwanted,
 }
 
-/// Judges one operation (P7): deny; standing; what the caller's own token must carry; who may be elevated; exchange.
+/// Judges one operation (P7): deny; callers; standing; what the caller's own token must carry; who may be elevated; exchange.
 pub(crate) fn decide<'p>(
     policy: &'p Policy,
     server: &'p Server,
@@ -76,20 +92,25 @@ pub(crate) fn decide<'p>(
     now: Millis,
 ) -> Decision<'p> {
     let case = Case { policy, server, asker, now };
+    let mut step_up = None;
     let (rule, verdict) = match operation {
-        Operation::Baseline => (None, case.judge(&server.baseline)),
-        Operation::Dropped => (None, dropped(case.judge(&server.baseline))),
+        Operation::Baseline => (None, case.judge(&server.baseline, "")),
+        Operation::Dropped => (None, dropped(case.judge(&server.baseline, ""))),
         Operation::On(target) => match server.rules.select(target) {
             Err(Unmatched::NoRule) => (None, refuse(Reason::NoRule)),
             Err(Unmatched::Confusable) => (None, refuse(Reason::NameConfusable)),
-            Ok(rule) => (Some(rule), case.judge(&rule.requirement)),
+            Ok(rule) => {
+                let ways = if asker.ability.steps_up { "challenge" } else { "exchange" };
+                step_up = rule.challenge.as_ref().map(|_| ways);
+                (Some(rule), case.judge(rule.requirement_for(asker.ability), &rule.place))
+            }
         },
     };
     let (verdict, suspended) = match policy.is_shadow(now) {
         true => shadow::suspend(verdict, rule, server, asker, operation),
         false => (verdict, None),
     };
-    Decision { verdict, rule, suspended }
+    Decision { verdict, rule, suspended, step_up }
 }
 
 fn refuse(reason: Reason) -> Verdict {
@@ -109,19 +130,22 @@ struct Case<'c> {
 }
 
 impl Case<'_> {
-    fn judge(&self, requirement: &Requirement) -> Verdict {
+    fn judge(&self, requirement: &Requirement, rule: &str) -> Verdict {
         let Case { policy, server, asker, now } = *self;
         if requirement.deny {
             return refuse(Reason::Denied);
         }
-        let satisfied = || checks::satisfied(policy, requirement, asker.caller, now);
+        if let Err(shortfall) = eligibility::callers(requirement, asker) {
+            return Verdict::Refuse(shortfall);
+        }
+        let satisfied = || checks::satisfied(policy, server, requirement, asker, now);
         let judged = match &requirement.exchange {
             None => satisfied().map(|()| Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted))),
             Some(exchange) => eligibility::standing(exchange, asker)
                 .and_then(|()| satisfied())
                 .and_then(|()| eligibility::eligible(policy, exchange, asker))
-                .and_then(|()| eligibility::ends_with_its_answer(asker))
-                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, exchange, asker)))),
+                .and_then(|()| eligibility::ends_with_its_answer(exchange, asker))
+                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, rule, exchange, asker)))),
         };
         judged.unwrap_or_else(Verdict::Refuse)
     }

@@ -51,6 +51,12 @@ impl Permit {
         self.watched
     }
 
+    /// Its response continues an elevated operation, and is shown to the gate.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+        self.remove.push("accept-encoding".to_owned());
+    }
+
     /// The caller's own token goes, as it came: the evidence is that it was verified.
     pub(super) fn of_caller(_: &CallerToken, unwanted: &Unwanted) -> Permit {
         Permit { set: connection(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }

@@ -1,6 +1,6 @@
 //! Shadow mode (P15): what becomes of a verdict while the policy only says what it would do. Nothing else knows of it.
 
-use super::{Asker, Permit, Shortfall, Verdict};
+use super::{Asked, Asker, Permit, Shortfall, Verdict};
 use crate::ends::Ending;
 use crate::mcp::Operation;
 use crate::policy::{Rule, Server};
@@ -75,6 +75,7 @@ fn leads_elsewhere(rule: Option<&Rule>, server: &Server, operation: &Operation<'
 impl From<Shortfall> for Suspended {
     fn from(Shortfall { reason, missing, challenge }: Shortfall) -> Suspended {
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        Suspended { reason, missing, would: Would { ending, reason, status: Some(reason.wire().status) } }
+        let status = if matches!(challenge, Some(Asked::Login { .. })) { 401 } else { reason.wire().status };
+        Suspended { reason, missing, would: Would { ending, reason, status: Some(status) } }
     }
 }

@@ -1,6 +1,6 @@
 //! Whose request it is: now, when the keys are there, or never.
 
-use super::{Claimed, Flow, Leg, Next, State, Turn};
+use super::{Claimed, Flow, Following, Follows, Leg, Next, State, Turn};
 use crate::audit::Caller;
 use crate::jose::Compact;
 use crate::keys::Fresh;
@@ -71,8 +71,7 @@ impl Flow {
             return Reason::TokenTooLongLived.into();
         }
         // One of our own, come back through the front door: from a server, its logs, or a tool that echoes.
-        let service = turn.policy.token_service.as_ref();
-        if service.is_some_and(|service| claims.names_client(&service.client.id)) {
+        if turn.policy.services.iter().any(|service| claims.names_client(&service.client.id)) {
             return Reason::OwnTokenPresented.into();
         }
         match claimed.leg {
@@ -91,6 +90,12 @@ impl Flow {
         self.state = State::AwaitBody { caller, mirror, deadline };
         Next::Wait
     }
+}
+
+/// Of the same caller.
+pub(super) fn follows(caller: &CallerToken, what: Following) -> Follows {
+    let claims = caller.claims();
+    Follows { issuer: claims.issuer.clone(), subject: claims.subject.clone(), what }
 }
 
 impl Turn<'_> {

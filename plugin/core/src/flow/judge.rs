@@ -1,10 +1,11 @@
 //! What is asked for, and what the policy says to it.
 
-use super::{Claimed, Flow, Leg, Next, Origin, State, Turn};
+use super::authenticate::follows;
+use super::{Claimed, Flow, Following, Leg, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::decide::{self, Asker, Shortfall, Verdict};
 use crate::effect::BodyFault;
-use crate::mcp::{self, Frame, Mirror, NoFrame, Operation};
+use crate::mcp::{self, Frame, Mirror, NoFrame, Operation, Target};
 use crate::policy::Server;
 use crate::reason::Reason;
 use crate::text::field;
@@ -46,6 +47,9 @@ impl Flow {
         if !caller.is_valid_at(turn.now) {
             return Reason::TokenExpired.into();
         }
+        if let Some(id) = self.last_event_id.take() {
+            self.follows = Some(follows(caller, Following::Resumes(id)));
+        }
         self.decide(caller, &Operation::Baseline, server, Origin::default(), turn)
     }
 
@@ -71,10 +75,14 @@ impl Flow {
             Ok(operation) => operation,
             Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
-        let told = turn.policy.token_service.as_ref().is_some_and(|service| service.context);
+        if let Some(id) = frame.cancelled() {
+            self.follows = Some(follows(caller, Following::Cancels(id)));
+        }
+        let told = turn.policy.services.iter().any(|service| service.context);
         let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
-        let (id, session, is_task) = (frame.request_id(), mirror.session, frame.is_task());
-        let origin = Origin { id, modern, session, context, is_task };
+        let (id, session, is_task) = (frame.request_id(), self.session.clone(), frame.is_task());
+        let is_call = matches!(operation, Operation::On(Target::Tool(_)));
+        let origin = Origin { id, modern, session, context, is_task, is_call };
         self.decide(caller, &operation, server, origin, turn)
     }
 
@@ -83,7 +91,7 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        Origin { id, modern, session, context, is_task }: Origin,
+        Origin { id, modern, session, context, is_task, is_call }: Origin,
         turn: &Turn<'_>,
     ) -> Next {
         let asker = Asker {
@@ -91,20 +99,25 @@ impl Flow {
             source: self.source.as_deref(),
             context: context.as_deref(),
             is_task,
+            ability: turn.policy.clients.of(caller.claims().client_id.as_deref()),
+            modern,
             trace: &self.trace,
             unwanted: &self.unwanted,
         };
         let decision = decide::decide(turn.policy, server, &asker, operation, turn.now);
         self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
+        self.facts.step_up = decision.step_up;
+        // P25: a client that looks for challenges in the results of its calls.
+        let by_result = asker.ability.by_result && is_call;
         match decision.verdict {
             Verdict::Permit(permit) => Next::Permit(permit, decision.suspended),
             Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped),
             Verdict::Obtain(mut elevation) => {
                 let fallback = elevation.fallback.take();
-                Next::Elevate(elevation, ReplyTo { id, modern, session, fallback })
+                Next::Elevate(elevation, ReplyTo { id, modern, session, fallback, by_result })
             }
             Verdict::Refuse(Shortfall { reason, missing, challenge }) => {
-                Next::Refuse(Refusal { reason, id, challenge, missing, modern })
+                Next::Refuse(Refusal { id, challenge, missing, modern, by_result, ..reason.into() })
             }
         }
     }

@@ -40,11 +40,16 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub spot: Option<Spot>,
     pub unwanted: Unwanted,
+    /// The session that the request names.
+    pub session: Option<String>,
+    /// What it says of an operation that has begun before.
+    pub follows: Option<Follows>,
     /// The id of the decision, where it was needed before there was one.
     pub decision: Option<String>,
     /// The caller's trace, for the calls that are made on its behalf.
     trace: Vec<(&'static str, Secret)>,
     source: Option<String>,
+    last_event_id: Option<String>,
     state: State,
 }
 
@@ -58,6 +63,22 @@ enum State {
     Faulted,
     /// Until the token service has answered.
     AwaitElevation { call: CallId, request: ReplyTo, deadline: Millis },
+}
+
+/// A request about an operation of the same caller that has begun before (P30).
+#[derive(Debug)]
+pub(crate) struct Follows {
+    pub issuer: String,
+    pub subject: Option<String>,
+    pub what: Following,
+}
+
+#[derive(Debug)]
+pub(crate) enum Following {
+    /// GET with `Last-Event-ID`: a stream that paused goes on.
+    Resumes(String),
+    /// `notifications/cancelled` names it.
+    Cancels(Id),
 }
 
 /// A request whose token has not been verified.
@@ -75,10 +96,12 @@ struct Claimed {
 struct Origin {
     id: Option<Id>,
     modern: bool,
-    session: bool,
+    session: Option<String>,
     /// The operation, as the token service is told.
     context: Option<String>,
     is_task: bool,
+    /// Is it `tools/call`?
+    is_call: bool,
 }
 
 /// What the head has already settled about the rest of the request.
@@ -117,9 +140,12 @@ impl Flow {
             facts: Facts::default(),
             spot: None,
             unwanted: Unwanted::default(),
+            session: None,
+            follows: None,
             decision: None,
             trace: Vec::new(),
             source: None,
+            last_event_id: None,
             state: State::Faulted,
         });
         let next = match Head::read(head.headers) {

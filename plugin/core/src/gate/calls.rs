@@ -13,8 +13,8 @@ pub(super) enum Purpose {
     Keys { issuer: usize, lease: Millis },
     /// A token for one operation.
     Exchange(Box<Pending>),
-    /// The end of a token.
-    Revocation(Serial),
+    /// The end of a token, at the token service of this position.
+    Revocation(usize, Serial),
 }
 
 /// Every call that the host has not answered yet.
@@ -52,7 +52,7 @@ impl Calls {
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
         self.under_way.values().filter_map(|(purpose, _)| match purpose {
             Purpose::Exchange(pending) => Some(&**pending),
-            Purpose::Keys { .. } | Purpose::Revocation(_) => None,
+            Purpose::Keys { .. } | Purpose::Revocation(..) => None,
         })
     }
 }

@@ -43,6 +43,7 @@ impl Gate {
         if std::mem::replace(&mut self.keys_told, self.keys.changes()) == self.keys.changes() {
             return;
         }
+        self.prove(now);
         for stream in self.streams.that_wait() {
             self.advance(stream, now, Flow::keys_changed);
         }

@@ -21,7 +21,7 @@ use crate::http::{Call, CallFault, CallId, Reply, StreamId};
 use crate::jose::Signatures;
 use crate::keys::{Fetch, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
-use crate::obtain::{Ledger, Rates};
+use crate::obtain::{History, Ledger, Rates, Revocations};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Millis;
@@ -29,6 +29,7 @@ use crate::token::Cache;
 use crate::watch::{OperationEnd, Tail};
 
 use calls::{Calls, Purpose};
+use exchanges::Unproven;
 use ids::Ids;
 use outbox::{Outbox, Settled};
 use streams::Streams;
@@ -128,8 +129,14 @@ pub struct Gate {
     calls: Calls,
     /// The elevated operations that have gone upstream.
     tails: BTreeMap<StreamId, Tail>,
+    /// Those whose stream the server closed on purpose, each with the end of its patience.
+    paused: Vec<(Millis, Tail)>,
     ledger: Ledger,
     rates: Rates,
+    /// What came of the exchanges of each rule.
+    history: History,
+    /// Answers whose token names a key that is being fetched.
+    unproven: Vec<Unproven>,
     /// When the log was last told that the token service does not accept the filter.
     complained: Option<Millis>,
     ids: Ids,
@@ -164,8 +171,11 @@ impl Gate {
             out: Outbox::new(&policy),
             calls: Calls::default(),
             tails: BTreeMap::new(),
-            ledger: Ledger::new(ids.spread()),
+            paused: Vec::new(),
+            ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
+            history: History::default(),
+            unproven: Vec::new(),
             complained: None,
             ids,
             body_seen: false,
@@ -277,7 +287,10 @@ impl Gate {
                 self.out.put(Effect::ReadBody { stream });
             }
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
-            Next::Permit(permit, suspended) => {
+            Next::Permit(mut permit, suspended) => {
+                if self.follow(stream, &flow, now) {
+                    permit.watch();
+                }
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
                 if let Some(suspended) = &suspended {
@@ -303,7 +316,9 @@ impl Gate {
         let at = flow.spot.and_then(|spot| self.policy.at(spot));
         let challenge = at.and_then(|(server, place)| answer::challenge(refusal, server, place));
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let response = answer::refusal(refusal, challenge, flow.facts.protocol.as_deref(), &id);
+        let denies_by_jsonrpc = at.is_some_and(|(server, _)| server.denies_by_jsonrpc);
+        let protocol = flow.facts.protocol.as_deref();
+        let response = answer::refusal(refusal, challenge, denies_by_jsonrpc, protocol, &id);
         let settled = Settled {
             status: Some(response.status),
             missing: &refusal.missing,
@@ -317,7 +332,8 @@ impl Gate {
         self.out.tell_decisions();
         self.keys.look(self.shared.as_ref(), now);
         self.tell_keys(now);
-        self.ledger.revocations.tick();
+        self.ledger.revocations.iter_mut().for_each(Revocations::tick);
+        self.prove(now);
         self.age(now);
         for Fetch { issuer, lease, call } in self.keys.fetch_due(self.shared.as_ref(), now) {
             let patience = call.timeout;
@@ -341,11 +357,7 @@ impl Gate {
     fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
         match self.calls.end(call) {
             Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
-            Some(Purpose::Revocation(serial)) => {
-                if let Some((revocation, end)) = self.ledger.revocations.reply(serial, reply, now) {
-                    self.revocation_ended(&revocation, end);
-                }
-            }
+            Some(Purpose::Revocation(service, serial)) => self.revocation_replied(service, serial, reply, now),
             Some(Purpose::Keys { issuer, lease }) => {
                 let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
                 match outcome {
@@ -363,10 +375,10 @@ impl Gate {
 
     /// Asks for the next tick, when it must come earlier than what was asked for.
     fn schedule(&mut self, now: Millis) {
-        let busy = self.streams.waiting() > 0 || self.keys.is_impatient();
+        let busy = self.streams.waiting() > 0 || !self.unproven.is_empty() || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // What is due now was more than is tried in one callback, or was refused by the host a moment ago.
-        let at = self.ledger.revocations.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));
+        let at = self.ledger.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));
         // When the next of those who wait for an exchange has waited long enough.
         let deadlines = self.calls.exchanges().map(|pending| pending.deadline).filter(|deadline| *deadline > now);
         let at = deadlines.min().map_or(at, |next| next.min(at));
@@ -380,6 +392,7 @@ impl Gate {
     /// to be revoked?
     pub fn is_idle(&self) -> bool {
         let has_exchanges = self.calls.exchanges().next().is_some();
-        self.streams.is_empty() && !has_exchanges && self.tails.is_empty() && self.ledger.revocations.is_empty()
+        let are_over = self.tails.is_empty() && self.paused.is_empty() && self.unproven.is_empty();
+        self.streams.is_empty() && !has_exchanges && are_over && self.ledger.is_idle()
     }
 }

@@ -3,12 +3,15 @@
 use super::Gate;
 use crate::answer::{self, Refusal};
 use crate::effect::{BodyFault, Effect, ResponseAct};
+use crate::ends::RevocationEnd;
+use crate::flow::{Flow, Following, Follows};
 use crate::http::{ResponseHead, StreamId};
 use crate::metrics::Metric;
 use crate::obtain::{Revocation, expiry};
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::time::Millis;
-use crate::watch::{OperationEnd, Refused, is_oauth_error};
+use crate::watch::{OperationEnd, Refused, Tail, is_oauth_error};
 
 /// Longer bodies are no OAuth errors.
 const MAX_ERROR: usize = 64 * 1024;
@@ -44,7 +47,8 @@ impl Gate {
     fn token_refused(&mut self, stream: StreamId, status: u16, now: Millis) {
         let Some(tail) = self.tails.get(&stream) else { return };
         let id = tail.decision.clone();
-        let response = answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, tail.request()), None, None, &id);
+        let response =
+            answer::refusal(&Refusal::of(Reason::UpstreamRefusedToken, &tail.request), None, false, None, &id);
         self.finish(stream, OperationEnd::Completed, now);
         let (kind, hint) = match status {
             401 => ("upstream_refused_401", ""),
@@ -64,21 +68,82 @@ impl Gate {
         }
     }
 
-    /// The operation is over, and so is its token.
+    /// The operation is over, and so is its token; or it pauses, or goes on without us.
     pub(super) fn finish(&mut self, stream: StreamId, end: OperationEnd, now: Millis) {
         let Some(tail) = self.tails.remove(&stream) else { return };
-        let linger = self.policy.token_service.as_ref().map_or(0, |service| service.linger);
-        let linger = if end == OperationEnd::Incomplete && tail.may_linger() { linger } else { 0 };
+        let service = self.policy.service_at(tail.service);
+        let (linger, resume) = service.map_or((0, 0), |service| (service.linger, service.resume));
         let millis = now.0.saturating_sub(tail.forwarded.0);
         self.out.debug(format!("{}: {} after {millis} ms", tail.decision, end.name()));
-        let revocation = Revocation {
-            token: tail.token.text().clone(),
-            hint: "access_token",
-            expires: Some(expiry(tail.token.expires_at())),
-            due: now.plus_seconds(linger).min(tail.until.max(now)),
-            decision: tail.decision,
-            trace: tail.trace,
-        };
-        self.ledger.revocations.add(revocation, now);
+        match end {
+            OperationEnd::Paused => {
+                let until = now.plus_seconds(linger.max(resume)).min(tail.until.max(now));
+                self.paused.push((until, tail));
+            }
+            OperationEnd::Continues => self.revocation_ended(&end_of(tail, now), RevocationEnd::Kept),
+            OperationEnd::Incomplete if tail.may_linger() => {
+                let due = now.plus_seconds(linger).min(tail.until.max(now));
+                self.take_back(end_of(tail, due), now);
+            }
+            OperationEnd::Incomplete | OperationEnd::Completed | OperationEnd::Cancelled => {
+                self.take_back(end_of(tail, now), now);
+            }
+        }
+    }
+
+    /// A request of the same caller that is about an operation under way (P30). True: its response continues it.
+    pub(super) fn follow(&mut self, stream: StreamId, flow: &Flow, now: Millis) -> bool {
+        let Some(Follows { issuer, subject, what }) = &flow.follows else { return false };
+        let is_theirs = |tail: &Tail| tail.is_of(issuer, subject.as_deref());
+        match what {
+            Following::Resumes(id) => {
+                let is_it = |(_, tail): &(Millis, Tail)| is_theirs(tail) && tail.paused_at() == Some(id.as_str());
+                let Some(at) = self.paused.iter().position(is_it) else { return false };
+                let (_, tail) = self.paused.swap_remove(at);
+                self.tails.insert(stream, tail);
+                true
+            }
+            Following::Cancels(id) => {
+                let is_it = |tail: &Tail| {
+                    is_theirs(tail) && tail.request.id.as_ref() == Some(id) && tail.request.session == flow.session
+                };
+                let named: Vec<StreamId> =
+                    self.tails.iter().filter(|(_, tail)| is_it(tail)).map(|(stream, _)| *stream).collect();
+                named.into_iter().for_each(|stream| self.finish(stream, OperationEnd::Cancelled, now));
+                let (over, rest) = std::mem::take(&mut self.paused).into_iter().partition(|(_, tail)| is_it(tail));
+                self.paused = rest;
+                self.end_pauses(over, now);
+                false
+            }
+        }
+    }
+
+    /// Pauses that are over by now.
+    pub(super) fn age_pauses(&mut self, now: Millis) {
+        let (over, rest) = std::mem::take(&mut self.paused).into_iter().partition(|(until, _)| *until <= now);
+        self.paused = rest;
+        self.end_pauses(over, now);
+    }
+
+    fn end_pauses(&mut self, over: Vec<(Millis, Tail)>, now: Millis) {
+        over.into_iter().for_each(|(_, tail)| self.take_back(end_of(tail, now), now));
+    }
+
+    /// Is it the token of an operation under way?
+    pub(super) fn is_in_use(&self, token: &Secret) -> bool {
+        let paused = self.paused.iter().map(|(_, tail)| tail);
+        self.tails.values().chain(paused).any(|tail| tail.token.text() == token)
+    }
+}
+
+fn end_of(tail: Tail, due: Millis) -> Revocation {
+    Revocation {
+        service: tail.service,
+        token: tail.token.text().clone(),
+        hint: "access_token",
+        expires: Some(expiry(tail.token.expires_at())),
+        due,
+        decision: tail.decision,
+        trace: tail.trace,
     }
 }

@@ -46,7 +46,10 @@ pub(crate) struct Head<'a> {
     pub protocol_version: Option<&'a str>,
     pub mcp_method: Option<&'a str>,
     pub mcp_name: Option<&'a str>,
-    pub session: bool,
+    pub session_id: Option<&'a str>,
+    pub last_event_id: Option<&'a str>,
+    /// `x-forwarded-client-cert`, where it came once.
+    pub forwarded_cert: Option<&'a str>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
     /// To what nothing that is judged here could be said: `websocket`, or `:protocol` (RFC 8441).
@@ -72,7 +75,9 @@ impl<'a> Head<'a> {
             protocol_version: None,
             mcp_method: None,
             mcp_name: None,
-            session: false,
+            session_id: None,
+            last_event_id: None,
+            forwarded_cert: None,
             request_id: None,
             traceparent: None,
             upgrade: false,
@@ -82,6 +87,7 @@ impl<'a> Head<'a> {
         };
         let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
         let mut hops = Hops::default();
+        let mut certs = 0;
         for (name, value) in headers {
             let alone = match *name {
                 b":method" => &mut method,
@@ -102,6 +108,16 @@ impl<'a> Head<'a> {
                 b"x-request-id" => {
                     // Only recorded, as claimed.
                     head.request_id.get_or_insert(text(value)?);
+                    continue;
+                }
+                b"x-forwarded-client-cert" => {
+                    certs += 1;
+                    // What cannot be read names nobody (P40).
+                    head.forwarded_cert = text(value).ok().filter(|_| certs == 1);
+                    continue;
+                }
+                b"last-event-id" => {
+                    head.last_event_id.get_or_insert(text(value)?);
                     continue;
                 }
                 b"traceparent" => {
@@ -126,7 +142,7 @@ impl<'a> Head<'a> {
         }
         head.upgrade = hops.leads_away();
         hops.taken_out(&mut head.unwanted);
-        head.session = session.is_some_and(|id| !id.is_empty());
+        head.session_id = session.filter(|id| !id.is_empty());
         head.authority = authority.unwrap_or_default();
         let target = target.unwrap_or_default();
         (head.path, head.query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

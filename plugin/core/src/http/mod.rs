@@ -5,6 +5,7 @@ mod head;
 mod response;
 mod sse;
 mod unwanted;
+mod xfcc;
 
 pub use call::{Call, CallFault, CallId, Reply, StreamId};
 pub use head::RequestHead;
@@ -13,3 +14,4 @@ pub use response::{Response, ResponseHead};
 pub(crate) use head::{Head, Method, target_has_token};
 pub(crate) use sse::Events;
 pub(crate) use unwanted::Unwanted;
+pub(crate) use xfcc::last_uri;

@@ -9,12 +9,25 @@ pub(crate) struct Events {
     after_return: bool,
     /// The event is larger than is looked at.
     overflown: bool,
+    /// The event that is being read has a field that matters.
+    has_field: bool,
+    /// The `id` of the event that is being read.
+    id: Option<String>,
+    /// That of the last event, where it had one.
+    last_id: Option<String>,
 }
 
 /// Larger events are not looked at: they end with their stream, or their token with its `exp`.
 const MAX_EVENT: usize = 256 * 1024;
+/// Longer ids are none: nobody resumes by them.
+const MAX_ID: usize = 1024;
 
 impl Events {
+    /// The `id` of the last event that ended, if it had one.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
     /// True when one of the events is the one that is looked for.
     pub(crate) fn feed(&mut self, bytes: &[u8], is_it: impl Fn(&[u8]) -> bool) -> bool {
         let mut found = false;
@@ -34,10 +47,20 @@ impl Events {
     fn end_of_line(&mut self, is_it: &impl Fn(&[u8]) -> bool) -> bool {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
-            let data = std::mem::take(&mut self.data);
+            let (data, id) = (std::mem::take(&mut self.data), self.id.take());
+            if self.has_field {
+                self.last_id = id;
+            }
+            self.has_field = false;
             return !std::mem::take(&mut self.overflown) && !data.is_empty() && is_it(&data);
         }
+        if let Some(id) = line.strip_prefix(b"id:") {
+            let id = id.strip_prefix(b" ").unwrap_or(id);
+            self.has_field = true;
+            self.id = std::str::from_utf8(id).ok().filter(|id| (1..=MAX_ID).contains(&id.len())).map(str::to_owned);
+        }
         if let Some(data) = line.strip_prefix(b"data:") {
+            self.has_field = true;
             if !self.data.is_empty() {
                 self.data.push(b'\n');
             }

@@ -1,7 +1,7 @@
 //! The claims a decision may rest on, and the rules that hold on every call.
 
-use crate::jose::Dialect;
-use crate::json::{self, Value};
+use crate::jose::{Dialect, date};
+use crate::json::Value;
 use crate::reason::Reason;
 use crate::text::is_scope_token;
 
@@ -51,7 +51,7 @@ impl Claims {
         let time = |name: &str| match payload.get(name) {
             None => Ok(None),
             Some(Value::Integer(seconds)) if *seconds >= 0 => Ok(Some(*seconds)),
-            Some(Value::Number(_)) => json::whole(bytes, name).map(Some).ok_or(Reason::ClaimMalformed),
+            Some(Value::Number(_)) => date::whole(bytes, name).map(Some).ok_or(Reason::ClaimMalformed),
             Some(_) => Err(Reason::ClaimMalformed),
         };
         let scope = dialect.scope(payload);

@@ -4,6 +4,7 @@ mod algorithm;
 mod assertion;
 mod claims;
 mod compact;
+mod date;
 mod dialect;
 mod jwk;
 mod key_set;

@@ -199,6 +199,13 @@ impl<'a> Frame<'a> {
         task.is_some_and(|task| *task != Value::Null)
     }
 
+    /// The request that this notification calls off.
+    pub(crate) fn cancelled(&self) -> Option<Id> {
+        let is_it = self.kind == Kind::Notification && self.method == "notifications/cancelled";
+        let id = self.params.as_ref().filter(|_| is_it)?.get("requestId")?;
+        Id::read(id)
+    }
+
     /// The revision in `_meta`.
     pub(crate) fn meta_version(&self) -> Result<Option<&str>, Reason> {
         let meta = self.params.as_ref().and_then(|params| params.get("_meta"));
@@ -228,7 +235,7 @@ impl Id {
 fn wanted(depth: usize, name: &str) -> bool {
     match depth {
         0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
-        1 => matches!(name, "name" | "uri" | "task" | "_meta" | "notifications"),
+        1 => matches!(name, "name" | "uri" | "task" | "requestId" | "_meta" | "notifications"),
         2 => matches!(name, META_VERSION | RESOURCES),
         _ => false,
     }

@@ -19,7 +19,6 @@ pub(crate) struct Mirror {
     pub version: Option<String>,
     pub method: Option<String>,
     pub name: Option<String>,
-    pub session: bool,
 }
 
 /// The method that negotiates the revision. Its header is not judged (MCP 2025-11-25, Protocol Version Header: it is for the

@@ -6,16 +6,18 @@ use crate::http::{Call, CallFault, Reply, StreamId};
 use crate::jose::{ASSERTION_TYPE, Claims, Compact, Signatures};
 use crate::json::{self, Value};
 use crate::keys::KeyRing;
-use crate::policy::{ClientAuthentication, Endpoint, Exchange, Policy, TokenService};
+use crate::obtain::Said;
+use crate::policy::{ClientAuthentication, Endpoint, Exchange, Grant, Policy, Scope, Target, TokenService};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::percent_encoded;
 use crate::time::Millis;
-use crate::token::{ElevatedToken, Wanted};
+use crate::token::{ElevatedToken, Unfit, Wanted};
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Longer answers are nonsense.
 const MAX_ANSWER: usize = 64 * 1024;
 /// And still read so far, for the tokens in them that have to be taken back.
@@ -25,6 +27,8 @@ const MAX_READ: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Elevation {
     pub exchange: Exchange,
+    /// The place of the rule in the policy.
+    pub rule: String,
     /// The caller's token, to be sent as `subject_token`.
     pub subject: Compact,
     pub party: Party,
@@ -63,23 +67,49 @@ pub(crate) enum Answer {
         minted: Vec<(Secret, &'static str)>,
         /// It could not be read, and may have held a token that nobody will revoke.
         lost: bool,
+        /// The service's own words.
+        said: Option<Said>,
+        /// P28: waiting does not heal it.
+        lasting: bool,
     },
+    /// A token whose signature waits for a key of this id.
+    Unproven { key: Option<String>, minted: Vec<(Secret, &'static str)> },
+}
+
+impl Answer {
+    pub(crate) fn refused(reason: Reason, minted: Vec<(Secret, &'static str)>, said: Option<Said>) -> Answer {
+        Answer::Refused { reason, minted, lost: false, said, lasting: !reason.heals_with_time() }
+    }
 }
 
 impl Elevation {
     /// RFC 8693 2.1. Asks for the rule's scopes only, never the baseline (P10).
     pub(crate) fn call(&self, service: &TokenService, stamp: &Stamp<'_>) -> Call {
-        let scopes = self.exchange.granted.iter().map(|scope| &*scope.name).collect::<Vec<_>>().join(" ");
-        let audience = &self.exchange.audience;
-        // RFC 8707 2: a resource is an absolute URI; anything else is a logical name (RFC 8693 2.1).
-        let target = if is_absolute_uri(audience) { "resource" } else { "audience" };
-        let mut form = vec![
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", self.subject.text()),
-            ("subject_token_type", ACCESS_TOKEN),
-            ("requested_token_type", ACCESS_TOKEN),
-            (target, audience),
-        ];
+        let (request, audience) = (&service.request, &self.exchange.audience);
+        let spelled = |scope: &Scope| request.spelled(&scope.name, audience).unwrap_or_else(|| scope.name.to_string());
+        let scopes = self.exchange.granted.iter().map(spelled).collect::<Vec<_>>().join(" ");
+        let mut form = match request.grant {
+            Grant::TokenExchange => vec![
+                ("grant_type", TOKEN_EXCHANGE),
+                ("subject_token", self.subject.text()),
+                ("subject_token_type", ACCESS_TOKEN),
+            ],
+            Grant::OnBehalfOf => vec![
+                ("grant_type", JWT_BEARER),
+                ("assertion", self.subject.text()),
+                ("requested_token_use", "on_behalf_of"),
+            ],
+        };
+        form.extend(request.token_type.map(|kind| ("requested_token_type", kind)));
+        let targets: &[&str] = match request.target {
+            // RFC 8707 2: a resource is an absolute URI; anything else is a logical name (RFC 8693 2.1).
+            Target::ByForm if is_absolute_uri(audience) => &["resource"],
+            Target::ByForm | Target::Audience => &["audience"],
+            Target::Resource => &["resource"],
+            Target::Both => &["resource", "audience"],
+            Target::Unsaid => &[],
+        };
+        form.extend(targets.iter().map(|target| (*target, audience.as_str())));
         if !scopes.is_empty() {
             form.push(("scope", &scopes));
         }
@@ -99,20 +129,25 @@ impl Elevation {
         signatures: &dyn Signatures,
         now: Millis,
     ) -> Answer {
-        let refused = |reason, minted| Answer::Refused { reason, minted, lost: false };
+        let Some(service) = policy.service_at(self.exchange.service) else {
+            return Answer::refused(Reason::Internal, Vec::new(), None);
+        };
+        let refused = |reason: Reason, minted| Answer::refused(reason, minted, None);
         let unavailable = || refused(Reason::ElevationUnavailable, Vec::new());
         let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_READ) else {
             return unavailable();
         };
         let Ok(body) = json::read(reply.body) else {
             if reply.status != 200 {
-                return refused(refusal(reply.status, None), Vec::new());
+                let said = Some(Said::read(reply.status, &Value::Null));
+                return Answer::refused(refusal(reply.status, None), Vec::new(), said);
             }
             // Nobody's answer is believed that can be read in two ways. What it may have minted has to go all the same.
             let minted: Vec<(Secret, &'static str)> =
                 tokens_in(reply.body).into_iter().filter(|(token, _)| token.reveal() != self.subject.text()).collect();
             let lost = minted.is_empty() && String::from_utf8_lossy(reply.body).contains("access_token");
-            return Answer::Refused { reason: Reason::ElevationUnavailable, minted, lost };
+            let reason = Reason::ElevationUnavailable;
+            return Answer::Refused { reason, minted, lost, said: None, lasting: false };
         };
         let text = |name: &str| body.get(name).and_then(Value::text).filter(|text| !text.is_empty());
         // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
@@ -124,20 +159,29 @@ impl Elevation {
             .into_iter()
             .filter_map(|(hint, token)| Some((Secret::new(token.filter(|token| !is_callers(token))?), hint)))
             .collect();
+        if reply.status != 200 {
+            let said = Some(Said::read(reply.status, &body));
+            return Answer::refused(refusal(reply.status, text("error")), minted, said);
+        }
+        let issued = body.get("issued_token_type");
+        let is_typed = match issued {
+            None | Some(Value::Null) => service.answer.assumes_type,
+            Some(kind) => matches!(kind.text(), Some(ACCESS_TOKEN | JWT)),
+        };
+        let unfit = |reason: Reason| Err(Unfit::Other(reason));
         let checked = match text("access_token") {
-            _ if reply.status != 200 => Err(refusal(reply.status, text("error"))),
-            _ if reply.body.len() > MAX_ANSWER => Err(Reason::ElevationUnavailable),
-            None => Err(Reason::ElevationUnavailable),
-            Some(token) if is_callers(token) => Err(Reason::ElevatedTokenNotOurs),
+            _ if reply.body.len() > MAX_ANSWER => unfit(Reason::ElevationUnavailable),
+            None => unfit(Reason::ElevationUnavailable),
+            Some(token) if is_callers(token) => unfit(Reason::ElevatedTokenNotOurs),
             // Null is absent; anything else that is no text is nonsense.
             Some(_) if ["refresh_token", "scope"].iter().any(|name| is_nonsense(body.get(name))) => {
-                Err(Reason::ElevationUnavailable)
+                unfit(Reason::ElevationUnavailable)
             }
-            Some(_) if text("refresh_token").is_some() => Err(Reason::ElevatedWithRefreshToken),
+            Some(_) if text("refresh_token").is_some() => unfit(Reason::ElevatedWithRefreshToken),
             Some(_) if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) => {
-                Err(Reason::ElevatedTokenType)
+                unfit(Reason::ElevatedTokenType)
             }
-            Some(token) if matches!(text("issued_token_type"), Some(ACCESS_TOKEN | JWT)) => {
+            Some(token) if is_typed => {
                 let wanted = Wanted {
                     exchange: &self.exchange,
                     caller: &self.claims,
@@ -145,11 +189,16 @@ impl Elevation {
                 };
                 ElevatedToken::verify(&Compact::new(token), &wanted, policy, keys, signatures, now)
             }
-            Some(_) => Err(Reason::ElevatedTokenType),
+            Some(_) => unfit(Reason::ElevatedTokenType),
         };
         match checked {
             Ok(token) => Answer::Elevated(token),
-            Err(reason) => refused(reason, minted),
+            Err(Unfit::Unproven(key)) => Answer::Unproven { key, minted },
+            Err(Unfit::Algorithm) => {
+                let reason = Reason::ElevatedSignature;
+                Answer::Refused { reason, minted, lost: false, said: None, lasting: true }
+            }
+            Err(Unfit::Other(reason)) => refused(reason, minted),
         }
     }
 }
@@ -193,13 +242,14 @@ pub(crate) struct Stamp<'s> {
 /// RFC 7009 2.1.
 pub(crate) fn revocation(
     service: &TokenService,
+    endpoint: &Endpoint,
     token: &Secret,
     hint: &'static str,
     trace: &[(&'static str, Secret)],
     stamp: &Stamp<'_>,
 ) -> Call {
     let form = vec![("token", token.reveal()), ("token_type_hint", hint)];
-    post(service, &service.revoke, form, trace, service.timeout.saturating_mul(1000), stamp)
+    post(service, endpoint, form, trace, service.timeout.saturating_mul(1000), stamp)
 }
 
 fn post(
@@ -242,6 +292,8 @@ fn refusal(status: u16, error: Option<&str>) -> Reason {
             Reason::ElevationNeedsUser
         }
         (_, Some("invalid_grant")) => Reason::SubjectTokenRejected,
+        // P28: 401 is about us, 400 about the target (Keycloak).
+        (400, Some("invalid_client")) => Reason::ElevationRefused,
         (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type")) => Reason::FilterNotAccepted,
         (401 | 404 | 300..=399, _) => Reason::FilterNotAccepted,
         (400..=499, _) => Reason::ElevationRefused,

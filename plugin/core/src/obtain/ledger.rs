@@ -13,20 +13,31 @@ use crate::token::ElevatedToken;
 const MOST_KNOWN: usize = 100_000;
 
 pub(crate) struct Ledger {
-    /// Those whose operation is over.
-    pub revocations: Revocations,
+    /// Those whose operation is over, of each token service.
+    pub revocations: Vec<Revocations>,
     /// All of them, by digest: a token is for one operation (P12), also where the token service gives the same one twice.
     known: HashMap<[u8; 32], Millis>,
 }
 
 impl Ledger {
     /// `spread` is random.
-    pub(crate) fn new(spread: u64) -> Ledger {
-        Ledger { revocations: Revocations::new(spread), known: HashMap::new() }
+    pub(crate) fn new(services: usize, spread: u64) -> Ledger {
+        Ledger { revocations: (0..services).map(|_| Revocations::new(spread)).collect(), known: HashMap::new() }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.known.len().max(self.revocations.len()) >= MOST_KNOWN
+        let waiting: usize = self.revocations.iter().map(Revocations::len).sum();
+        self.known.len().max(waiting) >= MOST_KNOWN
+    }
+
+    /// Nothing waits to be revoked.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.revocations.iter().all(Revocations::is_empty)
+    }
+
+    /// When the next revocation is due.
+    pub(crate) fn next_due(&self) -> Option<Millis> {
+        self.revocations.iter().filter_map(Revocations::next_due).min()
     }
 
     /// Remembers a token until it is dead. False when it is known already.
@@ -39,57 +50,44 @@ impl Ledger {
         self.known.retain(|_, expires| *expires > now);
     }
 
-    /// What came of an exchange and is not used is revoked at once, unless its operation is under way: it is for that to do.
+    /// What came of an exchange and is not used is to be revoked at once, unless it is in use: its operation is for that to do.
     /// `longest`: seconds of life that any rule asks for.
-    pub(crate) fn take_back_all(
+    pub(crate) fn unwanted(
         &mut self,
         pending: &Pending,
-        minted: Vec<(Secret, &'static str)>,
+        minted: Vec<(bool, Secret, &'static str)>,
         longest: u64,
-        is_in_use: impl Fn(&Secret) -> bool,
         now: Millis,
-    ) {
+    ) -> Vec<Revocation> {
         let remembered = now.plus_seconds(longest.max(300));
-        for (token, hint) in minted {
+        let revocation = |(is_in_use, token, hint): (bool, Secret, &'static str)| {
             let compact = Compact::new(token.reveal());
             self.known.insert(*compact.digest(), remembered);
             // Not believed, its `exp` neither: it can only make the attempts go on for longer.
-            let expires = compact.read().ok();
-            let expires = expires.as_ref().and_then(|token| token.claims().ok());
-            let expires = expires.map(|claims| expiry(claims.expires_at).max(remembered));
-            if !is_in_use(&token) {
-                self.take_back(pending, token, hint, expires, now);
-            }
-        }
+            let read = compact.read().ok();
+            let claims = read.as_ref().and_then(|token| token.claims().ok());
+            let expires = claims.map(|claims| expiry(claims.expires_at).max(remembered));
+            (!is_in_use).then(|| of(pending, token, hint, expires, now))
+        };
+        minted.into_iter().filter_map(revocation).collect()
     }
 
-    /// The same, of a token whose `exp` can be believed.
-    pub(crate) fn take_back_elevated(
-        &mut self,
-        pending: &Pending,
-        token: &ElevatedToken,
-        is_in_use: impl Fn(&Secret) -> bool,
-        now: Millis,
-    ) {
-        if !is_in_use(token.text()) {
-            self.take_back(pending, token.text().clone(), "access_token", Some(expiry(token.expires_at())), now);
-        }
+    /// Is that token waiting to be revoked?
+    pub(crate) fn is_waiting(&self, token: &Secret) -> bool {
+        self.revocations.iter().any(|revocations| revocations.contains(token))
     }
+}
 
-    fn take_back(
-        &mut self,
-        pending: &Pending,
-        token: Secret,
-        hint: &'static str,
-        expires: Option<Millis>,
-        now: Millis,
-    ) {
-        if self.revocations.contains(&token) {
-            return;
-        }
-        let (decision, trace) = (pending.decision.clone(), pending.elevation.trace.clone());
-        self.revocations.add(Revocation { token, hint, expires, due: now, decision, trace }, now);
-    }
+/// The end of a token that an exchange brought.
+pub(crate) fn of(
+    pending: &Pending,
+    token: Secret,
+    hint: &'static str,
+    expires: Option<Millis>,
+    now: Millis,
+) -> Revocation {
+    let (decision, trace) = (pending.decision.clone(), pending.elevation.trace.clone());
+    Revocation { service: pending.elevation.exchange.service, token, hint, expires, due: now, decision, trace }
 }
 
 /// A NumericDate (RFC 7519 2).

@@ -6,13 +6,15 @@ use crate::ends::RevocationEnd;
 use crate::http::{Call, CallFault, Reply};
 use crate::json::{self, Value};
 use crate::obtain::exchange::{self, Stamp};
-use crate::policy::TokenService;
+use crate::policy::{Endpoint, TokenService};
 use crate::secret::Secret;
 use crate::time::Millis;
 
 /// A token that has to go.
 #[derive(Debug)]
 pub(crate) struct Revocation {
+    /// Who gave it: a position in the policy's token services.
+    pub service: usize,
     pub token: Secret,
     pub hint: &'static str,
     /// It is dead by itself then; `None`: nobody can read when.
@@ -113,6 +115,7 @@ impl Revocations {
     pub(crate) fn calls_due(
         &mut self,
         service: &TokenService,
+        endpoint: &Endpoint,
         now: Millis,
         mut unique: impl FnMut() -> String,
     ) -> Vec<(Serial, Call)> {
@@ -129,7 +132,10 @@ impl Revocations {
             let Some(Waiting { revocation, bare, .. }) = self.waiting.get(&serial) else { continue };
             let stamp = Stamp { unique: &unique(), now };
             let trace = if *bare { &[] } else { revocation.trace.as_slice() };
-            calls.push((serial, exchange::revocation(service, &revocation.token, revocation.hint, trace, &stamp)));
+            calls.push((
+                serial,
+                exchange::revocation(service, endpoint, &revocation.token, revocation.hint, trace, &stamp),
+            ));
         }
         if down && !calls.is_empty() {
             self.probe = now.plus(PROBE_PAUSE);

@@ -40,14 +40,20 @@ impl Audiences {
     pub(crate) fn meet(&self, values: &[String]) -> Option<Named> {
         let mut named = None;
         for value in values {
-            let value = key(value);
-            match self.0.iter().find(|own| own.key == value) {
+            // Most clients write it as everybody does.
+            let plain = self.0.iter().find(|own| own.key == *value);
+            match plain.or_else(|| self.equivalent(value)) {
                 Some(Audience { is_url: true, .. }) => return Some(Named::Url),
                 Some(_) => named = Some(Named::Name),
                 None => {}
             }
         }
         named
+    }
+
+    fn equivalent(&self, value: &str) -> Option<&Audience> {
+        let value = key(value);
+        self.0.iter().find(|own| own.key == value)
     }
 }
 

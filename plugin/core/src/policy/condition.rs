@@ -3,6 +3,7 @@
 
 use crate::decimal::Decimal;
 use crate::json::Value;
+use crate::policy::client::{self, Origin};
 use crate::policy::document::Url;
 use crate::policy::document::{Entry, Fields, Report, kind, no_pattern, vocabulary};
 
@@ -14,6 +15,8 @@ pub(crate) enum Condition {
     Not(Box<Condition>),
     /// The verified `client_id` is one of these.
     Client(Vec<String>),
+    /// It is a metadata URL of one of these (P14).
+    ClientOrigin(Vec<Origin>),
     /// The peer's certificate names one of these.
     Source(Vec<String>),
     Claim {
@@ -61,7 +64,10 @@ impl Condition {
             Condition::Not(inner) => inner.holds(subject).not(),
             Condition::Client(list) => subject
                 .client
-                .map_or(Truth::Unknown, |client| list.iter().any(|entry| is_same_client(entry, client)).into()),
+                .map_or(Truth::Unknown, |client| list.iter().any(|entry| client::is_same(entry, client)).into()),
+            Condition::ClientOrigin(list) => {
+                subject.client.and_then(Origin::of).map_or(Truth::Unknown, |origin| list.contains(&origin).into())
+            }
             Condition::Source(list) => {
                 subject.source.map_or(Truth::Unknown, |source| list.iter().any(|entry| entry == source).into())
             }
@@ -78,7 +84,7 @@ impl Condition {
             Condition::All(list) | Condition::Any(list) => list.iter().any(Condition::asks_source),
             Condition::Not(inner) => inner.asks_source(),
             Condition::Source(_) => true,
-            Condition::Client(_) | Condition::Claim { .. } => false,
+            Condition::Client(_) | Condition::ClientOrigin(_) | Condition::Claim { .. } => false,
         }
     }
 
@@ -102,6 +108,13 @@ impl Condition {
             clients.iter().for_each(|client| no_pattern(client, &list, report));
             found.push(Condition::Client(clients));
         }
+        if let Some(entry) = fields.take("client_origin") {
+            let items =
+                if matches!(entry.value, Value::List(_)) { entry.list(report) } else { Some(vec![entry.clone()]) };
+            let items = items.unwrap_or_default();
+            nothing_in_it(&entry, &items, report);
+            found.push(Condition::ClientOrigin(items.iter().filter_map(|item| Origin::read(item, report)).collect()));
+        }
         if let Some(list) = fields.take("source") {
             found.push(Condition::Source(texts(&list, report)));
         }
@@ -116,7 +129,11 @@ impl Condition {
         if found.len() > 1 {
             report.fault(&path, "several conditions in one", "put them into a list: `all: [ ... ]` or `any: [ ... ]`");
         } else if report.faults.iter().all(|fault| !fault.path.starts_with(&path)) {
-            report.fault(&path, "no condition", "write one of `client`, `claim`, `source`, `all`, `any`, `not`");
+            report.fault(
+                &path,
+                "no condition",
+                "write one of `client`, `client_origin`, `claim`, `source`, `all`, `any`, `not`",
+            );
         }
         None
     }
@@ -177,16 +194,6 @@ impl From<bool> for Truth {
     fn from(value: bool) -> Truth {
         if value { Truth::True } else { Truth::False }
     }
-}
-
-/// P14: equal, or https URLs that differ only in the case of the host. Never a prefix.
-fn is_same_client(entry: &str, client: &str) -> bool {
-    let split = |text: &str| {
-        let rest = text.strip_prefix("https://")?;
-        let (host, path) = rest.split_once('/')?;
-        (!host.contains('@')).then(|| (host.to_ascii_lowercase(), path.to_owned()))
-    };
-    entry == client || split(entry).is_some_and(|wanted| split(client) == Some(wanted))
 }
 
 /// Strings byte for byte, numbers by value; different types cannot be compared.

@@ -1,7 +1,9 @@
 //! The compiled policy: immutable, total, cheap to share. Whatever can be wrong with it was found when it was loaded.
 
+mod ability;
 mod audience;
 mod book;
+mod client;
 mod compile;
 mod condition;
 mod document;
@@ -11,6 +13,7 @@ mod place;
 mod requirement;
 mod rules;
 mod select;
+mod service;
 mod view;
 
 pub use book::Kind;
@@ -19,14 +22,16 @@ pub use document::{Fault, join};
 pub use model::Limits;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 
+pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
-pub(crate) use condition::Subject;
+pub(crate) use condition::{Condition, Subject};
 pub(crate) use issuer::{Issuer, KeySource, TokenType};
-pub(crate) use model::{Client, ClientAuthentication, Endpoint, Mode, Select, Server, TokenService};
+pub(crate) use model::{Endpoint, Mode, Select, Server};
 pub(crate) use place::Place;
-pub(crate) use requirement::{Exchange, Held, Requirement, Scope};
+pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};
 pub(crate) use rules::{Rule, Unmatched};
 pub(crate) use select::{Address, Spot};
+pub(crate) use service::{AnswerForm, Client, ClientAuthentication, Grant, RequestForm, Target, TokenService};
 
 use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
@@ -38,7 +43,9 @@ pub struct Policy {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) servers: Vec<Server>,
     pub(crate) select: Select,
-    pub(crate) token_service: Option<TokenService>,
+    /// In the order of the document.
+    pub(crate) services: Vec<TokenService>,
+    pub(crate) clients: Clients,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) digest: String,
@@ -61,8 +68,8 @@ impl Policy {
 
     /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
     pub fn asks_source(&self) -> bool {
-        let rules = self.servers.iter().flat_map(|server| server.rules.all());
-        rules.filter_map(|(_, rule)| rule.requirement.exchange.as_ref()).any(Exchange::asks_source)
+        let rules = self.servers.iter().flat_map(|server| server.rules.all()).map(|(_, rule)| &rule.requirement);
+        rules.chain(self.servers.iter().map(|server| &server.baseline)).any(Requirement::asks_source)
     }
 
     /// What `check` would warn of.
@@ -101,6 +108,10 @@ impl Policy {
 
     pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {
         self.issuers.get(position)
+    }
+
+    pub(crate) fn service_at(&self, position: usize) -> Option<&TokenService> {
+        self.services.get(position)
     }
 
     pub(crate) fn server_at(&self, position: usize) -> Option<&Server> {

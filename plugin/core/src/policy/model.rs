@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use crate::http::Call;
-use crate::jose::Es256Key;
 use crate::policy::audience::Audiences;
 use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
@@ -11,44 +10,6 @@ use crate::policy::place::Place;
 use crate::policy::requirement::Requirement;
 use crate::secret::Secret;
 use crate::time::Millis;
-
-/// The service that exchanges tokens (RFC 8693) and revokes them (RFC 7009).
-#[derive(Debug)]
-pub(crate) struct TokenService {
-    /// Whose keys verify what it returns: a position in `issuers`.
-    pub(crate) issuer: usize,
-    /// Whose tokens may be sent to it.
-    pub(crate) subject_issuers: Vec<usize>,
-    pub(crate) token: Endpoint,
-    pub(crate) revoke: Endpoint,
-    pub(crate) client: Client,
-    /// Seconds until the client is told that it did not answer.
-    pub(crate) timeout: u64,
-    /// Seconds its answer is still waited for after that, so that a late token is revoked.
-    pub(crate) late: u64,
-    /// Seconds a token lives on when a legacy stream ended without a result.
-    pub(crate) linger: u64,
-    /// Is it told which operation the token is for?
-    pub(crate) context: bool,
-}
-
-/// Who we are to the token service.
-#[derive(Debug)]
-pub(crate) struct Client {
-    pub id: String,
-    pub authentication: ClientAuthentication,
-}
-
-/// How we prove it.
-#[derive(Debug)]
-pub(crate) enum ClientAuthentication {
-    /// The cluster does: by mTLS, or by credentials the proxy injects.
-    Cluster,
-    /// HTTP Basic (RFC 6749 2.3.1).
-    Secret(Secret),
-    /// `private_key_jwt`, ES256 (RFC 7523 2.2), with the issuer as audience.
-    Key(Box<Es256Key>, String),
-}
 
 /// An HTTP endpoint behind a cluster of the host.
 #[derive(Clone, Debug)]
@@ -95,6 +56,12 @@ pub(crate) struct Server {
     pub(crate) issuers: Vec<usize>,
     /// What every request needs.
     pub(crate) baseline: Requirement,
+    /// P40: the peers whose `x-forwarded-client-cert` says who their client is. Empty: the peer's own certificate counts.
+    pub(crate) source_from: Vec<String>,
+    /// Scopes that some rule wants of the caller's own token (P24), sorted.
+    pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// P25: a denial without a challenge leaves as a JSON-RPC error under 200.
+    pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
     pub(crate) asked: String,
 }

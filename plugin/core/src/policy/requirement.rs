@@ -9,6 +9,8 @@ use crate::policy::condition::{Condition, Subject, Truth};
 pub(crate) struct Requirement {
     /// Nobody may.
     pub deny: bool,
+    /// P14: what must be true of the caller; the server's own first.
+    pub callers: Vec<Condition>,
     /// Scopes the caller's own token must carry, baseline included, by name, each once.
     pub held: Vec<Held>,
     /// P6: the ways in which what is beyond the baseline is obtained, of all parts that ask for something.
@@ -35,6 +37,8 @@ pub(crate) enum StepUp {
     None = 1,
     Challenge = 2,
     Exchange = 4,
+    /// One of the last two, by what the client can do (P24). No requirement has it.
+    Auto = 8,
 }
 
 /// A set of them.
@@ -65,12 +69,16 @@ pub(crate) struct Exchange {
     /// The scopes to ask for, by name, each once.
     pub granted: Vec<Scope>,
     pub audience: String,
+    /// Whom to ask: a position in the policy's token services.
+    pub service: usize,
     /// Seconds of life, at most.
     pub ttl: u64,
     /// P9: a caller whose own token has one of the scopes is refused.
     pub refuse_standing: bool,
     /// A token service that wants the user is answered with a challenge.
     pub fallback: bool,
+    /// P30: a token lives until its `exp` where the operation goes on as a task.
+    pub keeps_tasks: bool,
     /// P8: who may be elevated at all. Empty: the token service alone decides.
     pub may_elevate: Vec<Condition>,
 }
@@ -99,6 +107,7 @@ impl Requirement {
     pub(crate) fn and(self, other: Requirement) -> Result<Requirement, Conflict> {
         Ok(Requirement {
             deny: self.deny || other.deny,
+            callers: both(self.callers, other.callers),
             held: union(self.held, other.held),
             ways: self.ways.and(other.ways),
             max_lifetime: smaller(self.max_lifetime, other.max_lifetime),
@@ -119,12 +128,19 @@ impl Requirement {
             |requirement: &Requirement| requirement.held.iter().map(|held| held.scope.clone()).collect::<Vec<_>>();
         self.deny
             || (!other.deny
+                && other.callers.iter().all(|condition| self.callers.contains(condition))
                 && contains(&held(self), &held(other))
                 && at_most(self.max_lifetime, other.max_lifetime)
                 && at_most(self.max_age, other.max_age)
                 // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
                 && (self.ways.is_empty() || self.ways.contains(other.ways))
                 && other.exchange.as_ref().is_none_or(|their| self.exchange.as_ref().is_some_and(|own| own.implies(their))))
+    }
+
+    /// Is anything asked of the peer's certificate?
+    pub(crate) fn asks_source(&self) -> bool {
+        let may_elevate = self.exchange.iter().flat_map(|exchange| &exchange.may_elevate);
+        self.callers.iter().chain(may_elevate).any(Condition::asks_source)
     }
 
     /// May a call go to another audience than the server's own (P10)?
@@ -138,12 +154,20 @@ impl Exchange {
         if self.audience != other.audience {
             return Err(Conflict("audience"));
         }
+        if self.keeps_tasks != other.keeps_tasks {
+            return Err(Conflict("task"));
+        }
+        if self.service != other.service {
+            return Err(Conflict("token_service"));
+        }
         Ok(Exchange {
             granted: each_once(self.granted.into_iter().chain(other.granted)),
             audience: self.audience,
+            service: self.service,
             ttl: self.ttl.min(other.ttl),
             refuse_standing: self.refuse_standing || other.refuse_standing,
             fallback: self.fallback || other.fallback,
+            keeps_tasks: self.keeps_tasks,
             may_elevate: both(self.may_elevate, other.may_elevate),
         })
     }
@@ -151,19 +175,12 @@ impl Exchange {
     fn implies(&self, other: &Exchange) -> bool {
         contains(&self.granted, &other.granted)
             && self.audience == other.audience
+            && self.service == other.service
             && self.ttl <= other.ttl
             && (self.refuse_standing || !other.refuse_standing)
             && self.fallback == other.fallback
+            && self.keeps_tasks == other.keeps_tasks
             && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
-    }
-
-    /// What cannot be known is no.
-    pub(crate) fn is_open_to(&self, subject: &Subject<'_>) -> bool {
-        self.may_elevate.iter().all(|condition| condition.holds(subject) == Truth::True)
-    }
-
-    pub(crate) fn asks_source(&self) -> bool {
-        self.may_elevate.iter().any(Condition::asks_source)
     }
 }
 
@@ -172,6 +189,11 @@ impl Scope {
     pub(crate) fn is_covered(&self, has: impl Fn(&str) -> bool) -> bool {
         self.covered_by.iter().any(|name| has(name))
     }
+}
+
+/// What cannot be known is no (P8, P14).
+pub(crate) fn all_hold(conditions: &[Condition], subject: &Subject<'_>) -> bool {
+    conditions.iter().all(|condition| condition.holds(subject) == Truth::True)
 }
 
 /// By name, each once. What one part does not let be asked for is not asked for.
@@ -236,23 +258,34 @@ mod tests {
         prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "all"]).prop_map(scope), 0..4)
     }
 
-    fn exchange() -> impl Strategy<Value = Exchange> {
+    fn conditions() -> impl Strategy<Value = Vec<Condition>> {
         let client = prop::sample::select(vec!["x", "y"]).prop_map(|client| Condition::Client(vec![client.to_owned()]));
-        (scopes(), 1..4_u64, any::<bool>(), prop::collection::vec(client, 0..3)).prop_map(
-            |(granted, ttl, refuse_standing, may_elevate)| {
-                let audience = "https://mcp.example/mcp".to_owned();
-                let may_elevate = both(Vec::new(), may_elevate);
-                let granted = each_once(granted);
-                Exchange { granted, audience, ttl, refuse_standing, fallback: false, may_elevate }
-            },
-        )
+        prop::collection::vec(client, 0..3).prop_map(|list| both(Vec::new(), list))
+    }
+
+    fn exchange() -> impl Strategy<Value = Exchange> {
+        (scopes(), 1..4_u64, any::<bool>(), conditions()).prop_map(|(granted, ttl, refuse_standing, may_elevate)| {
+            let audience = "https://mcp.example/mcp".to_owned();
+            let may_elevate = both(Vec::new(), may_elevate);
+            let granted = each_once(granted);
+            Exchange {
+                granted,
+                audience,
+                service: 0,
+                ttl,
+                refuse_standing,
+                fallback: false,
+                keeps_tasks: false,
+                may_elevate,
+            }
+        })
     }
 
     /// Any, where the words that are said once are said alike.
     fn requirement() -> impl Strategy<Value = Requirement> {
         let times = || prop::option::of(1..4_u64);
-        (any::<bool>(), scopes(), any::<bool>(), times(), times(), prop::option::of(exchange())).prop_map(
-            |(deny, held, challenged, max_lifetime, max_age, exchange)| {
+        (any::<bool>(), conditions(), scopes(), any::<bool>(), times(), times(), prop::option::of(exchange())).prop_map(
+            |(deny, callers, held, challenged, max_lifetime, max_age, exchange)| {
                 let mut made = Requirement::of(held);
                 made.held.iter_mut().for_each(|held| held.challenged = challenged);
                 let way = if challenged { StepUp::Challenge } else { StepUp::None };
@@ -260,7 +293,7 @@ mod tests {
                 if exchange.is_some() {
                     made.ways = made.ways.and(Ways::of(StepUp::Exchange));
                 }
-                Requirement { deny, max_lifetime, max_age, exchange, ..made }
+                Requirement { deny, callers, max_lifetime, max_age, exchange, ..made }
             },
         )
     }
@@ -269,6 +302,7 @@ mod tests {
     fn same(a: &Requirement, b: &Requirement) -> bool {
         let bare = |of: &Requirement| {
             let mut bare = of.clone();
+            bare.callers.clear();
             bare.exchange.iter_mut().for_each(|exchange| exchange.may_elevate.clear());
             bare
         };
@@ -306,9 +340,11 @@ mod tests {
             exchange: Some(Exchange {
                 granted: Vec::new(),
                 audience: audience.to_owned(),
+                service: 0,
                 ttl: 60,
                 refuse_standing: false,
                 fallback: false,
+                keeps_tasks: false,
                 may_elevate: Vec::new(),
             }),
             ..Requirement::default()

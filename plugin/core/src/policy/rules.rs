@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::policy::ability::Ability;
 use crate::policy::requirement::Requirement;
 
 /// One line of `tools`.
@@ -14,6 +15,22 @@ pub(crate) struct Rule {
     /// The tier whose terms were added.
     pub tier: Option<String>,
     pub requirement: Requirement,
+    /// P24: what it asks of callers that step up, where `step_up` is `auto`.
+    pub challenge: Option<Requirement>,
+}
+
+impl Rule {
+    /// What it asks of this caller.
+    pub(crate) fn requirement_for(&self, ability: Ability) -> &Requirement {
+        self.challenge.as_ref().filter(|_| ability.steps_up).unwrap_or(&self.requirement)
+    }
+
+    /// P5, for whoever calls.
+    pub(crate) fn implies(&self, other: &Rule) -> bool {
+        let own = self.challenge.as_ref().unwrap_or(&self.requirement);
+        let their = other.challenge.as_ref().unwrap_or(&other.requirement);
+        self.requirement.implies(&other.requirement) && own.implies(their)
+    }
 }
 
 /// The rules, indexed so that a call costs the same with ten of them and with ten thousand.

@@ -53,16 +53,16 @@ impl<'p> View<'p> {
         self.0.issuers.iter().map(IssuerView)
     }
 
-    /// Who exchanges and revokes tokens, if anybody does.
-    pub fn token_service(self) -> Option<ServiceView<'p>> {
-        self.0.token_service.as_ref().map(|service| ServiceView { policy: self.0, service })
+    /// Who exchanges and revokes tokens, in the order of the document.
+    pub fn token_services(self) -> impl ExactSizeIterator<Item = ServiceView<'p>> {
+        self.0.services.iter().map(move |service| ServiceView { policy: self.0, service })
     }
 
     /// Every cluster of the host that something is fetched from or sent to.
     pub fn clusters(self) -> BTreeSet<&'p str> {
         let keys = self.issuers().filter_map(IssuerView::keys);
-        let service = self.token_service().into_iter().flat_map(|service| [service.token(), service.revoke()]);
-        keys.chain(service).map(EndpointView::cluster).collect()
+        let services = self.token_services().flat_map(|service| [Some(service.token()), service.revoke()]).flatten();
+        keys.chain(services).map(EndpointView::cluster).collect()
     }
 }
 
@@ -144,8 +144,8 @@ impl<'p> ServiceView<'p> {
     }
 
     /// RFC 7009.
-    pub fn revoke(self) -> EndpointView<'p> {
-        EndpointView(&self.service.revoke)
+    pub fn revoke(self) -> Option<EndpointView<'p>> {
+        self.service.revoke.as_ref().map(EndpointView)
     }
 
     /// Our `client_id` there.

@@ -62,6 +62,8 @@ pub enum Challenge {
     Scopes,
     /// The same, where the rule falls back to it.
     Fallback,
+    /// RFC 9470 3, for clients that know it: `insufficient_user_authentication`, under 401.
+    Reauthentication,
 }
 
 /// Who can do something about a refusal.
@@ -85,6 +87,8 @@ pub enum Acts {
     Policy,
     /// Who runs the token service.
     TokenService,
+    /// The same, by its settings: waiting heals nothing.
+    Settings,
     /// The same, or the user.
     TokenServiceOrUser,
     /// Who runs the filter.
@@ -108,6 +112,7 @@ impl Acts {
             Acts::Proxy => "who runs the proxy",
             Acts::Policy => "the client if it was challenged, else who writes the policy",
             Acts::TokenService => "who runs the token service",
+            Acts::Settings => "who runs the token service: its settings differ from what the policy says",
             Acts::TokenServiceOrUser => "who runs the token service, or the user",
             Acts::Filter => "who runs the filter: the token service does not accept it",
             Acts::Server => "who runs the server: it does not accept the elevated token",
@@ -120,5 +125,10 @@ impl Reason {
     /// True for verdicts of the policy, the ones shadow mode suspends (P15).
     pub fn is_policy(self) -> bool {
         self.class() == Class::Policy
+    }
+
+    /// P28: may another try later end otherwise, although nobody has changed anything?
+    pub fn heals_with_time(self) -> bool {
+        !matches!(self.acts(), Acts::Settings | Acts::Filter)
     }
 }

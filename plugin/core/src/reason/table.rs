@@ -196,6 +196,8 @@ reasons! {
     Denied: "denied", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// The name would match another rule for a server that ignores case.
     NameConfusable: "name_confusable", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
+    /// `callers` of server, tier or rule says no, or cannot be known.
+    CallerNotAllowed: "caller_not_allowed", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// A held scope is missing and the caller can obtain it.
     ScopeMissing: "scope_missing", Policy, 403, Some(40300), Scopes, Policy, "this operation needs more scope";
     /// A held scope is missing and the rule says `step_up: none`.
@@ -203,7 +205,7 @@ reasons! {
     /// `exp - iat` is more than the rule accepts.
     TokenTooLongLivedForRule: "token_too_long_lived_for_rule", Policy, 403, Some(40303), Nothing, Policy, "this operation needs a token with a shorter life";
     /// The login is older than the rule's `max_age`, or its time unknown.
-    LoginTooOld: "login_too_old", Policy, 403, Some(40102), Nothing, Policy, "this operation needs a fresh login";
+    LoginTooOld: "login_too_old", Policy, 403, Some(40102), Reauthentication, Policy, "this operation needs a fresh login";
 
     // The elevation.
     /// The call was permitted with a token obtained for it.
@@ -239,9 +241,9 @@ reasons! {
     /// It was issued by somebody else.
     ElevatedIssuer: "elevated_issuer", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It is for another audience, or for several.
-    ElevatedAudience: "elevated_audience", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    ElevatedAudience: "elevated_audience", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It lives longer than the rule's `ttl`: shorten it at the token service.
-    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It is about another subject.
     ElevatedSubject: "elevated_subject", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It was issued to another client, or is the caller's own.
@@ -249,7 +251,7 @@ reasons! {
     /// A refresh token came with it.
     ElevatedWithRefreshToken: "elevated_with_refresh_token", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It carries scopes nobody asked for.
-    GrantedTooWide: "granted_too_wide", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
+    GrantedTooWide: "granted_too_wide", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It lacks a scope that was asked for.
     GrantedTooNarrow: "granted_too_narrow", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// The upstream answered 401 to the elevated token.

@@ -1,9 +1,10 @@
 //! A token that the token service minted for one operation: the only place that makes an [`ElevatedToken`].
 
-use crate::jose::Signatures;
-use crate::jose::{Claims, Compact};
+use std::collections::BTreeSet;
+
+use crate::jose::{Claims, Compact, Signatures, Unconfirmed};
 use crate::keys::KeyRing;
-use crate::policy::{Exchange, Policy, TokenType};
+use crate::policy::{Exchange, Issuer, Policy, Scope, TokenService, TokenType};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -17,6 +18,22 @@ pub(crate) struct ElevatedToken {
     digest: [u8; 32],
     expires_at: i64,
     token_id: Option<String>,
+}
+
+/// Why a token is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// Its signature waits for a key of this id.
+    Unproven(Option<String>),
+    /// It is signed with an algorithm that its issuer may not use here: no key will help.
+    Algorithm,
+    Other(Reason),
+}
+
+impl From<Reason> for Unfit {
+    fn from(reason: Reason) -> Unfit {
+        Unfit::Other(reason)
+    }
 }
 
 /// What was asked for, and for whom.
@@ -36,29 +53,53 @@ impl ElevatedToken {
         keys: &KeyRing,
         signatures: &dyn Signatures,
         now: Millis,
-    ) -> Result<ElevatedToken, Reason> {
-        let service = policy.token_service.as_ref().ok_or(Reason::Internal)?;
+    ) -> Result<ElevatedToken, Unfit> {
+        let service = policy.service_at(wanted.exchange.service).ok_or(Reason::Internal)?;
         let issuer = policy.issuer_at(service.issuer).ok_or(Reason::Internal)?;
         if token.text().len() > policy.limits.token {
-            return Err(Reason::ElevatedTokenMalformed);
+            return Err(Reason::ElevatedTokenMalformed.into());
         }
         let unverified = token.read_by(|_| &issuer.dialect).map_err(|_| Reason::ElevatedTokenMalformed)?;
         let claims = unverified.claims().map_err(|_| Reason::ElevatedTokenMalformed)?;
         // P38: of one family, and of the caller's tenant.
         let is_callers = !issuer.is(&wanted.caller.issuer) || wanted.caller.issuer == claims.issuer;
         if !issuer.accepts(claims) || !is_callers {
-            return Err(Reason::ElevatedIssuer);
+            return Err(Reason::ElevatedIssuer.into());
         }
         let algorithm = unverified.algorithm().filter(|algorithm| issuer.algorithms.contains(algorithm));
-        let algorithm = algorithm.ok_or(Reason::ElevatedSignature)?;
+        let algorithm = algorithm.ok_or(Unfit::Algorithm)?;
         if !kind_fits(&unverified, issuer.token_type) {
-            return Err(Reason::ElevatedTokenType);
+            return Err(Reason::ElevatedTokenType.into());
         }
-        let set = keys.current(service.issuer, now).map_err(|_| Reason::ElevatedSignature)?;
-        if set.confirm(&unverified, algorithm, signatures).is_err() {
-            return Err(Reason::ElevatedSignature);
+        // P28: a key that is new to us may be on its way.
+        let unproven = || Unfit::Unproven(unverified.key_id().map(str::to_owned));
+        let set = keys.current(service.issuer, now).map_err(|_| unproven())?;
+        match set.confirm(&unverified, algorithm, signatures) {
+            Ok(_) => {}
+            Err(Unconfirmed::NoKey { .. }) => return Err(unproven()),
+            Err(Unconfirmed::OtherAlgorithm) => return Err(Unfit::Algorithm),
+            Err(Unconfirmed::BadSignature) => return Err(Reason::ElevatedSignature.into()),
         }
-        if claims.audience.len() != 1 || claims.audience.first() != Some(&wanted.exchange.audience) {
+        Self::check(claims, wanted, service, issuer, policy, now)?;
+        scopes(claims, wanted, service)?;
+        Ok(ElevatedToken {
+            text: Secret::new(token.text()),
+            digest: *token.digest(),
+            expires_at: claims.expires_at,
+            token_id: claims.token_id.clone(),
+        })
+    }
+
+    /// All but its signature and its scopes.
+    fn check(
+        claims: &Claims,
+        wanted: &Wanted<'_>,
+        service: &TokenService,
+        issuer: &Issuer,
+        policy: &Policy,
+        now: Millis,
+    ) -> Result<(), Reason> {
+        if !service.answer.is_for(&wanted.exchange.audience, &claims.audience) {
             return Err(Reason::ElevatedAudience);
         }
         // One clock issued both times, so there is no leeway.
@@ -86,13 +127,7 @@ impl ElevatedToken {
         if claims.bound || (claims.foreign && issuer.token_type == TokenType::Jwt) {
             return Err(Reason::ElevatedTokenType);
         }
-        scopes(claims, wanted)?;
-        Ok(ElevatedToken {
-            text: Secret::new(token.text()),
-            digest: *token.digest(),
-            expires_at: claims.expires_at,
-            token_id: claims.token_id.clone(),
-        })
+        Ok(())
     }
 
     pub(crate) fn text(&self) -> &Secret {
@@ -113,19 +148,32 @@ impl ElevatedToken {
     }
 }
 
-/// What was granted covers the request and lies within it and what it implies, in the token and in the answer alike.
-fn scopes(claims: &Claims, wanted: &Wanted<'_>) -> Result<(), Reason> {
-    let mut stated: Vec<&str> = wanted.scope.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).collect();
-    stated.sort_unstable();
-    stated.dedup();
-    if wanted.scope.is_some() && !claims.scopes.iter().map(String::as_str).eq(stated) {
+/// What was granted covers the request and lies within it and what it implies, in the token and in the answer alike. It is read plainly,
+/// and as it was asked for (P28).
+fn scopes(claims: &Claims, wanted: &Wanted<'_>, service: &TokenService) -> Result<(), Reason> {
+    let Exchange { granted: asked, audience, .. } = wanted.exchange;
+    let names = |scope: &Scope| -> Vec<String> {
+        scope.covered_by.iter().chain(&*scope.implies).map(|name| name.to_string()).collect()
+    };
+    let known: Vec<String> = asked.iter().flat_map(names).collect();
+    let plain = |said: &str| {
+        let spelled = |name: &&String| service.request.spelled(name, audience).is_some_and(|spelled| spelled == said);
+        known.iter().find(spelled).map_or_else(|| said.to_owned(), Clone::clone)
+    };
+    let read = |scopes: &mut dyn Iterator<Item = &str>| scopes.map(plain).collect::<BTreeSet<String>>();
+    let granted = read(&mut claims.scopes.iter().map(String::as_str));
+    if let Some(scope) = wanted.scope
+        && read(&mut scope.split(' ').filter(|scope| !scope.is_empty())) != granted
+    {
         return Err(Reason::GrantedTooWide);
     }
-    let asked = &wanted.exchange.granted;
-    let within = |scope: &String| asked.iter().any(|wanted| *scope == *wanted.name || wanted.implies.contains(scope));
-    if !claims.scopes.iter().all(within) {
+    let within = |scope: &String| {
+        let is_asked = asked.iter().any(|wanted| *scope == *wanted.name || wanted.implies.contains(scope));
+        is_asked || service.answer.also_granted.contains(scope)
+    };
+    if !granted.iter().all(within) {
         return Err(Reason::GrantedTooWide);
     }
-    let covered = asked.iter().all(|wanted| wanted.covered_by.iter().any(|name| claims.has_scope(name)));
+    let covered = asked.iter().all(|wanted| wanted.covered_by.iter().any(|name| granted.contains(name)));
     if covered { Ok(()) } else { Err(Reason::GrantedTooNarrow) }
 }

@@ -8,4 +8,4 @@ mod rules;
 
 pub(crate) use cache::Cache;
 pub(crate) use caller::{CallerToken, Rejection, Verifier};
-pub(crate) use elevated::{ElevatedToken, Wanted};
+pub(crate) use elevated::{ElevatedToken, Unfit, Wanted};

@@ -2,4 +2,4 @@
 
 mod end;
 
-pub(crate) use end::{OperationEnd, Refused, Tail, is_oauth_error};
+pub(crate) use end::{Awaited, OperationEnd, Refused, Tail, is_oauth_error};

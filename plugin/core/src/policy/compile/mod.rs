@@ -1,5 +1,7 @@
 //! From document to [`Policy`]. Every fault of the document is found in one pass.
 
+mod clients;
+mod dialect;
 mod digest;
 mod issuers;
 mod places;
@@ -81,18 +83,20 @@ fn policy(
         version.fault(report, "not a version this filter knows", "write `version: 1`");
     }
     let issuers = issuers::read(fields.require("issuers", "name at least one issuer of tokens", report), report);
-    let service = fields.take("token_service");
-    let has_service = service.is_some();
-    let token_service = service::read(service, &issuers, environment, report);
+    let (one, several) = (fields.take("token_service"), fields.take("token_services"));
+    let services = service::read(one, several, &issuers, environment, report);
+    let clients = clients::read(fields.take("clients"), report);
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
     let limits = limits(fields.take("limits"), report);
     let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
     let mode = mode(&fields, environment.now(), report);
     let several = fields.take("servers");
     let select = select(&fields, report);
-    let mut context = servers::Context { issuers: &issuers, scopes, tiers, has_service, max_ttl: limits.max_ttl };
+    let mut context =
+        servers::Context { issuers: &issuers, scopes, tiers, services: &services, max_ttl: limits.max_ttl };
     let servers = context.read(several, &fields, report);
     context.finish(report);
+    also_granted(&services, &context.scopes, report);
     let select = selected(select, &servers, report);
     fields.finish(report);
     let digest = digest(document);
@@ -100,13 +104,27 @@ fn policy(
         issuers,
         servers,
         select,
-        token_service,
+        services: services.into_iter().map(|(_, service)| service).collect::<Option<_>>()?,
+        clients,
         mode: mode?,
         limits,
         digest,
         warnings: Vec::new(),
         notes: Vec::new(),
     })
+}
+
+/// P28: what a service adds unasked is nothing that the policy means.
+fn also_granted(services: &service::Named, scopes: &scopes::Hierarchy, report: &mut Report) {
+    for (name, service) in services {
+        let place =
+            if name.is_empty() { "token_service".to_owned() } else { crate::policy::join("token_services", name) };
+        let also = service.iter().flat_map(|service| &service.answer.also_granted);
+        for scope in also.filter(|scope| scopes.is_named(scope)) {
+            let problem = format!("`{scope}` is a scope of this policy (P28)");
+            report.fault(&format!("{place}.also_granted"), problem, "it would be obtained without being asked for");
+        }
+    }
 }
 
 /// P34: what was written, with its place.

@@ -72,6 +72,11 @@ impl Hierarchy {
         scope
     }
 
+    /// Does the policy name it anywhere?
+    pub(super) fn is_named(&self, scope: &str) -> bool {
+        self.named.contains(scope) || self.targets.iter().any(|(target, _)| target == scope)
+    }
+
     /// Reports implied scopes that nothing else in the policy names: a typing error would silently imply nothing.
     pub(super) fn finish(&self, report: &mut Report) {
         for (scope, path) in self.targets.iter().filter(|(scope, _)| !self.named.contains(scope)) {

@@ -1,14 +1,16 @@
 //! `servers`, or the one-server spelling of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::places::{Described, Resource, headers, origins, paths};
 use super::scopes::Hierarchy;
+use super::service::Named;
 use super::terms::Site;
 use super::tools::{self, Maker, Tiers};
 use crate::policy::audience::{Audiences, is_url};
 use crate::policy::book::RuleBook;
+use crate::policy::condition::Condition;
 use crate::policy::document::{self, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
@@ -22,8 +24,8 @@ pub(super) struct Context<'c> {
     pub issuers: &'c [Issuer],
     pub scopes: Hierarchy,
     pub tiers: Tiers,
-    /// Is there a `token_service`?
-    pub has_service: bool,
+    /// The token services, by name.
+    pub services: &'c Named,
     /// Seconds.
     pub max_ttl: u64,
 }
@@ -135,7 +137,10 @@ impl Context<'_> {
             Some(scopes)
         });
         let issuers = self.issuers(fields, several, report);
+        // P14: a server's `callers` are asked of every request with a token.
+        let callers = fields.take("callers").and_then(|entry| Condition::read(&entry, report)).into_iter().collect();
         let asked = Requirement::of(baseline.iter().flatten().map(|name| self.scopes.scope(name)));
+        let asked = Requirement { callers, ..asked };
         let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
         let mut maker = Maker {
             scopes: &mut self.scopes,
@@ -143,11 +148,18 @@ impl Context<'_> {
             site: Site {
                 baseline: &asked,
                 resource: resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default(),
-                has_service: self.has_service,
+                services: self.services,
             },
             max_ttl: self.max_ttl,
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };
+        let needs = rules.all().flat_map(|(_, rule)| std::iter::once(&rule.requirement).chain(&rule.challenge));
+        let held: BTreeSet<Rc<str>> =
+            needs.flat_map(|needs| needs.held.iter().map(|held| Rc::clone(&held.scope.name))).collect();
+        let held_somewhere = held.into_iter().collect();
+        let ways = [("http", false), ("jsonrpc", true)];
+        let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
+        let denies_by_jsonrpc = denials.unwrap_or(false);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let remove_headers =
             fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
@@ -157,6 +169,7 @@ impl Context<'_> {
             self.check_names(&entry, &further, &issuers, asked.held.is_empty(), report);
             Some(further)
         });
+        let source_from = fields.take("source_from").and_then(|entry| source_from(&entry, report)).unwrap_or_default();
         let resource = resource?;
         if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised.is_some()))
             && !issuers.is_empty()
@@ -184,6 +197,9 @@ impl Context<'_> {
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
+            source_from,
+            held_somewhere,
+            denies_by_jsonrpc,
         })
     }
 
@@ -244,6 +260,28 @@ impl Context<'_> {
 /// Could one request be for both, of two paths and queries on one host? Where no query is written, any may be.
 pub(super) fn overlap(one: (&str, Option<&str>), other: (&str, Option<&str>)) -> bool {
     one.0 == other.0 && (one.1.is_none() || other.1.is_none() || one.1 == other.1)
+}
+
+/// P40: `certificate`, or the header that such a peer wrote about its own client.
+fn source_from(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    if entry.value.text() == Some("certificate") {
+        return Some(Vec::new());
+    }
+    if entry.value.members().is_none() {
+        entry.fault(report, "not a source", "write `certificate`, or `{ xfcc: { peers: [ ... ] } }`");
+        return None;
+    }
+    let fields = entry.fields(&[vocabulary::SOURCE_FROM], report)?;
+    let help = "name the peers that write the header: { xfcc: { peers: [ ... ] } }";
+    let xfcc = fields.require("xfcc", help, report).and_then(|entry| {
+        let fields = entry.fields(&[vocabulary::XFCC], report)?;
+        let peers = fields.require("peers", help, report).and_then(|entry| entry.some_list(report)).unwrap_or_default();
+        let named = peers.iter().filter_map(|peer| peer.text(report)).map(str::to_owned).collect();
+        fields.finish(report);
+        Some(named)
+    });
+    fields.finish(report);
+    xfcc
 }
 
 /// P22: any text, but a pattern.

@@ -1,17 +1,48 @@
-//! `token_service`: who elevates, and how we are known to it.
+//! `token_service` and `token_services`: who elevates, and how we are known to it.
 
+use super::dialect;
 use crate::jose::Es256Key;
 use crate::policy::document::{self, Entry, Fields, Report, Url, join, vocabulary};
 use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, TokenService};
 use crate::secret::Secret;
 
+/// The services by name, empty for the only one at the top; `None` for one that has faults.
+pub(super) type Named = Vec<(String, Option<TokenService>)>;
+
+/// P28: one for all rules, or several by name.
 pub(super) fn read(
-    entry: Option<Entry<'_>>,
+    one: Option<Entry<'_>>,
+    several: Option<Entry<'_>>,
+    issuers: &[Issuer],
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Named {
+    let mut services = Vec::new();
+    if let (Some(_), Some(several)) = (&one, &several) {
+        several.fault(report, "`token_services` beside `token_service`", "give each a name, under `token_services`");
+    }
+    if let Some(entry) = &one {
+        services.push((String::new(), service(entry, issuers, environment, report)));
+    }
+    if let Some(entry) = &several {
+        let named = entry.named(report).unwrap_or_default();
+        if named.is_empty() {
+            entry.fault(report, "no token service", "name at least one, or leave the field out");
+        }
+        for (name, entry) in named {
+            services.push((name.to_owned(), service(&entry, issuers, environment, report)));
+        }
+    }
+    services
+}
+
+fn service(
+    entry: &Entry<'_>,
     issuers: &[Issuer],
     environment: &dyn Environment,
     report: &mut Report,
 ) -> Option<TokenService> {
-    let fields = entry?.fields(&[vocabulary::TOKEN_SERVICE], report)?;
+    let fields = entry.fields(&[vocabulary::TOKEN_SERVICE], report)?;
     let place = |name: &str| issuers.iter().position(|issuer| issuer.name == name);
     let known = |entry: &Entry<'_>, report: &mut Report| {
         let name = entry.text(report)?;
@@ -47,7 +78,19 @@ pub(super) fn read(
         (Some(Issuer { family: Some(_), .. }), Some(token)) => token.url.as_str(),
         (issuer, _) => issuer.map_or("", |issuer| issuer.name.as_str()),
     };
-    let revoke = endpoint("revoke", &fields, cluster, report);
+    let revoke = match fields.take("revoke") {
+        // P28: it must be written.
+        Some(entry) if entry.value.text() == Some("none") => {
+            let help = "name its RFC 7009 endpoint if it has one: `exp` is the only end otherwise";
+            report.note(
+                &entry.path,
+                "a token of one call lives until its `exp`, whatever has become of the call",
+                help,
+            );
+            Some(None)
+        }
+        _ => endpoint("revoke", &fields, cluster, report).map(Some),
+    };
     let client = fields
         .require("client", "say who we are to it: { id: ..., auth: cluster }", report)
         .and_then(|entry| client(&entry, audience, environment, report));
@@ -55,10 +98,11 @@ pub(super) fn read(
         None => Some(default),
         Some(entry) => document::duration(&entry, report),
     };
-    let (timeout, late, linger) = (time("timeout", 2), time("late", 30), time("linger", 0));
+    let (timeout, late, linger, resume) = (time("timeout", 2), time("late", 30), time("linger", 0), time("resume", 10));
     let context = fields
         .take("context")
         .is_some_and(|entry| document::word(&entry.as_word(), &[("true", true)], report).unwrap_or(false));
+    let (request, answer) = dialect::read(&fields, report);
     fields.finish(report);
     Some(TokenService {
         issuer: issuer?,
@@ -69,7 +113,10 @@ pub(super) fn read(
         timeout: timeout?,
         late: late?,
         linger: linger?,
+        resume: resume?,
         context,
+        request: request?,
+        answer,
     })
 }
 
@@ -77,12 +124,6 @@ fn endpoint(name: &'static str, fields: &Fields<'_>, cluster: Option<&str>, repo
     let help = format!("write the URL of its {name} endpoint");
     let entry = fields.require(name, &help, report)?;
     let text = entry.text(report)?;
-    // P28.
-    if name == "revoke" && text == "none" {
-        let help = "a service that cannot revoke comes later; until then name its revocation endpoint";
-        entry.fault(report, "`none` is not part of this version", help);
-        return None;
-    }
     match Url::parse(text) {
         Ok(url) if url.https || url.is_loopback() => Some(Endpoint {
             cluster: cluster?.to_owned(),

@@ -1,6 +1,7 @@
 //! The terms of a tier or a rule: as they are written, and what they ask (P3 to P13).
 
 use super::scopes::Hierarchy;
+use super::service::Named;
 use crate::policy::condition::Condition;
 use crate::policy::document::{self, Entry, Fields, Report};
 use crate::policy::requirement::{Exchange, Held, Requirement, Scope, StepUp, Ways, both, each_once, smaller};
@@ -15,8 +16,11 @@ pub(super) struct Terms {
     deny: bool,
     ttl: Option<u64>,
     audience: Option<String>,
+    token_service: Option<String>,
     standing: Option<Standing>,
     fallback: Option<()>,
+    task: Option<()>,
+    callers: Vec<Condition>,
     may_elevate: Vec<Condition>,
 }
 
@@ -34,7 +38,12 @@ impl Terms {
     /// As written, and each word well-formed.
     pub(super) fn read(fields: &Fields<'_>, max_ttl: u64, report: &mut Report) -> Terms {
         let scope = fields.take("scope").map(|entry| document::scopes(&entry, report).unwrap_or_default());
-        let ways = [("none", StepUp::None), ("challenge", StepUp::Challenge), ("exchange", StepUp::Exchange)];
+        let ways = [
+            ("none", StepUp::None),
+            ("challenge", StepUp::Challenge),
+            ("exchange", StepUp::Exchange),
+            ("auto", StepUp::Auto),
+        ];
         let step_up = fields.take("step_up").and_then(|entry| document::word(&entry, &ways, report));
         let mut time = |name| fields.take(name).and_then(|entry| Some((document::duration(&entry, report)?, entry)));
         let (max_lifetime, max_age, ttl) = (time("max_lifetime"), time("max_age"), time("ttl"));
@@ -50,9 +59,16 @@ impl Terms {
             document::no_pattern(text, &entry, report);
             Some(text.to_owned())
         });
+        let token_service = fields.take("token_service").and_then(|entry| entry.text(report).map(str::to_owned));
         let standings = [("ignore", Standing::Ignore), ("refuse", Standing::Refuse)];
         let standing = fields.take("standing").and_then(|entry| document::word(&entry, &standings, report));
         let fallback = fields.take("fallback").and_then(|entry| document::word(&entry, &[("challenge", ())], report));
+        let task = fields.take("task").and_then(|entry| {
+            let help = "until its `exp`, for whatever runs there: keep `ttl` short";
+            report.warn(&entry.path, "a token of one call outlives its answer where that is a task (P30)", help);
+            document::word(&entry, &[("keep", ())], report)
+        });
+        let callers = fields.take("callers").map(|entry| Condition::read(&entry, report));
         let may_elevate = fields.take("may_elevate").map(|entry| Condition::read(&entry, report));
         let seconds = |time: Option<(u64, Entry<'_>)>| time.map(|(seconds, _)| seconds);
         Terms {
@@ -63,8 +79,11 @@ impl Terms {
             deny: deny.unwrap_or(false),
             ttl: seconds(ttl),
             audience,
+            token_service,
             standing,
             fallback,
+            task,
+            callers: callers.flatten().into_iter().collect(),
             may_elevate: may_elevate.flatten().into_iter().collect(),
         }
     }
@@ -78,6 +97,7 @@ impl Terms {
     pub(super) fn join(self, tier: Terms, path: &str, report: &mut Report) -> Terms {
         let step_up = once(self.step_up, tier.step_up, "step_up", path, report);
         let audience = once(self.audience, tier.audience, "audience", path, report);
+        let token_service = once(self.token_service, tier.token_service, "token_service", path, report);
         let scope = match (self.scope, tier.scope) {
             (Some(own), Some(other)) => Some([own, other].concat()),
             (own, other) => own.or(other),
@@ -90,9 +110,12 @@ impl Terms {
             deny: self.deny || tier.deny,
             ttl: smaller(self.ttl, tier.ttl),
             audience,
+            token_service,
             // `refuse` is the greater.
             standing: self.standing.max(tier.standing),
             fallback: self.fallback.or(tier.fallback),
+            task: self.task.or(tier.task),
+            callers: both(self.callers, tier.callers),
             may_elevate: both(self.may_elevate, tier.may_elevate),
         }
     }
@@ -111,27 +134,39 @@ impl Terms {
     /// P6, P8 to P11: what belongs to an exchange, and to nothing else.
     pub(super) fn check(&self, site: &Site<'_>, path: &str, report: &mut Report) {
         let leads_elsewhere = self.leads_elsewhere(site.resource);
-        if self.step_up != Some(StepUp::Exchange) {
+        if !matches!(self.step_up, Some(StepUp::Exchange | StepUp::Auto)) {
             let words = [
                 (self.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
                 (self.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
                 (self.fallback.is_some(), "fallback", "a missing scope is challenged here anyway"),
+                (self.task.is_some(), "task", "only a token of one call has an end to put off"),
                 (!self.may_elevate.is_empty(), "may_elevate", "nobody is elevated by this rule"),
+                (self.token_service.is_some(), "token_service", "nothing is obtained by this rule"),
                 (leads_elsewhere, "audience", "the caller's token is for `resource` and must not go elsewhere"),
             ];
             for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
                 let path = format!("{path}.{word}");
                 report.fault(&path, format!("`{word}` needs `step_up: exchange`"), *help);
             }
+            let is_beyond = self.scope.iter().flatten().any(|name| !site.has(name));
+            if self.step_up.is_none() && is_beyond && !self.deny && !site.services.is_empty() {
+                let help =
+                    "most clients cannot step up (P6): write `challenge` if those that call this can, else `exchange`";
+                report.warn(path, "`step_up` is not said, and there is a token service", help);
+            }
             return;
         }
-        if !site.has_service {
-            report.fault(path, "`exchange` needs `token_service`", "say at the top who exchanges tokens");
+        self.check_service(site, path, report);
+        if self.step_up == Some(StepUp::Auto) {
+            self.check_auto(path, report);
         }
         let scopes = self.scope.as_ref().is_some_and(|scopes| !scopes.is_empty());
         if !scopes && !leads_elsewhere {
             let help = "name the scopes to obtain, or an `audience` other than `resource`";
             report.fault(path, "an exchange for nothing", help);
+        }
+        if !scopes && leads_elsewhere {
+            report.warn(path, "an exchange without a scope (P6)", "Keycloak refuses to be asked for none: name one");
         }
         if self.standing.is_some() && !scopes {
             report.fault(path, "`standing` without scopes", "there is nothing a caller could hold already");
@@ -150,9 +185,69 @@ impl Terms {
         }
     }
 
+    /// P24: for some callers there is no exchange, so nothing may hang on it; and who is not listed must not have the easier way.
+    fn check_auto(&self, path: &str, report: &mut Report) {
+        let words = [
+            (self.audience.is_some(), "audience", "a challenge brings a token for the `resource` only"),
+            (self.standing == Some(Standing::Refuse), "standing", "a challenge brings the scope that is refused"),
+            (self.fallback.is_some(), "fallback", "who can be challenged is challenged at once"),
+        ];
+        for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
+            report.fault(&format!("{path}.{word}"), format!("`{word}` beside `step_up: auto` (P24)"), *help);
+        }
+        if self.may_elevate.is_empty() {
+            let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
+            report.fault(path, "`auto` without `may_elevate` (P24)", help);
+        }
+    }
+
+    /// P28: with one service at the top there is nothing to say, with several it must be said.
+    fn check_service(&self, site: &Site<'_>, path: &str, report: &mut Report) {
+        let names = || site.services.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let is_only = site.services.first().is_some_and(|(name, _)| name.is_empty());
+        let place = format!("{path}.token_service");
+        match &self.token_service {
+            _ if site.services.is_empty() => {
+                report.fault(path, "`exchange` needs `token_service`", "say at the top who exchanges tokens");
+            }
+            Some(_) if is_only => {
+                let help = "`token_service` at the top serves every rule; several stand under `token_services`";
+                report.fault(&place, "a name where there is one token service", help);
+            }
+            None if is_only => {}
+            None => {
+                let help = format!("name one of {}, here or in the tier", names());
+                report.fault(path, "an exchange that does not say whose (P28)", help);
+            }
+            Some(name) if site.service(Some(name)).is_none() => {
+                let help = format!("token services of this policy: {}", names());
+                report.fault(&place, format!("unknown token service `{name}`"), help);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// P24: what it asks of callers that step up, where that is something else.
+    pub(super) fn for_who_steps_up(&self) -> Option<Terms> {
+        (self.step_up == Some(StepUp::Auto)).then(|| Terms {
+            step_up: Some(StepUp::Challenge),
+            ttl: None,
+            standing: None,
+            task: None,
+            token_service: None,
+            may_elevate: Vec::new(),
+            ..self.clone()
+        })
+    }
+
     /// What is asked beside the baseline, where this stands.
     pub(super) fn requirement(self, scopes: &mut Hierarchy, site: &Site<'_>) -> Requirement {
-        let step_up = self.step_up.unwrap_or(StepUp::Challenge);
+        // `auto` is an exchange for all others.
+        let step_up = match self.step_up {
+            None => StepUp::Challenge,
+            Some(StepUp::Auto) => StepUp::Exchange,
+            Some(step_up) => step_up,
+        };
         let is_exchange = step_up == StepUp::Exchange;
         let is_beyond = is_exchange || self.scope.iter().flatten().any(|name| !site.has(name));
         let named = self.scope.iter().flatten().map(|name| scopes.scope(name));
@@ -161,13 +256,16 @@ impl Terms {
         let exchange = Exchange {
             granted: each_once(granted),
             audience: self.audience.unwrap_or_else(|| site.resource.to_owned()),
+            service: site.service(self.token_service.as_deref()).unwrap_or_default(),
             ttl: self.ttl.unwrap_or(DEFAULT_TTL),
             refuse_standing: self.standing == Some(Standing::Refuse),
             fallback: self.fallback.is_some(),
+            keeps_tasks: self.task.is_some(),
             may_elevate: self.may_elevate,
         };
         Requirement {
             deny: self.deny,
+            callers: self.callers,
             held: part.held.into_iter().map(|held| Held { challenged: step_up != StepUp::None, ..held }).collect(),
             ways: if is_beyond { Ways::of(step_up) } else { Ways::default() },
             max_lifetime: self.max_lifetime,
@@ -186,11 +284,16 @@ impl Terms {
 pub(super) struct Site<'s> {
     pub baseline: &'s Requirement,
     pub resource: &'s str,
-    /// Is there a `token_service`?
-    pub has_service: bool,
+    /// The token services, by name.
+    pub services: &'s Named,
 }
 
 impl Site<'_> {
+    /// The position of that token service; `None`: the only one.
+    fn service(&self, name: Option<&str>) -> Option<usize> {
+        self.services.iter().position(|(known, _)| known == name.unwrap_or_default())
+    }
+
     fn has(&self, scope: &str) -> bool {
         self.baseline.held.iter().any(|held| &*held.scope.name == scope)
     }

@@ -73,7 +73,7 @@ impl Maker<'_> {
         }
         let rules = Rules::new(list);
         for rule in rules.iter().filter(|rule| !may_be_weaker.contains(&rule.pattern)) {
-            let weaker_than = |other: &&Rule| !rule.requirement.implies(&other.requirement);
+            let weaker_than = |other: &&Rule| !rule.implies(other);
             if let Some(stronger) = rules.less_specific(&rule.pattern).find(weaker_than) {
                 report.warn(
                     &rule.place,
@@ -135,6 +135,7 @@ impl Maker<'_> {
         path: &str,
         report: &mut Report,
     ) -> Option<Rule> {
+        let challenge = terms.for_who_steps_up().map(|terms| terms.requirement(self.scopes, &self.site));
         let part = terms.requirement(self.scopes, &self.site);
         if let Some(exchange) = part.exchange.as_ref().filter(|exchange| exchange.refuse_standing)
             && let Some(scope) = exchange.granted.iter().find(|scope| scope.covered_by.len() > 1)
@@ -143,8 +144,12 @@ impl Maker<'_> {
             let problem = format!("`standing: refuse` sees what implies `{}` too (P9): {others}", scope.name);
             report.note(path, problem, "earlier versions saw the scope itself only");
         }
+        let challenge = challenge.and_then(|part| self.site.baseline.clone().and(part).ok());
         match self.site.baseline.clone().and(part) {
-            Ok(requirement) => Some(Rule { pattern: pattern.to_owned(), place: path.to_owned(), tier, requirement }),
+            Ok(requirement) => {
+                let (pattern, place) = (pattern.to_owned(), path.to_owned());
+                Some(Rule { pattern, place, tier, requirement, challenge })
+            }
             Err(Conflict(word)) => {
                 report.fault(path, format!("`{word}` is said twice, and differently"), "say it in one place");
                 None

@@ -1,21 +1,12 @@
 //! What the language has and this version does not (P18): refused by name, because a policy that is not understood must not
 //! be enforced by halves.
 
-use super::vocabulary::{LATER, LATER_VALUES};
+use super::vocabulary::LATER;
 use super::{Entry, Report};
 
 /// Reports a field that a later version knows. False: it is unknown to the language.
 pub(super) fn word(field: &str, entry: &Entry<'_>, report: &mut Report) -> bool {
-    refused(field, &LATER, entry, report)
-}
-
-/// Reports a value that a later version knows, where no other is accepted.
-pub(crate) fn value(text: &str, entry: &Entry<'_>, report: &mut Report) -> bool {
-    refused(text, &LATER_VALUES, entry, report)
-}
-
-fn refused(text: &str, list: &[(&str, &str)], entry: &Entry<'_>, report: &mut Report) -> bool {
-    let found = list.iter().find(|(word, _)| *word == text);
+    let found = LATER.iter().find(|(word, _)| *word == field);
     if let Some((word, help)) = found {
         entry.fault(report, format!("`{word}` is not part of this version"), *help);
     }
@@ -40,7 +31,6 @@ mod tests {
     #[test]
     fn p18_words_are_in_order_and_there_once() {
         assert!(super::LATER.is_sorted_by(|(a, _), (b, _)| a < b));
-        assert!(super::LATER_VALUES.is_sorted_by(|(a, _), (b, _)| a < b));
     }
 
     fn problems(policy: &serde_json::Value) -> Vec<String> {

@@ -6,7 +6,7 @@ mod structs;
 mod url;
 pub(crate) mod vocabulary;
 
-pub(crate) use later::{no_pattern, value as later_value};
+pub(crate) use later::no_pattern;
 pub(crate) use notation::{date, duration, scopes, size, word};
 pub(crate) use structs::read as read_struct;
 pub(crate) use url::Url;
@@ -130,7 +130,13 @@ impl<'v> Entry<'v> {
     /// The members of a map whose names are ours: those of these lists of the vocabulary.
     pub(crate) fn fields(&self, known: &[&[&'static str]], report: &mut Report) -> Option<Fields<'v>> {
         let members = self.named(report)?;
-        Some(Fields { path: self.path.clone(), members, known: known.concat() })
+        Some(Fields {
+            path: self.path.clone(),
+            members,
+            known: known.concat(),
+            #[cfg(debug_assertions)]
+            taken: Default::default(),
+        })
     }
 }
 
@@ -140,12 +146,17 @@ pub(crate) struct Fields<'v> {
     pub path: String,
     members: Vec<(&'v str, Entry<'v>)>,
     known: Vec<&'static str>,
+    /// In tests: what was asked for. A word that is known and never read would be ignored in silence.
+    #[cfg(debug_assertions)]
+    taken: std::cell::RefCell<std::collections::BTreeSet<&'static str>>,
 }
 
 impl<'v> Fields<'v> {
     /// The field of that name, if it is there.
     pub(crate) fn take(&self, name: &'static str) -> Option<Entry<'v>> {
         debug_assert!(self.known.contains(&name), "`{name}` is not in the vocabulary of {}", self.path);
+        #[cfg(debug_assertions)]
+        self.taken.borrow_mut().insert(name);
         self.members.iter().find(|(field, _)| *field == name).map(|(_, entry)| entry.clone())
     }
 
@@ -160,8 +171,16 @@ impl<'v> Fields<'v> {
 
     /// Reports every field that is not known.
     pub(crate) fn finish(self, report: &mut Report) {
+        #[cfg(debug_assertions)]
+        for word in &self.known {
+            assert!(self.taken.borrow().contains(word), "`{word}` of {} is declared and not read", self.path);
+        }
         for (field, entry) in self.members.iter().filter(|(field, _)| !self.known.contains(field)) {
             if later::word(field, entry, report) {
+                continue;
+            }
+            if *field == "clients" {
+                entry.fault(report, "`clients` stands at the top only (P24)", "who may call is `callers`");
                 continue;
             }
             let close = |known: &&&str| strsim::damerau_levenshtein(known, field) <= 2;

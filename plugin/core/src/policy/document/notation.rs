@@ -1,7 +1,7 @@
 //! The small notations inside a policy: scopes, times, sizes, dates, choices of a word.
 
 use crate::json::Value;
-use crate::policy::document::{Entry, Report, kind, later_value};
+use crate::policy::document::{Entry, Report, kind};
 use crate::text::is_scope_token;
 use crate::time::Millis;
 
@@ -69,8 +69,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The first moment of that day, UTC.
 pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
-    let format = ::time::macros::format_description!("[year]-[month]-[day]");
-    let day = entry.value.text().and_then(|text| ::time::Date::parse(text, format).ok());
+    let day = entry.value.text().and_then(day);
     let seconds = day.and_then(|day| u64::try_from(day.midnight().assume_utc().unix_timestamp()).ok());
     if seconds.is_none() {
         entry.fault(report, "not a date", "write it as YYYY-MM-DD");
@@ -78,11 +77,23 @@ pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
     seconds.map(|seconds| Millis(0).plus_seconds(seconds))
 }
 
+/// `time` knows the calendar; its readers of formats are twenty kilobytes.
+fn day(text: &str) -> Option<::time::Date> {
+    let number = |part: &str, digits: usize| {
+        let is_plain = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| part.parse::<u16>().ok())?
+    };
+    let mut parts = text.split('-');
+    let (year, month, day) = (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let month = ::time::Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let date = ::time::Date::from_calendar_date(i32::from(year), month, u8::try_from(day).ok()?).ok();
+    date.filter(|_| parts.next().is_none())
+}
+
 /// One of a few words.
 pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
     let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
-    let mut is_later = || entry.value.text().is_some_and(|text| later_value(text, entry, report));
-    if found.is_none() && !is_later() {
+    if found.is_none() {
         let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
         let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
         entry.fault(report, format!("{what} is not known here"), format!("write {list}"));

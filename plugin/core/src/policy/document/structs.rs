@@ -24,7 +24,9 @@ fn from_value(value: prost_types::Value) -> Option<Value<'static>> {
         Kind::BoolValue(value) => Value::Bool(value),
         Kind::NumberValue(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::Integer(number as i64),
         // What was written is gone; the shortest text of the double is all there is.
-        Kind::NumberValue(number) if number.is_finite() => Value::Number(Decimal::parse(&format!("{number:e}"))),
+        Kind::NumberValue(number) if number.is_finite() => {
+            Value::Number(Decimal::parse(&serde_json::to_string(&number).ok()?))
+        }
         Kind::NumberValue(_) => return None,
         Kind::StringValue(text) => Value::Text(Cow::Owned(text)),
         Kind::ListValue(list) => Value::List(list.values.into_iter().map(from_value).collect::<Option<_>>()?),

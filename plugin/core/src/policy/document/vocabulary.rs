@@ -97,7 +97,9 @@ maps! {
         required "version": Shape::Version, "The version of this language: 1.";
         required "issuers": Shape::Named("Issuer"), "Whose tokens are accepted, by the `iss` of their tokens.";
         optional "token_service": Shape::Map("TokenService"), "Who exchanges tokens (RFC 8693) and takes them back (RFC 7009).";
+        optional "token_services": Shape::Named("TokenService"), "Several of them, by name. Then each exchange says which, with `token_service`.";
         optional "scopes": Shape::Named("Hierarchy"), "Which scope implies which. It applies to what callers hold, never to what is asked of them.";
+        optional "clients": Shape::Maps("ClientAbilities"), "What clients can do with a challenge. Who is not listed cannot.";
         optional "limits": Shape::Map("Limits"), "What is bounded.";
         optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
         optional "mode": Shape::Choice(&["enforce", "shadow"]), "`enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.";
@@ -106,14 +108,25 @@ maps! {
         optional "select": Shape::Choice(&["metadata", "host", "path"]), "How a request finds its server where the route names none: `metadata`, not at all (404); `host`, by host and path of `resource`, and routes must split by the same host; `path`, by the path alone. Otherwise `host` with one server, `metadata` with several.";
     }
 
+    CLIENTS "ClientAbilities", "What some clients can do: named by `client` or by `client_origin`." {
+        optional "client": Shape::Texts, "Their ids.";
+        optional "client_origin": Shape::Texts, "Origins of their metadata URLs. Ids come before origins.";
+        optional "steps_up": Shape::Boolean, "`true`: they obtain a wider token when they are challenged. Otherwise `false`.";
+        optional "challenge": Shape::Choice(&["http", "result"]), "`result`: they look for a challenge in the result of a call. Otherwise `http`.";
+        optional "rfc9470": Shape::Boolean, "`true`: they know `insufficient_user_authentication`. Otherwise `false`.";
+    }
+
     SERVER "Server", "An MCP server." {
         required "resource": Shape::Text, "The URL that clients use: audience of their tokens, and the path that is forwarded.";
         required "baseline": Shape::Texts, "Scopes that every request needs.";
         required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
         optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
+        optional "callers": Shape::Map("Condition"), "What must be true of whoever sends a request with a token.";
+        optional "source_from": Shape::Any, "Where the identity of the peer comes from: `certificate`, or `{ xfcc: { peers: [..] } }`: where the peer is one of these, from the header that it wrote about its client. Otherwise `certificate`.";
         optional "paths": Shape::Texts, "Further paths that are forwarded, each with a metadata document of its own.";
         optional "origins": Shape::Texts, "Origins of browser clients, of any scheme.";
         optional "remove_headers": Shape::Texts, "Request headers that never reach the server.";
+        optional "denials": Shape::Choice(&["http", "jsonrpc"]), "`jsonrpc`: a denial without a challenge leaves as 200 with a JSON-RPC error. Otherwise `http`.";
     }
 
     LISTED_SERVER "ListedServer", "What a server says only under `servers`." {
@@ -145,6 +158,14 @@ maps! {
         optional "any": Shape::Flag, "`true`: all of them.";
     }
 
+    SOURCE_FROM "SourceFrom", "Where the identity of the peer comes from." {
+        required "xfcc": Shape::Map("Xfcc"), "`x-forwarded-client-cert`, of these peers.";
+    }
+
+    XFCC "Xfcc", "Peers that are believed about their clients." {
+        required "peers": Shape::Texts, "Their identities.";
+    }
+
     JWKS "Jwks", "A key document over HTTP." {
         required "cluster": Shape::Text, "The proxy's cluster for it. Another one than the token endpoint's: keys need no credential.";
         required "url": Shape::Text, "The issuer's `jwks_uri`.";
@@ -157,12 +178,25 @@ maps! {
         optional "subject_issuers": Shape::Texts, "Further issuers whose tokens may be sent to it. Otherwise only `issuer`.";
         required "cluster": Shape::Text, "The proxy's cluster for it.";
         required "token": Shape::Text, "The URL of its token endpoint.";
-        required "revoke": Shape::Text, "The URL of its revocation endpoint.";
+        required "revoke": Shape::Text, "The URL of its revocation endpoint; or `none`: what it gives lives until its `exp`.";
         required "client": Shape::Map("Client"), "Who we are to it.";
         optional "timeout": Shape::Duration, "How long a caller waits for it. Otherwise 2s.";
         optional "late": Shape::Duration, "How long its answer is awaited after that, to take back what it mints. Otherwise 30s.";
         optional "linger": Shape::Duration, "How long a token stays alive after a stream of an older revision broke off without a result. Otherwise 0s.";
+        optional "resume": Shape::Duration, "How long a token stays alive after a stream of an older revision paused: after a clean end behind an event with an `id`. Otherwise 10s.";
+        optional "request": Shape::Map("ExchangeRequest"), "How it is asked.";
+        optional "also_granted": Shape::Texts, "Scopes that it adds unasked. Accepted in what comes back, never believed of callers.";
+        optional "also_audience": Shape::Texts, "Audiences that it adds unasked.";
+        optional "audience_aliases": Shape::Any, "What else the audience of a rule is called in what comes back: for each a list.";
+        optional "issued_token_type": Shape::Choice(&["said", "assumed"]), "`assumed`: an answer without it is accepted. Otherwise `said`, but `assumed` with `on-behalf-of`.";
         optional "context": Shape::Flag, "`true`: it is told what the token is for (RFC 9396: method, tool, client, SHA-256 of the arguments).";
+    }
+
+    REQUEST "ExchangeRequest", "How a token service is asked." {
+        optional "grant": Shape::Choice(&["token-exchange", "on-behalf-of"]), "`token-exchange` (RFC 8693), or `on-behalf-of`: RFC 7523 with `requested_token_use=on_behalf_of`. Otherwise `token-exchange`.";
+        optional "target": Shape::Choice(&["resource", "audience", "both", "unsaid"]), "The parameter that names the audience, whatever it looks like. Otherwise `resource` for an absolute URI and `audience` for a name; `unsaid` with `on-behalf-of`.";
+        optional "token_type": Shape::Choice(&["access_token", "jwt", "unsaid"]), "The type that is asked for. Otherwise `access_token`; none with `on-behalf-of`.";
+        optional "scope": Shape::Text, "How a scope is asked for: a template over `{scope}` and `{audience}`. Otherwise as the policy writes it.";
     }
 
     CLIENT "Client", "The filter as a client of the token service: one of `auth`, `secret_env` and `private_key_env`." {
@@ -178,14 +212,17 @@ maps! {
 
     TERMS "Terms", "What a call needs." {
         optional "scope": Shape::Scopes, "Scopes beyond the baseline, one or a list; `[]` for none. With `step_up: exchange`, those to be obtained.";
-        optional "step_up": Shape::Choice(&["none", "challenge", "exchange"]), "How missing strength is obtained. Otherwise `challenge`.";
+        optional "step_up": Shape::Choice(&["none", "challenge", "exchange", "auto"]), "How missing strength is obtained; `auto`: by `challenge` for clients that step up, by `exchange` for all others. Otherwise `challenge`.";
         optional "max_lifetime": Shape::Duration, "The most that the caller's token may live as a whole (`exp - iat`).";
         optional "max_age": Shape::Duration, "The most that may have passed since the user logged in (`auth_time`).";
         optional "ttl": Shape::Duration, "Exchange: the most that the token may live. Otherwise 60s.";
         optional "deny": Shape::Flag, "`true`: nobody may.";
         optional "audience": Shape::Text, "Exchange: the audience of the token. Otherwise `resource`.";
+        optional "token_service": Shape::Text, "Exchange: which of `token_services`.";
         optional "standing": Shape::Choice(&["ignore", "refuse"]), "Exchange: `refuse` turns callers away whose own token has one of the scopes. Otherwise `ignore`.";
         optional "fallback": Shape::Choice(&["challenge"]), "Exchange: `challenge` answers a token service that wants the user.";
+        optional "task": Shape::Choice(&["keep"]), "Exchange: `keep` lets the token live until its `exp` where the answer says that the operation goes on as a task. Otherwise it is revoked with the answer.";
+        optional "callers": Shape::Map("Condition"), "What must be true of the caller. What cannot be known is no.";
         optional "may_elevate": Shape::Map("Condition"), "Exchange: who may be elevated at all. What cannot be known is no.";
     }
 
@@ -194,11 +231,12 @@ maps! {
         optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
     }
 
-    CONDITION "Condition", "A condition over the caller: one of `client`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
+    CONDITION "Condition", "A condition over the caller: one of `client`, `client_origin`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
         optional "all": Shape::Maps("Condition"), "All of them.";
         optional "any": Shape::Maps("Condition"), "One of them at least.";
         optional "not": Shape::Map("Condition"), "Not this one.";
         optional "client": Shape::Scopes, "Client ids.";
+        optional "client_origin": Shape::Scopes, "Origins of client ids that are metadata URLs: `https://agents.example.com`.";
         optional "source": Shape::Scopes, "Identities in the caller's certificate.";
         optional "claim": Shape::Text, "The path of a claim.";
     }
@@ -227,35 +265,24 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 55] = [
+pub(super) const LATER: [(&str, &str); 41] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
-    ("also_audience", "other dialects of token services come later"),
-    ("also_granted", "other dialects of token services come later"),
     ("annotate", "annotated lists come later; lists pass unchanged"),
     ("anonymous", "tools without a token come later; until then every call needs one"),
     ("anonymous_body", "tools without a token come later"),
     ("anonymous_waiting", "tools without a token come later"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("audience_aliases", "other dialects of token services come later"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
-    (
-        "callers",
-        "conditions on callers come later; until then narrow by scope, or by `may_elevate` where a token is obtained",
-    ),
-    ("client_origin", "conditions on origins come later; list the client ids"),
-    ("clients", "what clients can do comes later; who may call is `callers`, which comes later too"),
     ("data_class", "labels come later"),
     ("declared_task", "labels come later"),
-    ("denials", "other forms of a denial come later; until then it is an HTTP status"),
     ("environment", "labels come later"),
     ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
     ("introspection", "opaque tokens come later; until then a token is a JWT"),
     ("introspections", "opaque tokens come later; until then a token is a JWT"),
-    ("issued_token_type", "other dialects of token services come later"),
     ("list", "filtered lists come later; lists pass unchanged"),
     ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
     ("meta", "conditions on `_meta` come later"),
@@ -266,28 +293,18 @@ pub(super) const LATER: [(&str, &str); 55] = [
     ("prompts", "rules for prompts come later; until then prompts/get is refused"),
     ("purpose", "labels come later"),
     ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("request", "other dialects of token services come later"),
     ("require", "requirements on the source come later"),
     ("resources", "rules for resources come later; until then resources/read is refused"),
-    ("resume", "streams that pause come later; until then a stream's end is the end, after `linger`"),
     ("reuse", "elevated tokens are never reused"),
     ("seal", "sealed sessions come later"),
     ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
     ("session", "session rules come later"),
     ("sessions", "session rules come later"),
     ("some", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("source_from", "identities from headers come later; until then the peer's certificate counts"),
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
-    ("task", "tokens that outlive an answer come later; until then a call that asks for a task is not elevated"),
-    ("token_service", "several token services come later; the one at the top serves every rule"),
-    ("token_services", "several token services come later; until then one for each policy"),
     ("unpinned", "pinned tools come later"),
     ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
     ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
     ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
 ];
-
-/// The same, of values of words that are there.
-pub(super) const LATER_VALUES: [(&str, &str); 1] =
-    [("auto", "a way for each client comes later; write `challenge` or `exchange`")];

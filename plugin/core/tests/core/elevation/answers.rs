@@ -19,7 +19,7 @@ const ROWS: [(u16, &str, u16, i64, &str); 40] = [
     (403, "", 403, 40302, "elevation_refused"),
     (418, "<html>", 403, 40302, "elevation_refused"),
     (401, r#"{"error":"invalid_client"}"#, 503, 50301, "filter_not_accepted"),
-    (400, r#"{"error":"invalid_client"}"#, 503, 50301, "filter_not_accepted"),
+    (400, r#"{"error":"invalid_client"}"#, 403, 40302, "elevation_refused"),
     (400, r#"{"error":"unauthorized_client"}"#, 503, 50301, "filter_not_accepted"),
     (400, r#"{"error":"unsupported_grant_type"}"#, 503, 50301, "filter_not_accepted"),
     (401, "", 503, 50301, "filter_not_accepted"),

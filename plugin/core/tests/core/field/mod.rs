@@ -1,5 +1,6 @@
 //! Issuers, clients and servers as they are in the field.
 
+mod clients;
 mod frames;
 mod issuers;
 mod places;

@@ -82,7 +82,8 @@ fn p04_a_challenge_names_the_scopes_of_the_rule_and_no_broader_ones() {
     let challenge = judge(&document, &token(BASELINE), "get").challenge().unwrap().to_owned();
     assert!(challenge.contains(r#"scope="mcp:connect repo:read""#), "{challenge}");
     let challenge = judge(&document, &token("repo:read"), "drop").challenge().unwrap().to_owned();
-    assert!(challenge.contains(r#"scope="mcp:connect repo:admin""#), "{challenge}");
+    // And what the caller holds that this server's rules want, up to 2025-11-25 (P24).
+    assert!(challenge.contains(r#"scope="mcp:connect repo:admin repo:read""#), "{challenge}");
 }
 
 #[test]

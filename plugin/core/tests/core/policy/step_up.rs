@@ -160,12 +160,11 @@ fn words_of_later_versions_are_refused_by_name() {
         "acr",      // P5
         "binding",  // P5
         "raise",    // P7, P17
-        "clients",  // P14
         "mode",     // P15, of a single rule
         "approval", // P18
     ];
-    let server = ["clients", "resources", "prompts", "methods", "lists", "session", "seal", "require"];
-    let top = ["clients", "resources", "prompts", "methods", "environment", "approval"];
+    let server = ["resources", "prompts", "methods", "lists", "session", "seal", "require"];
+    let top = ["resources", "prompts", "methods", "environment", "approval"];
     let places = rule.iter().map(|word| ("/tools/get", "tools.get.", word));
     let places = places.chain(rule.iter().map(|word| ("/tiers/t", "tiers.t.", word)));
     let places = places.chain(top.iter().chain(&server).map(|word| ("", "", word)));

@@ -1,0 +1,56 @@
+//! Rate limits before and after.
+
+use anyhow::{Context as _, Result, ensure};
+use host_test::stack::{Request, Server, Stack as _, send};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{beside, file};
+use crate::support::{call, expect, wait_for};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("neighbours::a_rate_limit_before_counts_everything", before),
+        trial("neighbours::a_rate_limit_after_counts_what_is_permitted", after),
+    ]
+}
+
+fn few() -> serde_json::Value {
+    json!({ "max_tokens": 2, "tokens_per_fill": 2, "fill_interval": "3600s" })
+}
+
+fn before() -> Result<()> {
+    let mut neighbours = file("local-rate-limit.yaml")?;
+    neighbours["http_filters"][0]["typed_config"]["token_bucket"] = few();
+    let stack = beside(neighbours)?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    expect(&call(&stack, Server::Notes, "nonsense", "echo"), 401, "token_malformed")?;
+    expect(&call(&stack, Server::Notes, &token, "echo"), 200, "")?;
+    let answer = send(&call(&stack, Server::Notes, &token, "echo"))?;
+    ensure!(answer.status == 429 && answer.header("retry-after") == Some("60"), "{answer:?}");
+    let entry = stack.entry(|entry| entry["status"] == 429)?;
+    ensure!(entry["stepup"].is_null() && entry["flags"] == "RL", "{entry:#}");
+    Ok(())
+}
+
+fn after() -> Result<()> {
+    let mut neighbours = file("local-rate-limit.yaml")?;
+    neighbours["http_filters"][0]["typed_config"]["token_bucket"] = few();
+    neighbours["http_filters"].as_array_mut().context("no filters")?.reverse();
+    let stack = beside(neighbours)?;
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    for _ in 0..3 {
+        expect(&call(&stack, Server::Notes, &token, "get-env"), 403, "scope_missing")?;
+    }
+    for _ in 0..2 {
+        expect(&call(&stack, Server::Notes, &token, "echo"), 200, "")?;
+    }
+    // A token was minted for nothing, and is taken back.
+    let answer = send(&call(&stack, Server::Notes, &token, "show-token"))?;
+    ensure!(answer.status == 429, "{answer:?}");
+    let entry = stack.entry(|entry| entry["status"] == 429)?;
+    ensure!(entry["stepup"]["verdict"] == "permit", "{entry:#}");
+    let revoked = r#"stepup_revocations_total{outcome="revoked"} 1"#;
+    wait_for("the revocation", || Ok(send(&Request::get(stack.admin_url("/stats/prometheus")))?.body.contains(revoked)))
+}
