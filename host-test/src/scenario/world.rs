@@ -61,6 +61,11 @@ impl World {
         })
     }
 
+    /// The challenge that the upstream makes.
+    pub fn challenge(&self) -> Option<&String> {
+        self.upstream.headers.get("www-authenticate")
+    }
+
     /// What a token is called: by the scenario, or by whoever minted it.
     pub fn name_of(&self, token: &str) -> String {
         match self.callers.get(token) {

@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of that request's body that are still looked at.
+    /// Bytes of this request's body that are still looked at.
     pub fn body_limit(&self, stream: u32) -> usize {
         self.gate.borrow().body_limit(StreamId(stream))
     }
@@ -187,6 +187,10 @@ impl Driver {
     fn respond(&self, stream: u32, act: ResponseAct) {
         let most = match act {
             ResponseAct::Hold { most } => Some(most),
+            ResponseAct::Challenge(challenge) => {
+                host::challenge(&challenge);
+                None
+            }
             ResponseAct::Pass => None,
             ResponseAct::Rewrite(body) => {
                 host::rewrite_response(&body);

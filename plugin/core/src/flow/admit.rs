@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Claimed, Flow, Leg, Next, Turn};
+use super::{Claimed, Flow, Leg, Next, State, Turn};
 use crate::answer;
 use crate::audit::Caller;
 use crate::http::{Head, Method, RequestHead, last_uri};
@@ -93,13 +93,15 @@ impl Flow {
                 self.unwanted.take_out(name);
             }
         }
-        let presented = match head.presented() {
-            // A login would bring a token that is taken out again.
-            Err(Reason::TokenMissing) if host.token_removed => return Err(Reason::TokenRemoved),
-            presented => presented?,
-        };
+        // A login would bring a token that is taken out again.
+        if head.authorization.is_none() && host.token_removed {
+            return Err(Reason::TokenRemoved);
+        }
+        if head.authorization.is_none() && server.has_anonymous {
+            return self.await_stranger(head, leg, turn);
+        }
         // One that was verified before has the form of a token, and its length.
-        let token = match turn.cache.known(presented) {
+        let token = match turn.cache.known(head.presented()?) {
             Some(token) => token,
             None => Compact::new(of_length(head.bearer()?, policy.limits.token)?),
         };
@@ -111,6 +113,22 @@ impl Flow {
 
 fn of_length(token: &str, most: usize) -> Result<&str, Reason> {
     if token.len() > most { Err(Reason::TokenTooLarge) } else { Ok(token) }
+}
+
+impl Flow {
+    /// P26: what is asked may be allowed without a token. Within bounds; beyond them it is the same 401 as ever.
+    fn await_stranger(&mut self, head: &Head<'_>, leg: Leg, turn: &Turn<'_>) -> Result<Next, Reason> {
+        /// Seconds.
+        const PATIENCE: u64 = 2;
+        let limits = &turn.policy.limits;
+        let Leg::Message(Ok(mirror)) = leg else { return Err(Reason::TokenMissing) };
+        let fits = |length: Result<u64, Reason>| length.is_ok_and(|length| length <= limits.anonymous_body as u64);
+        if turn.strangers >= limits.anonymous_waiting || !head.content_length().is_none_or(fits) {
+            return Err(Reason::TokenMissing);
+        }
+        self.state = State::AwaitStranger { mirror, deadline: turn.now.plus_seconds(PATIENCE) };
+        Ok(Next::Wait)
+    }
 }
 
 /// What the head says about a body that will not be accepted.

@@ -66,7 +66,9 @@ impl Flow {
     fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, turn: &Turn<'_>) -> Next {
         let claims = caller.claims();
         self.facts.caller = Caller::Verified(caller.record());
-        let most = turn.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
+        let issuer = turn.policy.issuer(&claims.issuer);
+        self.issuer = issuer.map(|(at, _)| at);
+        let most = issuer.and_then(|(_, issuer)| issuer.max_lifetime);
         if most.is_some_and(|most| claims.lifetime() > most) {
             return Reason::TokenTooLongLived.into();
         }

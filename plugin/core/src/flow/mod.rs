@@ -30,6 +30,8 @@ pub(crate) struct Turn<'g> {
     pub now: Millis,
     /// How many requests wait for keys.
     pub waiting: usize,
+    /// How many without a token wait for their body.
+    pub strangers: usize,
     /// Has the host ever delivered a body?
     pub body_seen: bool,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub spot: Option<Spot>,
     pub unwanted: Unwanted,
+    /// Of the caller, once it is known: a position in the policy's issuers.
+    pub issuer: Option<usize>,
     /// The session that the request names.
     pub session: Option<String>,
     /// What it says of an operation that has begun before.
@@ -59,6 +63,8 @@ enum State {
     AwaitKeys { claimed: Claimed, reason: Reason },
     /// Until the body is complete. Without a mirror there must not be one.
     AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
+    /// The same of somebody without a token, who may be allowed what is asked (P26).
+    AwaitStranger { mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     /// Until the token service has answered.
@@ -140,6 +146,7 @@ impl Flow {
             facts: Facts::default(),
             spot: None,
             unwanted: Unwanted::default(),
+            issuer: None,
             session: None,
             follows: None,
             decision: None,
@@ -175,6 +182,7 @@ impl Flow {
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
                 reason.into()
             }
+            State::AwaitStranger { deadline, .. } if turn.now >= *deadline => Reason::TokenMissing.into(),
             State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {
                 Next::Refuse(Refusal::of(Reason::ElevationUnavailable, request))
             }
@@ -198,6 +206,10 @@ impl Flow {
         }
     }
 
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.state, State::AwaitStranger { .. })
+    }
+
     pub(crate) fn awaits_keys(&self) -> bool {
         matches!(self.state, State::AwaitKeys { .. })
     }
@@ -207,7 +219,7 @@ impl Flow {
         match &self.state {
             State::AwaitKeys { claimed, .. } => matches!(claimed.leg, Leg::Stream { .. }),
             State::AwaitBody { mirror, .. } => mirror.is_none(),
-            State::Faulted | State::AwaitElevation { .. } => false,
+            State::AwaitStranger { .. } | State::Faulted | State::AwaitElevation { .. } => false,
         }
     }
 }

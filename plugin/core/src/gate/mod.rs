@@ -17,7 +17,7 @@ use crate::answer::{self, Refusal};
 use crate::effect::{Effect, Input};
 use crate::ends::Ending;
 use crate::flow::{Flow, Next, Turn};
-use crate::http::{Call, CallFault, CallId, Reply, StreamId};
+use crate::http::StreamId;
 use crate::jose::Signatures;
 use crate::keys::{Fetch, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
@@ -26,7 +26,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::Cache;
-use crate::watch::{OperationEnd, Tail};
+use crate::watch::{OperationEnd, Own, Tail};
 
 use calls::{Calls, Purpose};
 use exchanges::Unproven;
@@ -129,6 +129,8 @@ pub struct Gate {
     calls: Calls,
     /// The elevated operations that have gone upstream.
     tails: BTreeMap<StreamId, Tail>,
+    /// Calls with the caller's own token whose response is looked at.
+    own: BTreeMap<StreamId, Own>,
     /// Those whose stream the server closed on purpose, each with the end of its patience.
     paused: Vec<(Millis, Tail)>,
     ledger: Ledger,
@@ -171,6 +173,7 @@ impl Gate {
             out: Outbox::new(&policy),
             calls: Calls::default(),
             tails: BTreeMap::new(),
+            own: BTreeMap::new(),
             paused: Vec::new(),
             ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
@@ -203,6 +206,7 @@ impl Gate {
                 // A host that uses an id again has forgotten to say that the stream is gone.
                 drop(self.streams.take(stream));
                 self.finish(stream, OperationEnd::Incomplete, now);
+                self.own.remove(&stream);
                 let (flow, next) = Flow::begin(&head, &mut self.turn(now));
                 self.proceed(stream, flow, next, now);
             }
@@ -217,6 +221,7 @@ impl Gate {
             }
             Input::ResponseBody { stream, body } => self.response_body(stream, body, now),
             Input::Gone { stream } => {
+                self.own.remove(&stream);
                 self.finish(stream, OperationEnd::Incomplete, now);
                 if let Some(flow) = self.streams.take(stream) {
                     self.out.decided(&flow.facts, Ending::Abandoned, Reason::ClientGone, now);
@@ -236,12 +241,13 @@ impl Gate {
 
     /// Would it matter that this stream is gone? Most have been decided, and nothing of them is left.
     pub fn knows(&self, stream: StreamId) -> bool {
-        self.streams.contains(stream) || self.tails.contains_key(&stream)
+        self.streams.contains(stream) || self.tails.contains_key(&stream) || self.own.contains_key(&stream)
     }
 
-    /// Bytes of a stream's body that are looked at; none of one that must not have a body.
+    /// Bytes of the body of this request that are looked at: fewer where nobody has vouched for who sends it (P26), none of one that
+    /// must not have a body (P29).
     pub fn body_limit(&self, stream: StreamId) -> usize {
-        if self.streams.is_bodiless(stream) { 0 } else { self.policy.limits.request_body }
+        self.streams.body_limit(stream, &self.policy.limits)
     }
 
     /// What to do next; `None` when nothing is left.
@@ -268,6 +274,7 @@ impl Gate {
             shared: self.shared.as_ref(),
             now,
             waiting: self.streams.waiting(),
+            strangers: self.streams.strangers(),
             body_seen: self.body_seen,
         }
     }
@@ -288,8 +295,9 @@ impl Gate {
             }
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
             Next::Permit(mut permit, suspended) => {
-                if self.follow(stream, &flow, now) {
-                    permit.watch();
+                let continues = self.follow(stream, &flow, now);
+                if continues || self.looks_at_response(stream, &flow) {
+                    permit.watch(continues);
                 }
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
@@ -347,35 +355,12 @@ impl Gate {
         }
     }
 
-    /// A call goes out; the host gives it up after `patience` milliseconds.
-    fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
-        let id = self.calls.begin(purpose, patience, now);
-        self.out.put(Effect::Call { id, call });
-        id
-    }
-
-    fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
-        match self.calls.end(call) {
-            Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
-            Some(Purpose::Revocation(service, serial)) => self.revocation_replied(service, serial, reply, now),
-            Some(Purpose::Keys { issuer, lease }) => {
-                let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
-                match outcome {
-                    Some(outcome) => self.fetched(issuer, outcome, reply),
-                    None => self.unexpected_reply(),
-                }
-            }
-            None => self.unexpected_reply(),
-        }
-    }
-
-    fn unexpected_reply(&mut self) {
-        self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
-    }
-
     /// Asks for the next tick, when it must come earlier than what was asked for.
     fn schedule(&mut self, now: Millis) {
-        let busy = self.streams.waiting() > 0 || !self.unproven.is_empty() || self.keys.is_impatient();
+        let busy = self.streams.waiting() > 0
+            || self.streams.strangers() > 0
+            || !self.unproven.is_empty()
+            || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // What is due now was more than is tried in one callback, or was refused by the host a moment ago.
         let at = self.ledger.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));

@@ -4,33 +4,32 @@ use std::collections::BTreeMap;
 
 use crate::flow::Flow;
 use crate::http::StreamId;
+use crate::policy::Limits;
 
 #[derive(Default)]
 pub(super) struct Streams {
     /// In the order they came, so that those that wait are released in that order.
     flows: BTreeMap<StreamId, Box<Flow>>,
     waiting: usize,
+    strangers: usize,
 }
 
 impl Streams {
     pub(super) fn take(&mut self, stream: StreamId) -> Option<Box<Flow>> {
         let flow = self.flows.remove(&stream)?;
         self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
+        self.strangers = self.strangers.saturating_sub(usize::from(flow.is_stranger()));
         Some(flow)
     }
 
     pub(super) fn keep(&mut self, stream: StreamId, flow: Box<Flow>) {
         self.waiting += usize::from(flow.awaits_keys());
+        self.strangers += usize::from(flow.is_stranger());
         self.flows.insert(stream, flow);
     }
 
     pub(super) fn contains(&self, stream: StreamId) -> bool {
         self.flows.contains_key(&stream)
-    }
-
-    /// Is it one that must not have a body?
-    pub(super) fn is_bodiless(&self, stream: StreamId) -> bool {
-        self.flows.get(&stream).is_some_and(|flow| flow.is_bodiless())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,6 +43,20 @@ impl Streams {
     /// How many wait for keys.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// How many without a token wait for their body.
+    pub(super) fn strangers(&self) -> usize {
+        self.strangers
+    }
+
+    /// Bytes of the body that are looked at; what has been settled is nobody's to look at.
+    pub(super) fn body_limit(&self, stream: StreamId, limits: &Limits) -> usize {
+        match self.flows.get(&stream) {
+            Some(flow) if flow.is_bodiless() => 0,
+            Some(flow) if flow.is_stranger() => limits.anonymous_body,
+            _ => limits.request_body,
+        }
     }
 
     /// Those that wait for keys.

@@ -72,6 +72,11 @@ impl Policy {
         rules.chain(self.servers.iter().map(|server| &server.baseline)).any(Requirement::asks_source)
     }
 
+    /// Is anything for callers without a token (P26)? The host need not ask how much of a body is looked at otherwise.
+    pub fn has_anonymous(&self) -> bool {
+        self.servers.iter().any(|server| server.has_anonymous)
+    }
+
     /// What `check` would warn of.
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings

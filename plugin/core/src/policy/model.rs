@@ -60,6 +60,10 @@ pub(crate) struct Server {
     pub(crate) source_from: Vec<String>,
     /// Scopes that some rule wants of the caller's own token (P24), sorted.
     pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// P26: some rule is for callers without a token.
+    pub(crate) has_anonymous: bool,
+    /// P27: a challenge of the upstream's is replaced by one of ours.
+    pub(crate) challenges_itself: bool,
     /// P25: a denial without a challenge leaves as a JSON-RPC error under 200.
     pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
@@ -107,6 +111,10 @@ pub struct Limits {
     pub max_ttl: u64,
     /// Bytes of a token.
     pub token: usize,
+    /// Bytes of the body of a request without a token.
+    pub anonymous_body: usize,
+    /// Requests without a token whose body is awaited, in one VM.
+    pub anonymous_waiting: usize,
 }
 
 impl Default for Limits {
@@ -122,6 +130,8 @@ impl Default for Limits {
             exchange_rate: 60,
             max_ttl: 300,
             token: 16 * 1024,
+            anonymous_body: 64 * 1024,
+            anonymous_waiting: 256,
         }
     }
 }

@@ -203,10 +203,12 @@ fn mode(fields: &Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option
 fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
     let Some(fields) = entry.and_then(|entry| entry.fields(&[vocabulary::LIMITS], report)) else { return limits };
-    if let Some(entry) = fields.take("request_body")
-        && let Some(bytes) = size(&entry, report)
-    {
-        limits.request_body = bytes;
+    for (name, limit) in [("request_body", &mut limits.request_body), ("anonymous_body", &mut limits.anonymous_body)] {
+        if let Some(entry) = fields.take(name)
+            && let Some(bytes) = size(&entry, report)
+        {
+            *limit = bytes;
+        }
     }
     if let Some(entry) = fields.take("token")
         && let Some(bytes) = size(&entry, report)
@@ -236,6 +238,7 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
         ("exchanges", &mut limits.exchanges),
         ("exchanges_per_caller", &mut limits.exchanges_per_caller),
         ("exchange_rate", &mut limits.exchange_rate),
+        ("anonymous_waiting", &mut limits.anonymous_waiting),
     ];
     for (name, limit) in counts {
         if let Some(entry) = fields.take(name) {

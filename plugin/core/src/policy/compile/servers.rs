@@ -160,6 +160,9 @@ impl Context<'_> {
         let ways = [("http", false), ("jsonrpc", true)];
         let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
         let denies_by_jsonrpc = denials.unwrap_or(false);
+        let whose = [("route", false), ("ours", true)];
+        let challenge = fields.take("upstream_challenge").and_then(|entry| document::word(&entry, &whose, report));
+        let challenges_itself = challenge.unwrap_or(false);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let remove_headers =
             fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
@@ -193,13 +196,15 @@ impl Context<'_> {
             places,
             origins,
             remove_headers,
-            rules,
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
             source_from,
             held_somewhere,
             denies_by_jsonrpc,
+            challenges_itself,
+            has_anonymous: rules.has_anonymous(),
+            rules,
         })
     }
 

@@ -126,6 +126,7 @@ maps! {
         optional "paths": Shape::Texts, "Further paths that are forwarded, each with a metadata document of its own.";
         optional "origins": Shape::Texts, "Origins of browser clients, of any scheme.";
         optional "remove_headers": Shape::Texts, "Request headers that never reach the server.";
+        optional "upstream_challenge": Shape::Choice(&["route", "ours"]), "`ours`: a challenge that the server itself makes is replaced by one of ours, with what it asks for as far as this server's rules ask for it. Otherwise `route`: responses are not looked at.";
         optional "denials": Shape::Choice(&["http", "jsonrpc"]), "`jsonrpc`: a denial without a challenge leaves as 200 with a JSON-RPC error. Otherwise `http`.";
     }
 
@@ -228,6 +229,7 @@ maps! {
 
     RULE "ToolTerms", "A tool's rule: terms of its own, and those of a tier." {
         optional "tier": Shape::Text, "The tier whose terms are added.";
+        optional "anonymous": Shape::Flag, "`true`: it may be called without a token. Nothing else may stand beside it.";
         optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
     }
 
@@ -253,6 +255,8 @@ maps! {
     LIMITS "Limits", "What is bounded." {
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
         optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
+        optional "anonymous_body": Shape::Size, "Bytes of the body of a request without a token, where some rule is anonymous. Otherwise 64KiB.";
+        optional "anonymous_waiting": Shape::Count, "Such requests whose body a VM awaits. Otherwise 256.";
         optional "body_wait": Shape::Duration, "How long a body may take. Otherwise 10s.";
         optional "keys_wait": Shape::Duration, "How long a request waits for keys. Otherwise 2s.";
         optional "verified_cache": Shape::Duration, "How long a verified token is not verified again. Otherwise 5m.";
@@ -265,14 +269,11 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 41] = [
+pub(super) const LATER: [(&str, &str); 37] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
     ("annotate", "annotated lists come later; lists pass unchanged"),
-    ("anonymous", "tools without a token come later; until then every call needs one"),
-    ("anonymous_body", "tools without a token come later"),
-    ("anonymous_waiting", "tools without a token come later"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
@@ -305,6 +306,5 @@ pub(super) const LATER: [(&str, &str); 41] = [
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
     ("unpinned", "pinned tools come later"),
     ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
-    ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
     ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
 ];

@@ -5,6 +5,7 @@ mod frames;
 mod issuers;
 mod places;
 mod proxies;
+mod servers;
 
 use serde_json::{Value as Json, json};
 

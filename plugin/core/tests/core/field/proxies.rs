@@ -21,7 +21,9 @@ fn call() -> Request {
 #[test]
 fn p42_an_upgrade_that_may_be_ignored_is_taken_out() {
     let mut vm = vm(json!({}));
-    let upgrades: &[(&[(&str, &str)], &[&str], Option<&str>)] = &[
+    /// Headers; those that are taken out; what is left of `connection`.
+    type Case<'c> = (&'c [(&'c str, &'c str)], &'c [&'c str], Option<&'c str>);
+    let upgrades: &[Case<'_>] = &[
         (&[("upgrade", "TLS/1.2"), ("connection", "Upgrade")], &["connection", "upgrade"], None),
         (&[("upgrade", "TLS/1.2"), ("connection", "upgrade, keep-alive")], &["upgrade"], Some("keep-alive")),
         (
