@@ -59,6 +59,7 @@ const RECORD: &[&str] = &[
     "service_error",
     "step_up",
     "anonymous",
+    "introspected",
 ];
 
 /// Headers of answers that are compared.

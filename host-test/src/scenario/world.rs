@@ -18,6 +18,7 @@ pub struct World {
     now: u64,
     keys: Replies,
     exchange: Replies,
+    introspection: Replies,
     revocation: Replies,
     upstream: Upstream,
     /// Callers' tokens by text.
@@ -53,6 +54,7 @@ impl World {
             now: plan.script.now,
             keys: Replies::of(given.keys.as_ref()),
             exchange: Replies::of(given.exchange.as_ref()),
+            introspection: Replies::of(given.introspection.as_ref()),
             revocation: Replies::of(given.revocation.as_ref()),
             upstream: given.upstream.clone().unwrap_or_default(),
             callers: plan.tokens.clone(),
@@ -101,6 +103,23 @@ impl World {
         reply
     }
 
+    fn introspect(&mut self, issuer: &script::Issuer, call: &OutboundCall) -> CallPlan {
+        let answer = self.introspection.next();
+        let mut said = claims(&form(&call.body).remove("token").unwrap_or_default());
+        if !said.is_object() {
+            let resource = self.policy.servers.first().map(|(_, resource)| resource.as_str());
+            said = json!({
+                "iss": issuer.name, "aud": resource, "sub": "opaque", "client_id": "agent",
+                "iat": { "now": -60 }, "exp": { "now": 600 },
+            });
+        }
+        let mut changes = answer.answer.clone();
+        changes.entry("active").or_insert(Value::Bool(true));
+        // A time that cannot be read is the scenario's own affair.
+        let _ = script::change(&mut said, &changes, self.now);
+        reply(&answer, &said.to_string())
+    }
+
     fn mint(
         &mut self,
         service: &TokenService,
@@ -141,6 +160,11 @@ impl Network for World {
         if let Some(issuer) = issuer {
             let key = Key::for_tests(&issuer.algorithm).map(|key| key.public()).unwrap_or_default();
             return reply(&self.keys.next(), &json!({ "keys": [key] }).to_string());
+        }
+        let asked =
+            |issuer: &&script::Issuer| issuer.introspection.as_ref().is_some_and(|(cluster, url)| is(cluster, url));
+        if let Some(issuer) = self.policy.issuers.iter().find(asked).cloned() {
+            return self.introspect(&issuer, call);
         }
         let services = self.policy.token_services.clone();
         let revokes = |service: &TokenService| service.revoke.as_ref().is_some_and(|url| is(&service.cluster, url));

@@ -7,7 +7,7 @@ use crate::keys::Fresh;
 use crate::mcp::Mirror;
 use crate::policy::{Place, Server};
 use crate::reason::Reason;
-use crate::token::{CallerToken, Rejection, Verifier};
+use crate::token::{CallerToken, Inspected, Rejection, Verifier};
 
 /// More requests do not wait for keys at the same time; they are refused at once.
 const MAX_WAITING: usize = 256;
@@ -30,6 +30,11 @@ impl Flow {
         match verified {
             Ok(caller) => self.authenticated(caller, claimed, turn),
             Err(Rejection::Final(reason)) => reason.into(),
+            Err(Rejection::Ask { issuer }) => {
+                let token = claimed.token.clone();
+                self.state = State::AwaitOpinion(claimed);
+                Next::Ask(issuer, token)
+            }
             Err(Rejection::Keys { issuer, reason }) => {
                 let unknown = match reason {
                     Reason::KeyUnknown => {
@@ -60,6 +65,26 @@ impl Flow {
                 self.state = State::AwaitKeys { claimed, reason };
                 Next::Wait
             }
+        }
+    }
+
+    /// Its issuer has answered, or will not.
+    pub(crate) fn opinion(&mut self, opinion: &Result<Option<Inspected>, Reason>, turn: &mut Turn<'_>) -> Next {
+        let State::AwaitOpinion(claimed) = std::mem::replace(&mut self.state, State::Faulted) else {
+            return Reason::Internal.into();
+        };
+        let Some(at) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
+            return Reason::Internal.into();
+        };
+        let inspected = match opinion {
+            Ok(Some(inspected)) => inspected,
+            Ok(None) => return Reason::TokenInactive.into(),
+            Err(reason) => return (*reason).into(),
+        };
+        let verifier = Verifier { policy: turn.policy, keys: turn.keys, signatures: turn.signatures, now: turn.now };
+        match verifier.vouched(&claimed.token, at, inspected) {
+            Ok(caller) => self.authenticated(caller, claimed, turn),
+            Err(reason) => reason.into(),
         }
     }
 

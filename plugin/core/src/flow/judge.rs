@@ -1,7 +1,7 @@
 //! What is asked for, and what the policy says to it.
 
 use super::authenticate::follows;
-use super::{Claimed, Flow, Following, Leg, Next, Origin, State, Turn};
+use super::{Flow, Following, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::decide::{self, Asker, Shortfall, Verdict};
 use crate::effect::BodyFault;
@@ -32,16 +32,18 @@ impl Flow {
             State::AwaitBody { caller, mirror: Some(mirror), .. } => self.judge(&caller, &mirror, body, turn),
             State::AwaitBody { caller, mirror: None, .. } => self.stream(&caller, turn),
             State::AwaitKeys { claimed, reason } if !claimed.body_arrived => {
-                let leg = match claimed.leg {
-                    Leg::Stream { .. } => Leg::Stream { has_ended: true },
-                    message => message,
-                };
-                self.state = State::AwaitKeys { claimed: Claimed { body_arrived: true, leg, ..claimed }, reason };
+                self.state = State::AwaitKeys { claimed: claimed.with_body(), reason };
                 Next::Wait
             }
-            State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::AwaitStranger { .. } | State::Faulted => {
-                Reason::Internal.into()
+            State::AwaitOpinion(claimed) if !claimed.body_arrived => {
+                self.state = State::AwaitOpinion(claimed.with_body());
+                Next::Wait
             }
+            State::AwaitOpinion(_)
+            | State::AwaitKeys { .. }
+            | State::AwaitElevation { .. }
+            | State::AwaitStranger { .. }
+            | State::Faulted => Reason::Internal.into(),
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Flow {
 enum State {
     /// Until the issuer's keys are there; `reason` says what is missing.
     AwaitKeys { claimed: Claimed, reason: Reason },
+    /// Until the issuer has said what it thinks of the token (P23).
+    AwaitOpinion(Claimed),
     /// Until the body is complete. Without a mirror there must not be one.
     AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
     /// The same of somebody without a token, who may be allowed what is asked (P26).
@@ -97,6 +99,17 @@ struct Claimed {
     deadline: Millis,
 }
 
+impl Claimed {
+    /// The body has arrived, and of a stream its end.
+    fn with_body(self) -> Claimed {
+        let leg = match self.leg {
+            Leg::Stream { .. } => Leg::Stream { has_ended: true },
+            message => message,
+        };
+        Claimed { body_arrived: true, leg, ..self }
+    }
+}
+
 /// Where an operation came from.
 #[derive(Default)]
 struct Origin {
@@ -125,6 +138,8 @@ pub(crate) enum Next {
     Wait,
     /// The body arrived while the request waited for something else.
     ReadBody,
+    /// The issuer at this position is to be asked about the token.
+    Ask(usize, Compact),
     /// With what shadow mode suspended for it.
     Permit(Permit, Option<Suspended>),
     /// An exchange is needed; the flow waits for it once it knows the call.
@@ -177,6 +192,7 @@ impl Flow {
     pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
         match &self.state {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
+            State::AwaitOpinion(claimed) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
             State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
@@ -206,6 +222,11 @@ impl Flow {
         }
     }
 
+    /// Does it wait for what its issuer says of this token?
+    pub(crate) fn asks_about(&self, token: &Compact) -> bool {
+        matches!(&self.state, State::AwaitOpinion(claimed) if claimed.token == *token)
+    }
+
     pub(crate) fn is_stranger(&self) -> bool {
         matches!(self.state, State::AwaitStranger { .. })
     }
@@ -217,7 +238,9 @@ impl Flow {
     /// P29: of a GET or DELETE, the first byte is one too many.
     pub(crate) fn is_bodiless(&self) -> bool {
         match &self.state {
-            State::AwaitKeys { claimed, .. } => matches!(claimed.leg, Leg::Stream { .. }),
+            State::AwaitKeys { claimed, .. } | State::AwaitOpinion(claimed) => {
+                matches!(claimed.leg, Leg::Stream { .. })
+            }
             State::AwaitBody { mirror, .. } => mirror.is_none(),
             State::AwaitStranger { .. } | State::Faulted | State::AwaitElevation { .. } => false,
         }

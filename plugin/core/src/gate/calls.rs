@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Gate;
 use crate::effect::Effect;
 use crate::http::{Call, CallFault, CallId, Reply};
+use crate::jose::Compact;
 use crate::metrics::Metric;
 use crate::obtain::{Pending, Serial};
 use crate::time::Millis;
@@ -14,6 +15,8 @@ use crate::time::Millis;
 pub(super) enum Purpose {
     /// The keys of the issuer at this position, under the lease that ends then.
     Keys { issuer: usize, lease: Millis },
+    /// What the issuer at this position thinks of a token.
+    Introspection { issuer: usize, token: Compact },
     /// A token for one operation.
     Exchange(Box<Pending>),
     /// The end of a token, at the token service of this position.
@@ -55,7 +58,7 @@ impl Calls {
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
         self.under_way.values().filter_map(|(purpose, _)| match purpose {
             Purpose::Exchange(pending) => Some(&**pending),
-            Purpose::Keys { .. } | Purpose::Revocation(..) => None,
+            Purpose::Keys { .. } | Purpose::Introspection { .. } | Purpose::Revocation(..) => None,
         })
     }
 }
@@ -79,6 +82,7 @@ impl Gate {
                     None => self.unexpected_reply(),
                 }
             }
+            Some(Purpose::Introspection { issuer, token }) => self.asked(issuer, &token, reply, now),
             None => self.unexpected_reply(),
         }
     }

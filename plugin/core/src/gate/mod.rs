@@ -5,6 +5,7 @@ mod calls;
 mod exchanges;
 mod ids;
 mod keys;
+mod opinions;
 mod outbox;
 mod responses;
 mod revoking;
@@ -21,7 +22,7 @@ use crate::http::StreamId;
 use crate::jose::Signatures;
 use crate::keys::{Fetch, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
-use crate::obtain::{History, Ledger, Rates, Revocations};
+use crate::obtain::{History, Ledger, Questions, Rates, Revocations};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Millis;
@@ -137,6 +138,8 @@ pub struct Gate {
     rates: Rates,
     /// What came of the exchanges of each rule.
     history: History,
+    /// Issuers that are being asked about tokens.
+    questions: Questions,
     /// Answers whose token names a key that is being fetched.
     unproven: Vec<Unproven>,
     /// When the log was last told that the token service does not accept the filter.
@@ -178,6 +181,7 @@ impl Gate {
             ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
             history: History::default(),
+            questions: Questions::default(),
             unproven: Vec::new(),
             complained: None,
             ids,
@@ -293,6 +297,7 @@ impl Gate {
                 self.streams.keep(stream, flow);
                 self.out.put(Effect::ReadBody { stream });
             }
+            Next::Ask(issuer, token) => self.ask(stream, flow, issuer, token, now),
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
             Next::Permit(mut permit, suspended) => {
                 let continues = self.follow(stream, &flow, now);
@@ -360,6 +365,7 @@ impl Gate {
         let busy = self.streams.waiting() > 0
             || self.streams.strangers() > 0
             || !self.unproven.is_empty()
+            || !self.questions.is_empty()
             || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // What is due now was more than is tried in one callback, or was refused by the host a moment ago.

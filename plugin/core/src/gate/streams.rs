@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::flow::Flow;
 use crate::http::StreamId;
+use crate::jose::Compact;
 use crate::policy::Limits;
 
 #[derive(Default)]
@@ -57,6 +58,11 @@ impl Streams {
             Some(flow) if flow.is_stranger() => limits.anonymous_body,
             _ => limits.request_body,
         }
+    }
+
+    /// Those that wait for what an issuer says of this token.
+    pub(super) fn that_ask(&self, token: &Compact) -> Vec<StreamId> {
+        self.flows.iter().filter(|(_, flow)| flow.asks_about(token)).map(|(stream, _)| *stream).collect()
     }
 
     /// Those that wait for keys.

@@ -60,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) source_from: Vec<String>,
     /// Scopes that some rule wants of the caller's own token (P24), sorted.
     pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// P23: the issuer that is asked about tokens that are no JWS: a position in the policy's issuers.
+    pub(crate) introspects: Option<usize>,
     /// P26: some rule is for callers without a token.
     pub(crate) has_anonymous: bool,
     /// P27: a challenge of the upstream's is replaced by one of ours.
@@ -111,6 +113,8 @@ pub struct Limits {
     pub max_ttl: u64,
     /// Bytes of a token.
     pub token: usize,
+    /// Introspections under way at the same time, in one VM.
+    pub introspections: usize,
     /// Bytes of the body of a request without a token.
     pub anonymous_body: usize,
     /// Requests without a token whose body is awaited, in one VM.
@@ -130,6 +134,7 @@ impl Default for Limits {
             exchange_rate: 60,
             max_ttl: 300,
             token: 16 * 1024,
+            introspections: 64,
             anonymous_body: 64 * 1024,
             anonymous_waiting: 256,
         }

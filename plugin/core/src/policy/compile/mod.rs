@@ -3,6 +3,7 @@
 mod clients;
 mod dialect;
 mod digest;
+mod introspection;
 mod issuers;
 mod places;
 mod scopes;
@@ -82,7 +83,8 @@ fn policy(
     {
         version.fault(report, "not a version this filter knows", "write `version: 1`");
     }
-    let issuers = issuers::read(fields.require("issuers", "name at least one issuer of tokens", report), report);
+    let issuers = fields.require("issuers", "name at least one issuer of tokens", report);
+    let issuers = issuers::read(issuers, environment, report);
     let (one, several) = (fields.take("token_service"), fields.take("token_services"));
     let services = service::read(one, several, &issuers, environment, report);
     let clients = clients::read(fields.take("clients"), report);
@@ -95,6 +97,7 @@ fn policy(
     let mut context =
         servers::Context { issuers: &issuers, scopes, tiers, services: &services, max_ttl: limits.max_ttl };
     let servers = context.read(several, &fields, report);
+    context.check_shared(&servers, report);
     context.finish(report);
     also_granted(&services, &context.scopes, report);
     let select = selected(select, &servers, report);
@@ -239,6 +242,7 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
         ("exchanges_per_caller", &mut limits.exchanges_per_caller),
         ("exchange_rate", &mut limits.exchange_rate),
         ("anonymous_waiting", &mut limits.anonymous_waiting),
+        ("introspections", &mut limits.introspections),
     ];
     for (name, limit) in counts {
         if let Some(entry) = fields.take(name) {

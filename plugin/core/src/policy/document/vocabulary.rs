@@ -135,7 +135,8 @@ maps! {
     }
 
     ISSUER "Issuer", "An issuer of access tokens." {
-        required "algorithms": Shape::Choices(ALGORITHMS), "What it signs with; asymmetric only.";
+        optional "algorithms": Shape::Choices(ALGORITHMS), "What it signs with; asymmetric only. It must be there, but with `introspection` in place of keys.";
+        optional "introspection": Shape::Map("Introspection"), "Whom to ask about tokens that cannot be read here (RFC 7662): beside keys about those that are no JWS, in place of them about all.";
         optional "token_type": Shape::Choice(&["at+jwt", "jwt"]), "`at+jwt` (RFC 9068), or `jwt` for issuers that type their access tokens so, or not at all. Otherwise `at+jwt`.";
         optional "max_lifetime": Shape::Duration, "Tokens whose `exp - iat` is longer are refused.";
         optional "leeway": Shape::Duration, "By how much clocks may differ. Otherwise 30s.";
@@ -145,6 +146,15 @@ maps! {
         optional "tenants": Shape::Map("Tenants"), "Of a family of issuers, whose name has its tenant in braces (`https://login.example.com/{tid}/v2.0`): which tenants count.";
         optional "jwks": Shape::Map("Jwks"), "Where its keys are fetched. Or `keys`.";
         optional "keys": Shape::Any, "Its keys, written out: a JWKS (RFC 7517). Or `jwks`.";
+    }
+
+    INTROSPECTION "Introspection", "An introspection endpoint (RFC 7662)." {
+        required "cluster": Shape::Text, "The proxy's cluster for it.";
+        required "url": Shape::Text, "Its URL.";
+        required "client": Shape::Any, "Who we are to it, as for a token service; or `none` if it does not ask.";
+        optional "cache": Shape::Duration, "How long an answer is remembered, 0s to 60s. Otherwise 30s.";
+        optional "audience": Shape::Choice(&["required", "not_said"]), "`not_said`: an answer without `aud` is accepted. Otherwise `required`.";
+        optional "rate": Shape::Count, "Questions a second about tokens that were never seen active. Otherwise 20.";
     }
 
     CLAIMS "Claims", "Where an issuer's tokens say what is needed. Names of claims; a path, and a name that is a URL, is a JSON Pointer." {
@@ -255,6 +265,7 @@ maps! {
     LIMITS "Limits", "What is bounded." {
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
         optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
+        optional "introspections": Shape::Count, "Introspections under way in a VM; half of them may be about tokens never seen active. Otherwise 64.";
         optional "anonymous_body": Shape::Size, "Bytes of the body of a request without a token, where some rule is anonymous. Otherwise 64KiB.";
         optional "anonymous_waiting": Shape::Count, "Such requests whose body a VM awaits. Otherwise 256.";
         optional "body_wait": Shape::Duration, "How long a body may take. Otherwise 10s.";
@@ -269,7 +280,7 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 37] = [
+pub(super) const LATER: [(&str, &str); 35] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
@@ -282,8 +293,6 @@ pub(super) const LATER: [(&str, &str); 37] = [
     ("environment", "labels come later"),
     ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
-    ("introspection", "opaque tokens come later; until then a token is a JWT"),
-    ("introspections", "opaque tokens come later; until then a token is a JWT"),
     ("list", "filtered lists come later; lists pass unchanged"),
     ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
     ("meta", "conditions on `_meta` come later"),

@@ -3,6 +3,7 @@
 mod clients;
 mod frames;
 mod issuers;
+mod opaque;
 mod places;
 mod proxies;
 mod servers;
