@@ -5,6 +5,6 @@ pub const SCENARIOS: usize = 228;
 /// Of those, the ones that real Envoy repeats.
 pub const REPLAYED: usize = 156;
 /// Files of `host-test/corpus/frames`.
-pub const FRAMES: usize = 330;
+pub const FRAMES: usize = 367;
 /// Files of `host-test/corpus/tokens`.
 pub const TOKENS: usize = 263;
