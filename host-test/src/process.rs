@@ -36,7 +36,12 @@ impl Process {
     }
 
     /// Waits until `ready` says so; fails with the end of the log when the process ends before, or takes too long.
-    pub fn wait_until(&mut self, mut ready: impl FnMut(&str) -> bool) -> Result<()> {
+    pub fn wait_until(&mut self, ready: impl FnMut(&str) -> bool) -> Result<()> {
+        self.wait_within(PATIENCE, ready)
+    }
+
+    /// The same for what takes longer.
+    pub fn wait_within(&mut self, patience: Duration, mut ready: impl FnMut(&str) -> bool) -> Result<()> {
         let begin = Instant::now();
         loop {
             let log = self.log();
@@ -46,8 +51,8 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended ({status}):\n{}", self.name, tail(&log));
             }
-            if begin.elapsed() > PATIENCE {
-                bail!("{} was not ready after {PATIENCE:?}:\n{}", self.name, tail(&log));
+            if begin.elapsed() > patience {
+                bail!("{} was not ready after {patience:?}:\n{}", self.name, tail(&log));
             }
             sleep(Duration::from_millis(20));
         }

@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 30] = [
+pub const FIELDS: [(&str, &str); 32] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -78,6 +78,8 @@ pub const FIELDS: [(&str, &str); 30] = [
     ("elevated.token_id", "its `jti`"),
     ("elevated.expires_in", "seconds that it lives"),
     ("elevated.took", "milliseconds that it took to obtain"),
+    ("introspected", "`true`: its issuer was asked about the token"),
+    ("anonymous", "`true`: it was called without a token, which its rule allows"),
     ("step_up", "which way `step_up: auto` took for this caller: `challenge` or `exchange`"),
     (
         "service_error",

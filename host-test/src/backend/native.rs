@@ -2,6 +2,8 @@
 //! script.
 
 mod events;
+mod misbehaviour;
+mod responses;
 mod variables;
 
 use std::cell::RefCell;
@@ -14,11 +16,13 @@ use simulated_proxy::{
 };
 use step_up_core::{
     BodyFault, Call, CallFault, CallId, Effect, Gate, Input, Millis, Permit, Policy, PureRust, Reply, RequestHead,
-    Response, ResponseAct, ResponseHead, StreamId,
+    Response, ResponseHead, StreamId,
 };
 use step_up_testkit::Memory;
 
 use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
+pub use misbehaviour::Misbehaviour;
+
 use events::{Decision, Event, Happening, Stream};
 use variables::Variables;
 
@@ -55,26 +59,6 @@ impl Backend for Native {
         }
         let transcripts = vm.streams.into_iter().map(|stream| stream.transcript).collect();
         Ok(Run { transcripts, calls: vm.calls, log: vm.log, ..Run::default() })
-    }
-}
-
-/// A gate that broke its contract with the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misbehaviour {
-    /// Minutes passed, and a request still waited.
-    Undecided,
-    /// One request, two decisions.
-    DecidedTwice,
-}
-
-impl std::error::Error for Misbehaviour {}
-
-impl std::fmt::Display for Misbehaviour {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Misbehaviour::Undecided => "the gate did not decide within minutes",
-            Misbehaviour::DecidedTwice => "the gate decided one request twice",
-        })
     }
 }
 
@@ -193,7 +177,7 @@ impl Vm {
                 if is_decided {
                     self.go_upstream(at);
                     Ok(())
-                } else if end || size > self.gate.policy().limits().request_body {
+                } else if end || size > self.gate.body_limit(id(at)) {
                     self.deliver_body(at)
                 } else {
                     self.handle(Input::BodyBegins)
@@ -249,32 +233,6 @@ impl Vm {
         }
     }
 
-    /// A part of a response that is held. What the client sees of it is what the transcript has in the end.
-    fn held(&mut self, at: usize, end: bool) -> Result<()> {
-        let held = self.streams.get(at).and_then(|stream| Some((stream.held?, stream.transcript.response.as_ref()?)));
-        let Some((most, response)) = held else { return Ok(()) };
-        let body = response.body.clone();
-        if body.len() > most {
-            return self.handle(Input::ResponseBody { stream: id(at), body: Err(BodyFault::TooLarge) });
-        }
-        if end { self.handle(Input::ResponseBody { stream: id(at), body: Ok(&body) }) } else { Ok(()) }
-    }
-
-    fn respond_with(&mut self, at: usize, act: ResponseAct) {
-        let Some(stream) = self.streams.get_mut(at) else { return };
-        stream.held = match act {
-            ResponseAct::Hold { most } => Some(most),
-            ResponseAct::Pass => None,
-            ResponseAct::Rewrite(body) => {
-                if let Some(response) = &mut stream.transcript.response {
-                    response.headers.replace(b"content-length", body.len().to_string().as_bytes());
-                    response.body = body;
-                }
-                None
-            }
-        };
-    }
-
     fn head(&mut self, at: usize) -> Result<()> {
         let Some(stream) = self.streams.get(at) else { return Ok(()) };
         let (client, end_of_stream) = (stream.client.clone(), stream.arrived);
@@ -291,7 +249,7 @@ impl Vm {
     fn deliver_body(&mut self, at: usize) -> Result<()> {
         let Some(stream) = self.streams.get(at) else { return Ok(()) };
         let body = stream.body.clone();
-        let fits = body.len() <= self.gate.policy().limits().request_body;
+        let fits = body.len() <= self.gate.body_limit(id(at));
         let body = if fits { Ok(body.as_slice()) } else { Err(BodyFault::TooLarge) };
         self.handle(Input::Body { stream: id(at), body })
     }

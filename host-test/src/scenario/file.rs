@@ -36,6 +36,9 @@ pub struct Given {
     pub keys: Option<OneOrMany<Answer>>,
     /// How exchanges are answered.
     pub exchange: Option<OneOrMany<Answer>>,
+    /// What an issuer says of a token that it is asked about (RFC 7662). Otherwise that it is active, with the claims of the token, or
+    /// good ones where it has none that can be read.
+    pub introspection: Option<OneOrMany<Answer>>,
     /// How revocations are answered.
     pub revocation: Option<OneOrMany<Answer>>,
     /// What the upstream answers.
@@ -59,6 +62,7 @@ impl Given {
             tokens: both(&self.tokens, &by.tokens),
             keys: by.keys.clone().or_else(|| self.keys.clone()),
             exchange: by.exchange.clone().or_else(|| self.exchange.clone()),
+            introspection: by.introspection.clone().or_else(|| self.introspection.clone()),
             revocation: by.revocation.clone().or_else(|| self.revocation.clone()),
             upstream: by.upstream.clone().or_else(|| self.upstream.clone()),
             linger: by.linger.or(self.linger),
@@ -168,7 +172,10 @@ pub struct Scenario {
 impl Scenario {
     /// What of it only a simulated proxy can do.
     pub fn needs_simulation(&self, given: &Given) -> Option<String> {
-        let answers = [&given.keys, &given.exchange, &given.revocation].into_iter().flatten().flat_map(OneOrMany::all);
+        let answers = [&given.keys, &given.exchange, &given.introspection, &given.revocation]
+            .into_iter()
+            .flatten()
+            .flat_map(OneOrMany::all);
         let is_slow = |answer: &Answer| answer.after != Millis::default() || answer.fails.is_some();
         let is_timed = |upstream: &Upstream| {
             upstream.after != Millis::default()
@@ -182,6 +189,7 @@ impl Scenario {
             (!given.environment.is_empty(), "an environment of its own"),
             (given.keys.is_some(), "scripted keys"),
             (answers.into_iter().any(is_slow), "a scripted delay or fault"),
+            (given.introspection.is_some(), "scripted introspection"),
             (given.revocation.is_some(), "scripted revocations"),
             (given.upstream.as_ref().is_some_and(is_timed), "an upstream with delays or faults"),
             (when(|when| when.leaves.is_some()), "a client that leaves"),

@@ -41,7 +41,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// Members of the audit record that say the same on every host.
-const RECORD: [&str; 16] = [
+const RECORD: &[&str] = &[
     "verdict",
     "reason",
     "status",
@@ -58,6 +58,8 @@ const RECORD: [&str; 16] = [
     "token_id",
     "service_error",
     "step_up",
+    "anonymous",
+    "introspected",
 ];
 
 /// Headers of answers that are compared.
@@ -112,7 +114,7 @@ impl Then {
         let unknown =
             |names: &[&str], map: &Map<String, Value>| map.keys().find(|name| !names.contains(&name.as_str())).cloned();
         let challenge = self.challenge.as_ref().and_then(Value::as_object);
-        let found = unknown(&RECORD, &self.record)
+        let found = unknown(RECORD, &self.record)
             .or_else(|| unknown(&SHOWN, &self.headers))
             .or_else(|| challenge.and_then(|members| unknown(&PARAMETERS, members)));
         match found {
@@ -151,7 +153,9 @@ impl Then {
 fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world: &World) -> Value {
     let own = transcript.response.as_ref().filter(|response| response.origin != Origin::Upstream);
     let body: Value = transcript.response.as_ref().map(|response| json_of(&response.body)).unwrap_or_default();
-    let challenge = own.and_then(|response| response.headers.text("www-authenticate"));
+    // A server's own is nothing of ours, unless it was replaced (P27).
+    let challenge = transcript.response.as_ref().and_then(|response| response.headers.text("www-authenticate"));
+    let challenge = challenge.filter(|text| own.is_some() || world.challenge() != Some(text));
     let error = own.and_then(|_| body.get("error")).map(|error| {
         let reason = error.pointer("/data/reason");
         json!({ "code": error.get("code"), "reason": reason, "id": body.get("id") })

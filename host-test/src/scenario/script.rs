@@ -44,6 +44,8 @@ pub struct Issuer {
     pub algorithm: String,
     /// Cluster and URL of its keys.
     pub keys: Option<(String, String)>,
+    /// The same of its introspection endpoint.
+    pub introspection: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -251,6 +253,7 @@ impl Policy {
                     name: issuer.name().to_owned(),
                     algorithm: issuer.algorithms().next().unwrap_or("ES256").to_owned(),
                     keys: issuer.keys().map(place),
+                    introspection: issuer.introspection().map(place),
                 })
                 .collect(),
             token_services: Vec::from_iter(view.token_services().map(|service| TokenService {

@@ -18,6 +18,7 @@ pub struct World {
     now: u64,
     keys: Replies,
     exchange: Replies,
+    introspection: Replies,
     revocation: Replies,
     upstream: Upstream,
     /// Callers' tokens by text.
@@ -53,12 +54,18 @@ impl World {
             now: plan.script.now,
             keys: Replies::of(given.keys.as_ref()),
             exchange: Replies::of(given.exchange.as_ref()),
+            introspection: Replies::of(given.introspection.as_ref()),
             revocation: Replies::of(given.revocation.as_ref()),
             upstream: given.upstream.clone().unwrap_or_default(),
             callers: plan.tokens.clone(),
             minted: BTreeMap::new(),
             owed: BTreeSet::new(),
         })
+    }
+
+    /// The challenge that the upstream makes.
+    pub fn challenge(&self) -> Option<&String> {
+        self.upstream.headers.get("www-authenticate")
     }
 
     /// What a token is called: by the scenario, or by whoever minted it.
@@ -94,6 +101,23 @@ impl World {
             self.owed.extend(tokens(&reply).into_iter().filter(|token| !self.callers.contains_key(token)));
         }
         reply
+    }
+
+    fn introspect(&mut self, issuer: &script::Issuer, call: &OutboundCall) -> CallPlan {
+        let answer = self.introspection.next();
+        let mut said = claims(&form(&call.body).remove("token").unwrap_or_default());
+        if !said.is_object() {
+            let resource = self.policy.servers.first().map(|(_, resource)| resource.as_str());
+            said = json!({
+                "iss": issuer.name, "aud": resource, "sub": "opaque", "client_id": "agent",
+                "iat": { "now": -60 }, "exp": { "now": 600 },
+            });
+        }
+        let mut changes = answer.answer.clone();
+        changes.entry("active").or_insert(Value::Bool(true));
+        // A time that cannot be read is the scenario's own affair.
+        let _ = script::change(&mut said, &changes, self.now);
+        reply(&answer, &said.to_string())
     }
 
     fn mint(
@@ -136,6 +160,11 @@ impl Network for World {
         if let Some(issuer) = issuer {
             let key = Key::for_tests(&issuer.algorithm).map(|key| key.public()).unwrap_or_default();
             return reply(&self.keys.next(), &json!({ "keys": [key] }).to_string());
+        }
+        let asked =
+            |issuer: &&script::Issuer| issuer.introspection.as_ref().is_some_and(|(cluster, url)| is(cluster, url));
+        if let Some(issuer) = self.policy.issuers.iter().find(asked).cloned() {
+            return self.introspect(&issuer, call);
         }
         let services = self.policy.token_services.clone();
         let revokes = |service: &TokenService| service.revoke.as_ref().is_some_and(|url| is(&service.cluster, url));

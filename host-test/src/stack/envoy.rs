@@ -1,7 +1,7 @@
 //! The stack of `envoy/`, on free ports: real Envoy, a real authorization server, two real MCP servers.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -29,6 +29,18 @@ pub enum Setup {
     Open,
 }
 
+/// An authorization server that runs already.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// Where it listens, on loopback: for keys, exchanges and revocations.
+    pub port: u16,
+    /// Its introspection endpoint, which the server `notes` asks about the tokens that it gets. It does so as the client whose
+    /// id is its own URL.
+    pub introspection: String,
+    /// The secret of that client.
+    pub secret: String,
+}
+
 /// How to start a stack.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -44,6 +56,8 @@ pub struct Options {
     pub audience_checked: bool,
     /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
     pub authorization_server: bool,
+    /// In place of that server.
+    pub issuer: Option<Issuer>,
     /// What the authorization server signs with.
     pub algorithm: &'static str,
     /// Seconds that a token lives which the authorization server gives in exchange.
@@ -67,6 +81,7 @@ impl Default for Options {
             servers: true,
             audience_checked: false,
             authorization_server: true,
+            issuer: None,
             algorithm: "ES256",
             elevated_ttl: 60,
             fault_proxy: false,
@@ -116,7 +131,7 @@ impl EnvoyStack {
         let ports = Ports {
             mcp: free_port()?,
             admin: free_port()?,
-            authorization_server: free_port()?,
+            authorization_server: options.issuer.as_ref().map_or_else(free_port, |issuer| Ok(issuer.port))?,
             everything: free_port()?,
             notes: free_port()?,
             page: options.page,
@@ -128,6 +143,12 @@ impl EnvoyStack {
             notes.env_clear();
             if options.audience_checked {
                 notes.env("RESOURCE", ports.resource(Server::Notes));
+            }
+            if let Some(issuer) = &options.issuer {
+                notes.env("INTROSPECTION", &issuer.introspection);
+                notes
+                    .env("INTROSPECTION_CLIENT", ports.resource(Server::Notes))
+                    .env("INTROSPECTION_SECRET", &issuer.secret);
             }
             let mut everything = fixtures.server_everything();
             let mut started = [("notes", &mut notes, ports.notes), ("everything", &mut everything, ports.everything)]
@@ -141,7 +162,7 @@ impl EnvoyStack {
             }
             servers = started.into_iter().map(|(server, _)| server).collect();
         }
-        if options.authorization_server {
+        if options.authorization_server && options.issuer.is_none() {
             let (algorithm, ttl) = (options.algorithm, options.elevated_ttl);
             authorization_server = Some(ports.start_authorization_server(&fixtures, &folder, algorithm, ttl)?);
         }
@@ -187,6 +208,11 @@ impl EnvoyStack {
     /// What is installed.
     pub fn fixtures(&self) -> &Fixtures {
         &self.fixtures
+    }
+
+    /// Where its files are: `envoy.log`, `access.log`, and what Envoy was given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The port of the listener.

@@ -95,6 +95,8 @@ pub enum ResponseAct {
         /// Bytes of the body that are looked at.
         most: usize,
     },
+    /// Let it go with this challenge (`WWW-Authenticate`) in place of all that it has. Said to its head only.
+    Challenge(String),
     /// Let what was held go as it came.
     Pass,
     /// Let it go with this body in place of its own, and the `Content-Length` of this one.

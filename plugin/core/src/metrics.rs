@@ -6,8 +6,9 @@ use crate::ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 use crate::reason::Reason;
 
 /// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
-/// headers, a token service that does not accept the filter, and an upstream that refuses elevated tokens with this status.
-pub const FAULTS: [&str; 7] = [
+/// headers, a token service that does not accept the filter, an upstream that refuses
+/// elevated tokens with this status, and scopes of an upstream's challenge that the policy does not name.
+pub const FAULTS: [&str; 8] = [
     "internal",
     "unexpected_reply",
     "host_without_header_stop",
@@ -15,6 +16,7 @@ pub const FAULTS: [&str; 7] = [
     "upstream_refused_401",
     "upstream_refused_403",
     "upstream_refused_404",
+    "upstream_scope_dropped",
 ];
 
 /// How a metric changes.

@@ -21,7 +21,8 @@ pub struct Driver {
     calls: RefCell<HashMap<u32, CallId>>,
     metrics: RefCell<HashMap<String, u32>>,
     period: Cell<Duration>,
-    body_limit: usize,
+    /// `None`: it is another one for callers without a token.
+    body_limit: Option<usize>,
     /// The gate was told that bodies arrive here.
     body_seen: Cell<bool>,
     asks_source: bool,
@@ -38,7 +39,7 @@ pub struct Driver {
 impl Driver {
     pub fn new(gate: Gate, root: u32, queue: Option<u32>) -> Driver {
         let asks_source = gate.policy().asks_source();
-        let body_limit = gate.policy().limits().request_body;
+        let body_limit = (!gate.policy().has_anonymous()).then_some(gate.policy().limits().request_body);
         Driver {
             gate: RefCell::new(gate),
             root,
@@ -55,9 +56,9 @@ impl Driver {
         }
     }
 
-    /// Bytes of a request body that are still looked at.
-    pub fn body_limit(&self) -> usize {
-        self.body_limit
+    /// Bytes of this request's body that are still looked at.
+    pub fn body_limit(&self, stream: u32) -> usize {
+        self.body_limit.unwrap_or_else(|| self.gate.borrow().body_limit(StreamId(stream)))
     }
 
     /// A callback of a stream. The action is `Continue` only if the gate released this very stream.
@@ -190,6 +191,10 @@ impl Driver {
     fn respond(&self, stream: u32, act: ResponseAct) {
         let most = match act {
             ResponseAct::Hold { most } => Some(most),
+            ResponseAct::Challenge(challenge) => {
+                host::challenge(&challenge);
+                None
+            }
             ResponseAct::Pass => None,
             ResponseAct::Rewrite(body) => {
                 host::rewrite_response(&body);

@@ -67,6 +67,12 @@ pub fn response_chunk(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
 }
 
+/// Replaces whatever challenges a response has.
+pub fn challenge(value: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpResponseHeaders, "www-authenticate");
+    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, "www-authenticate", value);
+}
+
 /// Replaces the body of a response whose headers are held, too: a length that is not that of the body would put what
 /// follows into somebody else's response.
 pub fn rewrite_response(body: &[u8]) {

@@ -59,7 +59,7 @@ impl HttpContext for Stream {
 
     // While pausing, `size` is that of everything buffered so far.
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if size > self.driver.body_limit() {
+        if size > self.driver.body_limit(self.id) {
             return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::TooLarge) });
         }
         if !end_of_stream {

@@ -7,6 +7,7 @@ mod memory;
 mod process;
 pub mod random;
 mod request;
+mod settled;
 mod tokens;
 
 use std::rc::Rc;
@@ -16,8 +17,9 @@ use step_up_core::Millis;
 use step_up_core::{Fault, Policy};
 
 pub use memory::Memory;
-pub use process::{Outcome, Process, Settled, Vm};
+pub use process::{Process, Vm};
 pub use request::Request;
+pub use settled::{Answer, Outcome, Settled};
 pub use tokens::{Signer, Token, base64, key, other_key, token};
 
 /// The one issuer of most tests.

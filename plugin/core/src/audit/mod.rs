@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub rule: Option<String>,
     pub caller: Caller,
     pub elevated: Option<Elevated>,
+    /// P26: it was called without a token.
+    pub anonymous: bool,
     /// P24: which way `auto` took.
     pub step_up: Option<&'static str>,
     /// What the token service said when it gave no token.
@@ -121,6 +123,9 @@ impl Facts {
         }
         if let Some(elevated) = &self.elevated {
             line.object("elevated", |line| elevated.write(line));
+        }
+        if self.anonymous {
+            line.put(r#""anonymous":true"#);
         }
         line.text_if("step_up", self.step_up);
         line.text_if("service_error", self.service_error.as_deref());

@@ -39,6 +39,10 @@ pub(super) fn eligible(policy: &Policy, exchange: &Exchange, asker: &Asker<'_>) 
     if !issuer.is_some_and(|at| service.subject_issuers.contains(&at)) {
         return Err(Shortfall::plain(Reason::IssuerNotExchangeable));
     }
+    // P23: whoever is nobody in particular cannot be elevated.
+    if claims.subject.is_none() {
+        return Err(Shortfall::plain(Reason::NotEligible));
+    }
     // RFC 8693 4.4: where the token says who may act, it must be us.
     let named = |parties: &Vec<String>| parties.contains(&service.client.id);
     if !claims.may_act.as_ref().is_none_or(named) || !holds(&exchange.may_elevate, asker)? {

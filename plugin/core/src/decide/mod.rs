@@ -1,5 +1,6 @@
 //! The decision: policy, caller and operation in, verdict out. Total, and the only maker of a [`Permit`].
 
+mod anonymous;
 mod checks;
 mod eligibility;
 mod permit;
@@ -13,6 +14,7 @@ use crate::secret::Secret;
 use crate::time::Millis;
 use crate::token::CallerToken;
 
+pub(crate) use anonymous::without_token;
 pub use permit::Permit;
 pub(crate) use shadow::{Suspended, Would};
 

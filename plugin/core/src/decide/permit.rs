@@ -50,14 +50,21 @@ impl Permit {
         self.watched
     }
 
-    /// Its response continues an elevated operation, and is shown to the gate.
-    pub(crate) fn watch(&mut self) {
+    /// Its response is shown to the gate; the body too where it continues an elevated operation.
+    pub(crate) fn watch(&mut self, body: bool) {
         self.watched = true;
-        self.remove.push("accept-encoding".to_owned());
+        if body {
+            self.remove.push("accept-encoding".to_owned());
+        }
     }
 
     /// The caller's own token goes, as it came: the evidence is that it was verified.
     pub(super) fn of_caller(_: &CallerToken, unwanted: &[String]) -> Permit {
+        Permit { set: Vec::new(), remove: unwanted.to_vec(), watched: false }
+    }
+
+    /// Nobody's token goes: the rule asks for none (P26).
+    pub(super) fn of_nobody(unwanted: &[String]) -> Permit {
         Permit { set: Vec::new(), remove: unwanted.to_vec(), watched: false }
     }
 

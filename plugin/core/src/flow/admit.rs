@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Claimed, Flow, Leg, Next, Turn};
+use super::{Claimed, Flow, Leg, Next, State, Turn};
 use crate::answer;
 use crate::audit::Caller;
 use crate::http::{Head, Method, RequestHead, last_uri};
@@ -80,6 +80,9 @@ impl Flow {
         let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
+        if head.authorization.is_none() && server.has_anonymous {
+            return self.await_stranger(head, leg, turn);
+        }
         // One that was verified before has the form of a token.
         let token = match turn.cache.known(head.presented()?) {
             Some(token) => token,
@@ -88,6 +91,22 @@ impl Flow {
         self.facts.caller = Caller::Stranger(token.clone());
         let deadline = turn.now.plus_seconds(turn.policy.limits.keys_wait);
         Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, turn))
+    }
+}
+
+impl Flow {
+    /// P26: what is asked may be allowed without a token. Within bounds; beyond them it is the same 401 as ever.
+    fn await_stranger(&mut self, head: &Head<'_>, leg: Leg, turn: &Turn<'_>) -> Result<Next, Reason> {
+        /// Seconds.
+        const PATIENCE: u64 = 2;
+        let limits = &turn.policy.limits;
+        let Leg::Message(Ok(mirror)) = leg else { return Err(Reason::TokenMissing) };
+        let fits = |length: Result<u64, Reason>| length.is_ok_and(|length| length <= limits.anonymous_body as u64);
+        if turn.strangers >= limits.anonymous_waiting || !head.content_length().is_none_or(fits) {
+            return Err(Reason::TokenMissing);
+        }
+        self.state = State::AwaitStranger { mirror, deadline: turn.now.plus_seconds(PATIENCE) };
+        Ok(Next::Wait)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::keys::Fresh;
 use crate::mcp::Operation;
 use crate::policy::Server;
 use crate::reason::Reason;
-use crate::token::{CallerToken, Rejection, Verifier};
+use crate::token::{CallerToken, Inspected, Rejection, Verifier};
 
 /// More requests do not wait for keys at the same time; they are refused at once.
 const MAX_WAITING: usize = 256;
@@ -30,6 +30,11 @@ impl Flow {
         match verified {
             Ok(caller) => self.authenticated(caller, claimed, server, turn),
             Err(Rejection::Final(reason)) => reason.into(),
+            Err(Rejection::Ask { issuer }) => {
+                let token = claimed.token.clone();
+                self.state = State::AwaitOpinion(claimed);
+                Next::Ask(issuer, token)
+            }
             Err(Rejection::Keys { issuer, reason }) => {
                 let unknown = match reason {
                     Reason::KeyUnknown => {
@@ -63,10 +68,32 @@ impl Flow {
         }
     }
 
+    /// Its issuer has answered, or will not.
+    pub(crate) fn opinion(&mut self, opinion: &Result<Option<Inspected>, Reason>, turn: &mut Turn<'_>) -> Next {
+        let State::AwaitOpinion(claimed) = std::mem::replace(&mut self.state, State::Faulted) else {
+            return Reason::Internal.into();
+        };
+        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+            return Reason::Internal.into();
+        };
+        let inspected = match opinion {
+            Ok(Some(inspected)) => inspected,
+            Ok(None) => return Reason::TokenInactive.into(),
+            Err(reason) => return (*reason).into(),
+        };
+        let verifier = Verifier { policy: turn.policy, keys: turn.keys, signatures: turn.signatures, now: turn.now };
+        match verifier.vouched(&claimed.token, server, inspected) {
+            Ok(caller) => self.authenticated(caller, claimed, server, turn),
+            Err(reason) => reason.into(),
+        }
+    }
+
     fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, turn: &Turn<'_>) -> Next {
         let claims = caller.claims();
         self.facts.caller = Caller::Verified(caller.record());
-        let most = turn.policy.issuer(&claims.issuer).and_then(|(_, issuer)| issuer.max_lifetime);
+        let issuer = turn.policy.issuer(&claims.issuer);
+        self.issuer = issuer.map(|(at, _)| at);
+        let most = issuer.and_then(|(_, issuer)| issuer.max_lifetime);
         if most.is_some_and(|most| claims.lifetime() > most) {
             return Reason::TokenTooLongLived.into();
         }

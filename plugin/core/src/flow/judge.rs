@@ -14,6 +14,11 @@ use crate::token::CallerToken;
 impl Flow {
     /// The body is complete, or will never be.
     pub(crate) fn body(&mut self, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
+        if let State::AwaitStranger { mirror, .. } = &self.state {
+            let mirror = mirror.clone();
+            self.state = State::Faulted;
+            return self.judge_stranger(&mirror, body, turn);
+        }
         let body = match body {
             Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
             Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
@@ -26,7 +31,39 @@ impl Flow {
                 self.state = State::AwaitKeys { claimed: super::Claimed { body_arrived: true, ..claimed }, reason };
                 Next::Wait
             }
-            State::AwaitKeys { .. } | State::AwaitElevation { .. } | State::Faulted => Reason::Internal.into(),
+            State::AwaitOpinion(claimed) if !claimed.body_arrived => {
+                self.state = State::AwaitOpinion(super::Claimed { body_arrived: true, ..claimed });
+                Next::Wait
+            }
+            State::AwaitOpinion(_)
+            | State::AwaitKeys { .. }
+            | State::AwaitElevation { .. }
+            | State::AwaitStranger { .. }
+            | State::Faulted => Reason::Internal.into(),
+        }
+    }
+
+    /// P26: without a token. Whatever is not allowed so needs one, and is told so.
+    fn judge_stranger(&mut self, mirror: &Mirror, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
+        let server = self.server.and_then(|at| turn.policy.server_at(at));
+        let body = body.ok().filter(|body| body.len() <= turn.policy.limits.anonymous_body);
+        let (Some(server), Some(body)) = (server, body) else { return Reason::TokenMissing.into() };
+        let modern = mirror.is_modern();
+        let needs_token = |id| Next::Refuse(Refusal { id, modern, ..Reason::TokenMissing.into() });
+        let frame = match Frame::read(body) {
+            Ok(frame) => frame,
+            Err(NoFrame { id, .. }) => return needs_token(id),
+        };
+        let Ok(operation) = mcp::operation(&frame, mirror) else { return needs_token(frame.request_id()) };
+        match decide::without_token(server, &frame.method, &operation, &self.unwanted) {
+            None => needs_token(frame.request_id()),
+            Some((permit, rule)) => {
+                self.facts.method = Some(field(&frame.method));
+                self.facts.name = frame.param("name").ok().flatten().map(field);
+                self.facts.rule = rule.map(|rule| field(&rule.pattern));
+                self.facts.anonymous = true;
+                Next::Permit(permit, None)
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Turn<'g> {
     pub now: Millis,
     /// How many requests wait for keys.
     pub waiting: usize,
+    /// How many without a token wait for their body.
+    pub strangers: usize,
     /// Has the host ever delivered a body?
     pub body_seen: bool,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Flow {
     pub facts: Facts,
     pub server: Option<usize>,
     pub unwanted: Vec<String>,
+    /// Of the caller, once it is known: a position in the policy's issuers.
+    pub issuer: Option<usize>,
     /// The session that the request names.
     pub session: Option<String>,
     /// What it says of an operation that has begun before.
@@ -57,8 +61,12 @@ pub(crate) struct Flow {
 enum State {
     /// Until the issuer's keys are there; `reason` says what is missing.
     AwaitKeys { claimed: Claimed, reason: Reason },
+    /// Until the issuer has said what it thinks of the token (P23).
+    AwaitOpinion(Claimed),
     /// Until the body is complete.
     AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// The same of somebody without a token, who may be allowed what is asked (P26).
+    AwaitStranger { mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
     Faulted,
     /// Until the token service has answered.
@@ -119,6 +127,8 @@ pub(crate) enum Next {
     Wait,
     /// The body arrived while the request waited for something else.
     ReadBody,
+    /// The issuer at this position is to be asked about the token.
+    Ask(usize, Compact),
     /// With what shadow mode suspended for it.
     Permit(Permit, Option<Suspended>),
     /// An exchange is needed; the flow waits for it once it knows the call.
@@ -140,6 +150,7 @@ impl Flow {
             facts: Facts::default(),
             server: None,
             unwanted: Vec::new(),
+            issuer: None,
             session: None,
             follows: None,
             decision: None,
@@ -176,11 +187,13 @@ impl Flow {
     pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
         match &self.state {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
+            State::AwaitOpinion(claimed) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
             State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
                 reason.into()
             }
+            State::AwaitStranger { deadline, .. } if turn.now >= *deadline => Reason::TokenMissing.into(),
             State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {
                 Next::Refuse(Refusal::of(Reason::ElevationUnavailable, request))
             }
@@ -202,6 +215,15 @@ impl Flow {
                 None
             }
         }
+    }
+
+    /// Does it wait for what its issuer says of this token?
+    pub(crate) fn asks_about(&self, token: &Compact) -> bool {
+        matches!(&self.state, State::AwaitOpinion(claimed) if claimed.token == *token)
+    }
+
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.state, State::AwaitStranger { .. })
     }
 
     pub(crate) fn awaits_keys(&self) -> bool {

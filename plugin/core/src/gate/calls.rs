@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::http::CallId;
+use super::Gate;
+use crate::effect::Effect;
+use crate::http::{Call, CallFault, CallId, Reply};
+use crate::jose::Compact;
+use crate::metrics::Metric;
 use crate::obtain::{Pending, Serial};
 use crate::time::Millis;
 
@@ -11,6 +15,8 @@ use crate::time::Millis;
 pub(super) enum Purpose {
     /// The keys of the issuer at this position, under the lease that ends then.
     Keys { issuer: usize, lease: Millis },
+    /// What the issuer at this position thinks of a token.
+    Introspection { issuer: usize, token: Compact },
     /// A token for one operation.
     Exchange(Box<Pending>),
     /// The end of a token, at the token service of this position.
@@ -52,7 +58,36 @@ impl Calls {
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
         self.under_way.values().filter_map(|(purpose, _)| match purpose {
             Purpose::Exchange(pending) => Some(&**pending),
-            Purpose::Keys { .. } | Purpose::Revocation(..) => None,
+            Purpose::Keys { .. } | Purpose::Introspection { .. } | Purpose::Revocation(..) => None,
         })
+    }
+}
+
+impl Gate {
+    /// A call goes out; the host gives it up after `patience` milliseconds.
+    pub(super) fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
+        let id = self.calls.begin(purpose, patience, now);
+        self.out.put(Effect::Call { id, call });
+        id
+    }
+
+    pub(super) fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
+        match self.calls.end(call) {
+            Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
+            Some(Purpose::Revocation(service, serial)) => self.revocation_replied(service, serial, reply, now),
+            Some(Purpose::Keys { issuer, lease }) => {
+                let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
+                match outcome {
+                    Some(outcome) => self.fetched(issuer, outcome, reply),
+                    None => self.unexpected_reply(),
+                }
+            }
+            Some(Purpose::Introspection { issuer, token }) => self.asked(issuer, &token, reply, now),
+            None => self.unexpected_reply(),
+        }
+    }
+
+    fn unexpected_reply(&mut self) {
+        self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
     }
 }

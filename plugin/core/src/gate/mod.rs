@@ -5,6 +5,7 @@ mod calls;
 mod exchanges;
 mod ids;
 mod keys;
+mod opinions;
 mod outbox;
 mod responses;
 mod revoking;
@@ -17,16 +18,16 @@ use crate::answer::{self, Refusal};
 use crate::effect::{Effect, Input};
 use crate::ends::Ending;
 use crate::flow::{Flow, Next, Turn};
-use crate::http::{Call, CallFault, CallId, Reply, StreamId};
+use crate::http::StreamId;
 use crate::jose::Signatures;
 use crate::keys::{Fetch, KeyRing, Shared};
 use crate::metrics::{FAULTS, Metric};
-use crate::obtain::{History, Ledger, Rates, Revocations};
+use crate::obtain::{History, Ledger, Questions, Rates, Revocations};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Millis;
 use crate::token::Cache;
-use crate::watch::{OperationEnd, Tail};
+use crate::watch::{OperationEnd, Own, Tail};
 
 use calls::{Calls, Purpose};
 use exchanges::Unproven;
@@ -50,7 +51,7 @@ const BUSY: u64 = 50;
 ///
 /// - `new`, once for each policy. The host's randomness, its signatures and its shared memory are given here.
 /// - `handle` and `poll`, for everything that happens. `now` never decides alone: it may stand still, and be set back.
-/// - `knows` and `is_idle`, questions that save a host work, or tell it when it may let go.
+/// - `knows`, `body_limit` and `is_idle`, questions that save a host work, or tell it when it may let go.
 /// - `retire`, once, when another gate takes over. Requests that have been judged, exchanges and revocations go on until `is_idle`.
 ///
 /// What a host owes the gate:
@@ -127,12 +128,16 @@ pub struct Gate {
     calls: Calls,
     /// The elevated operations that have gone upstream.
     tails: BTreeMap<StreamId, Tail>,
+    /// Calls with the caller's own token whose response is looked at.
+    own: BTreeMap<StreamId, Own>,
     /// Those whose stream the server closed on purpose, each with the end of its patience.
     paused: Vec<(Millis, Tail)>,
     ledger: Ledger,
     rates: Rates,
     /// What came of the exchanges of each rule.
     history: History,
+    /// Issuers that are being asked about tokens.
+    questions: Questions,
     /// Answers whose token names a key that is being fetched.
     unproven: Vec<Unproven>,
     /// When the log was last told that the token service does not accept the filter.
@@ -169,10 +174,12 @@ impl Gate {
             out: Outbox::new(&policy),
             calls: Calls::default(),
             tails: BTreeMap::new(),
+            own: BTreeMap::new(),
             paused: Vec::new(),
             ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
             history: History::default(),
+            questions: Questions::default(),
             unproven: Vec::new(),
             complained: None,
             ids,
@@ -201,6 +208,7 @@ impl Gate {
                 // A host that uses an id again has forgotten to say that the stream is gone.
                 drop(self.streams.take(stream));
                 self.finish(stream, OperationEnd::Incomplete, now);
+                self.own.remove(&stream);
                 let (flow, next) = Flow::begin(&head, &mut self.turn(now));
                 self.proceed(stream, flow, next, now);
             }
@@ -216,6 +224,7 @@ impl Gate {
             }
             Input::ResponseBody { stream, body } => self.response_body(stream, body, now),
             Input::Gone { stream } => {
+                self.own.remove(&stream);
                 self.finish(stream, OperationEnd::Incomplete, now);
                 if let Some(flow) = self.streams.take(stream) {
                     self.out.decided(&flow.facts, Ending::Abandoned, Reason::ClientGone, now);
@@ -235,7 +244,13 @@ impl Gate {
 
     /// Would it matter that this stream is gone? Most have been decided, and nothing of them is left.
     pub fn knows(&self, stream: StreamId) -> bool {
-        self.streams.contains(stream) || self.tails.contains_key(&stream)
+        self.streams.contains(stream) || self.tails.contains_key(&stream) || self.own.contains_key(&stream)
+    }
+
+    /// Bytes of the body of this request that are looked at: fewer where nobody has vouched for who sends it (P26).
+    pub fn body_limit(&self, stream: StreamId) -> usize {
+        let limits = &self.policy.limits;
+        if self.streams.is_stranger(stream) { limits.anonymous_body } else { limits.request_body }
     }
 
     /// What to do next; `None` when nothing is left.
@@ -262,6 +277,7 @@ impl Gate {
             shared: self.shared.as_ref(),
             now,
             waiting: self.streams.waiting(),
+            strangers: self.streams.strangers(),
             body_seen: self.body_seen,
         }
     }
@@ -280,10 +296,12 @@ impl Gate {
                 self.streams.keep(stream, flow);
                 self.out.put(Effect::ReadBody { stream });
             }
+            Next::Ask(issuer, token) => self.ask(stream, flow, issuer, token, now),
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
             Next::Permit(mut permit, suspended) => {
-                if self.follow(stream, &flow, now) {
-                    permit.watch();
+                let continues = self.follow(stream, &flow, now);
+                if continues || self.looks_at_response(stream, &flow) {
+                    permit.watch(continues);
                 }
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
@@ -341,35 +359,13 @@ impl Gate {
         }
     }
 
-    /// A call goes out; the host gives it up after `patience` milliseconds.
-    fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
-        let id = self.calls.begin(purpose, patience, now);
-        self.out.put(Effect::Call { id, call });
-        id
-    }
-
-    fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
-        match self.calls.end(call) {
-            Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
-            Some(Purpose::Revocation(service, serial)) => self.revocation_replied(service, serial, reply, now),
-            Some(Purpose::Keys { issuer, lease }) => {
-                let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
-                match outcome {
-                    Some(outcome) => self.fetched(issuer, outcome, reply),
-                    None => self.unexpected_reply(),
-                }
-            }
-            None => self.unexpected_reply(),
-        }
-    }
-
-    fn unexpected_reply(&mut self) {
-        self.out.count(Metric::Fault { kind: "unexpected_reply", count: 1 });
-    }
-
     /// Asks for the next tick, when it must come earlier than what was asked for.
     fn schedule(&mut self, now: Millis) {
-        let busy = self.streams.waiting() > 0 || !self.unproven.is_empty() || self.keys.is_impatient();
+        let busy = self.streams.waiting() > 0
+            || self.streams.strangers() > 0
+            || !self.unproven.is_empty()
+            || !self.questions.is_empty()
+            || self.keys.is_impatient();
         let at = now.plus(if busy { BUSY } else { IDLE });
         // What is due now was more than is tried in one callback, or was refused by the host a moment ago.
         let at = self.ledger.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));

@@ -1,5 +1,7 @@
 //! The response to an elevated call: watched until the operation is over, and then its token goes.
 
+use std::rc::Rc;
+
 use super::Gate;
 use crate::answer::{self, Refusal};
 use crate::effect::{BodyFault, Effect, ResponseAct};
@@ -11,7 +13,7 @@ use crate::obtain::{Revocation, expiry};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
-use crate::watch::{OperationEnd, Refused, Tail, is_oauth_error};
+use crate::watch::{OperationEnd, Own, Refused, Tail, instead, is_oauth_error};
 
 /// Longer bodies are no OAuth errors.
 const MAX_ERROR: usize = 64 * 1024;
@@ -19,7 +21,7 @@ const MAX_ERROR: usize = 64 * 1024;
 impl Gate {
     /// Headers of a response that is watched.
     pub(super) fn response_head(&mut self, stream: StreamId, head: &ResponseHead<'_>, now: Millis) {
-        let Some(tail) = self.tails.get_mut(&stream) else { return };
+        let Some(tail) = self.tails.get_mut(&stream) else { return self.own_response(stream, head) };
         match tail.refusal(head) {
             Refused::Yes => self.token_refused(stream, head.status, now),
             Refused::Perhaps => {
@@ -31,6 +33,30 @@ impl Gate {
                 }
             }
         }
+    }
+
+    /// P27: does the policy want to see the response?
+    pub(super) fn looks_at_response(&mut self, stream: StreamId, flow: &Flow) -> bool {
+        let Some(at) =
+            flow.server.filter(|at| self.policy.server_at(*at).is_some_and(|server| server.challenges_itself))
+        else {
+            return false;
+        };
+        self.own.insert(stream, Own { server: at, issuer: flow.issuer });
+        true
+    }
+
+    /// P27: of a call with the caller's own token.
+    fn own_response(&mut self, stream: StreamId, head: &ResponseHead<'_>) {
+        let Some(own) = self.own.remove(&stream) else { return };
+        let policy = Rc::clone(&self.policy);
+        let Some(server) = policy.server_at(own.server) else { return };
+        let issuer = own.issuer.and_then(|at| policy.issuer_at(at));
+        let Some((challenge, dropped)) = instead(head, server, issuer) else { return };
+        if dropped > 0 {
+            self.out.count(Metric::Fault { kind: "upstream_scope_dropped", count: dropped });
+        }
+        self.out.put(Effect::Response { stream, act: ResponseAct::Challenge(challenge) });
     }
 
     /// The body of a response that is held: a 403 whose head does not say whose it is.

@@ -81,6 +81,9 @@ impl Gate {
             match forgotten {
                 // Its lease is over as well: the next VM that looks fetches.
                 Purpose::Keys { .. } => {}
+                Purpose::Introspection { issuer, token } => {
+                    self.asked(issuer, &token, &Err(CallFault::Unanswered), now);
+                }
                 Purpose::Revocation(service, serial) => {
                     if let Some(revocations) = self.ledger.revocations.get_mut(service) {
                         revocations.retry(serial, now);

@@ -4,23 +4,27 @@ use std::collections::BTreeMap;
 
 use crate::flow::Flow;
 use crate::http::StreamId;
+use crate::jose::Compact;
 
 #[derive(Default)]
 pub(super) struct Streams {
     /// In the order they came, so that those that wait are released in that order.
     flows: BTreeMap<StreamId, Box<Flow>>,
     waiting: usize,
+    strangers: usize,
 }
 
 impl Streams {
     pub(super) fn take(&mut self, stream: StreamId) -> Option<Box<Flow>> {
         let flow = self.flows.remove(&stream)?;
         self.waiting = self.waiting.saturating_sub(usize::from(flow.awaits_keys()));
+        self.strangers = self.strangers.saturating_sub(usize::from(flow.is_stranger()));
         Some(flow)
     }
 
     pub(super) fn keep(&mut self, stream: StreamId, flow: Box<Flow>) {
         self.waiting += usize::from(flow.awaits_keys());
+        self.strangers += usize::from(flow.is_stranger());
         self.flows.insert(stream, flow);
     }
 
@@ -39,6 +43,20 @@ impl Streams {
     /// How many wait for keys.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// How many without a token wait for their body.
+    pub(super) fn strangers(&self) -> usize {
+        self.strangers
+    }
+
+    /// Those that wait for what an issuer says of this token.
+    pub(super) fn that_ask(&self, token: &Compact) -> Vec<StreamId> {
+        self.flows.iter().filter(|(_, flow)| flow.asks_about(token)).map(|(stream, _)| *stream).collect()
+    }
+
+    pub(super) fn is_stranger(&self, stream: StreamId) -> bool {
+        self.strangers > 0 && self.flows.get(&stream).is_some_and(|flow| flow.is_stranger())
     }
 
     /// Those that wait for keys.

@@ -1,6 +1,7 @@
 //! HTTP as the core sees it: request heads, answers, calls to others, event streams.
 
 mod call;
+mod challenge;
 mod head;
 mod response;
 mod sse;
@@ -10,6 +11,7 @@ pub use call::{Call, CallFault, CallId, Reply, StreamId};
 pub use head::RequestHead;
 pub use response::{Response, ResponseHead};
 
+pub(crate) use challenge::Challenged;
 pub(crate) use head::{Head, Method};
 pub(crate) use sse::Events;
 pub(crate) use xfcc::last_uri;

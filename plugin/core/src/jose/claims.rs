@@ -83,6 +83,45 @@ impl Claims {
         })
     }
 
+    /// What an introspection says of a token (RFC 7662 2.2), which need not be much. `until`: where it does not say when it ends.
+    pub(crate) fn introspected(
+        answer: &Value<'_>,
+        bytes: &[u8],
+        dialect: &Dialect,
+        issuer: &str,
+        until: i64,
+    ) -> Result<Claims, Reason> {
+        const ALWAYS: i64 = i64::MIN;
+        let has = |name: &str| answer.get(name).is_some();
+        let Value::Map(members) = answer else { return Err(Reason::ClaimMalformed) };
+        let mut members = members.clone();
+        let mut add = |name: &'static str, value: Value<'static>| members.push((name.into(), value));
+        if !has("iss") {
+            add("iss", Value::Text(issuer.to_owned().into()));
+        }
+        if !has("aud") {
+            add("aud", Value::Text(NOBODY.into()));
+        }
+        if !has("exp") {
+            add("exp", Value::Integer(until));
+        }
+        if !has("iat") {
+            add("iat", Value::Integer(0));
+        }
+        let (says_exp, says_iat) = (has("exp"), has("iat"));
+        let mut claims = Claims::read(&Value::Map(members), bytes, dialect)?;
+        // P13: a lifetime that is not said is more than any.
+        if !says_exp || !says_iat {
+            claims.issued_at = ALWAYS;
+        }
+        Ok(claims)
+    }
+
+    /// Does it say for whom it is?
+    pub(crate) fn names_audience(&self) -> bool {
+        self.audience.iter().any(|audience| audience != NOBODY)
+    }
+
     /// `exp - iat`, in seconds.
     pub(crate) fn lifetime(&self) -> u64 {
         u64::try_from(self.expires_at.saturating_sub(self.issued_at)).unwrap_or(0)
@@ -102,6 +141,9 @@ impl Claims {
         self.scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
     }
 }
+
+/// No audience that a policy or an issuer could have.
+const NOBODY: &str = "\0";
 
 /// Whom an `act` or `may_act` names.
 fn parties(value: &Value<'_>) -> Vec<String> {

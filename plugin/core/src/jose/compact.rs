@@ -83,6 +83,7 @@ pub struct Unverified<'a> {
     algorithm: Result<Algorithm, Reason>,
     key_id: Option<String>,
     kind: Option<String>,
+    issuer: String,
     claims: Result<Claims, Reason>,
 }
 
@@ -114,14 +115,15 @@ impl<'a> Unverified<'a> {
             Some(_) => Err(Reason::TokenMalformed),
         };
         let algorithm = string("alg")?.ok_or(Reason::TokenMalformed)?;
-        let issuer = payload.get("iss").and_then(Value::text).unwrap_or_default();
+        let issuer = payload.get("iss").and_then(Value::text).unwrap_or_default().to_owned();
         Ok(Unverified {
             signed,
             signature: decoded(signature)?,
             algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed),
             key_id: string("kid")?,
             kind: string("typ")?,
-            claims: Claims::read(&payload, &bytes, dialect(issuer)),
+            claims: Claims::read(&payload, &bytes, dialect(&issuer)),
+            issuer,
         })
     }
 
@@ -149,6 +151,11 @@ impl<'a> Unverified<'a> {
     pub(crate) fn kind(&self) -> Option<String> {
         let kind = self.kind.as_ref()?.to_ascii_lowercase();
         Some(kind.strip_prefix("application/").map(str::to_owned).unwrap_or(kind))
+    }
+
+    /// Whom it names as its issuer, if anybody.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     pub(crate) fn claims(&self) -> Result<&Claims, Reason> {

@@ -12,7 +12,7 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 const MAX_KEYS: usize = 128;
 
 /// The usable keys of one document.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<Rc<Jwk>>,
     skipped: Vec<(String, UnusableKey)>,

@@ -271,6 +271,7 @@ impl IssuerKeys {
     fn new(issuer: &Issuer) -> IssuerKeys {
         let (source, set) = match &issuer.keys {
             KeySource::Inline(set) => (Source::Inline, Some(Rc::clone(set))),
+            KeySource::None => (Source::Inline, Some(Rc::new(KeySet::default()))),
             KeySource::Fetch { endpoint, refresh, stale } => {
                 // The slot names what is fetched, so that policies that differ in it do not read each other's keys.
                 let name = [&issuer.name, &endpoint.cluster, &endpoint.url].map(String::as_str).join("\n");

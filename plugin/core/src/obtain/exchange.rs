@@ -7,7 +7,7 @@ use crate::jose::{ASSERTION_TYPE, Claims, Compact, Signatures};
 use crate::json::{self, Value};
 use crate::keys::KeyRing;
 use crate::obtain::Said;
-use crate::policy::{ClientAuthentication, Endpoint, Exchange, Grant, Policy, Scope, Target, TokenService};
+use crate::policy::{Client, ClientAuthentication, Endpoint, Exchange, Grant, Policy, Scope, Target, TokenService};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::percent_encoded;
@@ -117,7 +117,7 @@ impl Elevation {
             form.push(("authorization_details", context));
         }
         let timeout = service.timeout.saturating_add(service.late).saturating_mul(1000);
-        post(service, &service.token, form, &self.trace, timeout, stamp)
+        post(Some(&service.client), &service.token, form, &self.trace, timeout, stamp)
     }
 
     /// Reads the answer and checks the token in it like a stranger's.
@@ -249,11 +249,11 @@ pub(crate) fn revocation(
     stamp: &Stamp<'_>,
 ) -> Call {
     let form = vec![("token", token.reveal()), ("token_type_hint", hint)];
-    post(service, endpoint, form, trace, service.timeout.saturating_mul(1000), stamp)
+    post(Some(&service.client), endpoint, form, trace, service.timeout.saturating_mul(1000), stamp)
 }
 
-fn post(
-    service: &TokenService,
+pub(super) fn post(
+    client: Option<&Client>,
     endpoint: &Endpoint,
     form: Vec<(&'static str, &str)>,
     trace: &[(&'static str, Secret)],
@@ -264,17 +264,18 @@ fn post(
     headers.extend(trace.iter().cloned());
     let assertion;
     let mut form: Vec<(&str, &str)> = form;
-    match &service.client.authentication {
-        ClientAuthentication::Key(key, audience) => {
-            assertion = key.assertion(&service.client.id, audience, stamp.unique, stamp.now).unwrap_or_default();
-            form.push(("client_id", &service.client.id));
+    match client.map(|client| (client, &client.authentication)) {
+        None => {}
+        Some((client, ClientAuthentication::Key(key, audience))) => {
+            assertion = key.assertion(&client.id, audience, stamp.unique, stamp.now).unwrap_or_default();
+            form.push(("client_id", &client.id));
             form.push(("client_assertion_type", ASSERTION_TYPE));
             form.push(("client_assertion", &assertion));
         }
-        ClientAuthentication::Cluster => form.push(("client_id", &service.client.id)),
-        ClientAuthentication::Secret(secret) => {
+        Some((client, ClientAuthentication::Cluster)) => form.push(("client_id", &client.id)),
+        Some((client, ClientAuthentication::Secret(secret))) => {
             // RFC 6749 2.3.1: both parts form-encoded first.
-            let pair = format!("{}:{}", percent_encoded(&service.client.id), percent_encoded(secret.reveal()));
+            let pair = format!("{}:{}", percent_encoded(&client.id), percent_encoded(secret.reveal()));
             let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
             headers.push(("authorization", Secret::new(format!("Basic {basic}"))));
         }

@@ -15,7 +15,7 @@ pub(crate) struct History(HashMap<String, Past>);
 struct Past {
     has_succeeded: bool,
     /// Whom the service called dead, and when: perhaps it did not mean them.
-    blamed: HashMap<Party, Millis>,
+    blamed: Vec<(Party, Millis)>,
     /// Answers in a row that were about the target.
     wrong_targets: u32,
     /// Faults without a success between.
@@ -31,8 +31,8 @@ const MOST_FAULTS: u32 = 3;
 const PAUSE: u64 = 30;
 /// Seconds in which a subject is called dead once.
 const ONCE: u64 = 60;
-/// Subjects remembered, of a rule.
-const MOST_BLAMED: usize = 10_000;
+/// Subjects remembered, of a rule. Where more die in a minute, it is not the subjects.
+const MOST_BLAMED: usize = 256;
 
 impl History {
     /// It would end as the last ones did: the reason of those. Otherwise one is tried.
@@ -64,11 +64,11 @@ impl History {
     /// the target has worked before it is the subject; but the same one is not sent to log in twice.
     pub(crate) fn is_dead(&mut self, rule: &str, subject: &Party, now: Millis) -> bool {
         let Some(past) = self.0.get_mut(rule).filter(|past| past.has_succeeded) else { return false };
-        past.blamed.retain(|_, at| now < at.plus_seconds(ONCE));
-        if past.blamed.contains_key(subject) || past.blamed.len() >= MOST_BLAMED {
+        past.blamed.retain(|(_, at)| now < at.plus_seconds(ONCE));
+        if past.blamed.len() >= MOST_BLAMED || past.blamed.iter().any(|(known, _)| known == subject) {
             return false;
         }
-        past.blamed.insert(subject.clone(), now);
+        past.blamed.push((subject.clone(), now));
         true
     }
 

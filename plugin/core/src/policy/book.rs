@@ -41,6 +41,11 @@ impl RuleBook {
         self.tools.iter().map(|rule| (Kind::Tool, rule))
     }
 
+    /// P26.
+    pub(crate) fn has_anonymous(&self) -> bool {
+        self.all().any(|(_, rule)| rule.anonymous)
+    }
+
     fn rules<'t>(&self, target: &'t Target<'_>) -> Option<(&Rules, &'t str)> {
         match target {
             Target::Tool(name) => Some((&self.tools, name)),

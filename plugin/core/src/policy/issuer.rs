@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::jose::{Algorithm, Claims, Dialect, KeySet, Place};
 use crate::json::{self, Value};
-use crate::policy::Endpoint;
+use crate::policy::{Client, Endpoint};
 
 /// An issuer of callers' tokens.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Issuer {
     /// Where clients look for somebody to log in with (P39), if they shall.
     pub(crate) advertised: Option<String>,
     pub(crate) keys: KeySource,
+    /// P23: whom to ask about tokens that cannot be read here.
+    pub(crate) introspection: Option<Introspection>,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) token_type: TokenType,
     pub(crate) dialect: Dialect,
@@ -29,6 +31,8 @@ pub(crate) struct Issuer {
 /// Where an issuer's keys come from.
 #[derive(Debug)]
 pub(crate) enum KeySource {
+    /// Every token is asked about.
+    None,
     Inline(Rc<KeySet>),
     /// Times in seconds.
     Fetch {
@@ -36,6 +40,20 @@ pub(crate) enum KeySource {
         refresh: u64,
         stale: u64,
     },
+}
+
+/// RFC 7662.
+#[derive(Debug)]
+pub(crate) struct Introspection {
+    pub endpoint: Endpoint,
+    /// `None`: it asks for no authentication.
+    pub client: Option<Client>,
+    /// Seconds that an answer is remembered.
+    pub cache: u64,
+    /// Must the answer say for whom the token is?
+    pub needs_audience: bool,
+    /// Questions a second about tokens that were never seen active.
+    pub rate: u32,
 }
 
 /// How an issuer types its access tokens.

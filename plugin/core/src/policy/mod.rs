@@ -24,7 +24,7 @@ pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View
 pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
 pub(crate) use condition::{Condition, Subject};
-pub(crate) use issuer::{Issuer, KeySource, TokenType};
+pub(crate) use issuer::{Introspection, Issuer, KeySource, TokenType};
 pub(crate) use model::{Endpoint, Metadata, Mode, Select, Server};
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};
 pub(crate) use rules::{Rule, Unmatched};
@@ -67,6 +67,11 @@ impl Policy {
     pub fn asks_source(&self) -> bool {
         let rules = self.servers.iter().flat_map(|server| server.rules.all()).map(|(_, rule)| &rule.requirement);
         rules.chain(self.servers.iter().map(|server| &server.baseline)).any(Requirement::asks_source)
+    }
+
+    /// Is anything for callers without a token (P26)? The host need not ask how much of a body is looked at otherwise.
+    pub fn has_anonymous(&self) -> bool {
+        self.servers.iter().any(|server| server.has_anonymous)
     }
 
     /// What `check` would warn of.

@@ -56,6 +56,12 @@ pub(crate) struct Server {
     pub(crate) source_from: Vec<String>,
     /// Scopes that some rule wants of the caller's own token (P24), sorted.
     pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// P23: the issuer that is asked about tokens that are no JWS: a position in the policy's issuers.
+    pub(crate) introspects: Option<usize>,
+    /// P26: some rule is for callers without a token.
+    pub(crate) has_anonymous: bool,
+    /// P27: a challenge of the upstream's is replaced by one of ours.
+    pub(crate) challenges_itself: bool,
     /// P25: a denial without a challenge leaves as a JSON-RPC error under 200.
     pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
@@ -110,6 +116,12 @@ pub struct Limits {
     pub exchange_rate: usize,
     /// Seconds of life that a rule may ask for at most.
     pub max_ttl: u64,
+    /// Introspections under way at the same time, in one VM.
+    pub introspections: usize,
+    /// Bytes of the body of a request without a token.
+    pub anonymous_body: usize,
+    /// Requests without a token whose body is awaited, in one VM.
+    pub anonymous_waiting: usize,
 }
 
 impl Default for Limits {
@@ -124,6 +136,9 @@ impl Default for Limits {
             exchanges_per_caller: 4,
             exchange_rate: 60,
             max_ttl: 300,
+            introspections: 64,
+            anonymous_body: 64 * 1024,
+            anonymous_waiting: 256,
         }
     }
 }

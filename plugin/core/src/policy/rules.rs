@@ -15,6 +15,8 @@ pub(crate) struct Rule {
     /// The tier whose terms were added.
     pub tier: Option<String>,
     pub requirement: Requirement,
+    /// P26: it may be called without a token.
+    pub anonymous: bool,
     /// P24: what it asks of callers that step up, where `step_up` is `auto`.
     pub challenge: Option<Requirement>,
 }

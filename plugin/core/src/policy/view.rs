@@ -60,7 +60,7 @@ impl<'p> View<'p> {
 
     /// Every cluster of the host that something is fetched from or sent to.
     pub fn clusters(self) -> BTreeSet<&'p str> {
-        let keys = self.issuers().filter_map(IssuerView::keys);
+        let keys = self.issuers().flat_map(|issuer| [issuer.keys(), issuer.introspection()]).flatten();
         let services = self.token_services().flat_map(|service| [Some(service.token()), service.revoke()]).flatten();
         keys.chain(services).map(EndpointView::cluster).collect()
     }
@@ -114,9 +114,16 @@ impl<'p> IssuerView<'p> {
     /// Where its keys are fetched; `None`: they stand in the policy.
     pub fn keys(self) -> Option<EndpointView<'p>> {
         match &self.0.keys {
-            KeySource::Inline(_) => None,
+            KeySource::Inline(_) | KeySource::None => None,
             KeySource::Fetch { endpoint, .. } => Some(EndpointView(endpoint)),
         }
+    }
+}
+
+impl<'p> IssuerView<'p> {
+    /// Where its tokens are asked about (RFC 7662).
+    pub fn introspection(self) -> Option<EndpointView<'p>> {
+        self.0.introspection.as_ref().map(|asked| EndpointView(&asked.endpoint))
     }
 }
 

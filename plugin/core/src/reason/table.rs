@@ -136,6 +136,10 @@ reasons! {
     AudienceMismatch: "audience_mismatch", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token was issued for another resource";
     /// The token is bound to a key or certificate this version cannot check.
     TokenBound: "token_bound", Token, 401, Some(40101), InvalidToken, AnotherToken, "the token is sender constrained and its binding cannot be verified here";
+    /// Its issuer says that the token is not active (RFC 7662 2.2).
+    TokenInactive: "token_inactive", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token is no longer active";
+    /// Nobody could be asked about it, or not yet.
+    IntrospectionUnavailable: "introspection_unavailable", Ours, 503, Some(50300), Nothing, Proxy, "the token cannot be checked at this moment";
     /// `exp - iat` is more than the issuer may grant.
     TokenTooLongLived: "token_too_long_lived", Token, 403, Some(40303), Nothing, AuthorizationServer, "the access token lives longer than is accepted here";
     /// No key of the issuer could be had yet.

@@ -8,6 +8,7 @@ use crate::jose::{Claims, Compact, Jwk};
 use crate::keys::KeyRing;
 use crate::reason::Reason;
 use crate::time::Millis;
+use crate::token::opinions::Opinions;
 
 /// More tokens than this at a time are verified again.
 const CAPACITY: usize = 4096;
@@ -37,6 +38,8 @@ pub(crate) struct Cache {
     refused: HashMap<[u8; 32], (u64, Reason)>,
     /// By digest: when it says that it dies.
     dead: HashMap<[u8; 32], i64>,
+    /// What issuers say of others.
+    pub opinions: Opinions,
     second: u64,
     failures: u32,
 }
@@ -70,6 +73,7 @@ impl Cache {
             bytes: 0,
             refused: HashMap::new(),
             dead: HashMap::new(),
+            opinions: Opinions::default(),
             second: 0,
             failures: 0,
         }

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use crate::jose::{Claims, Compact, Signatures, Unconfirmed, Unverified};
 use crate::keys::KeyRing;
 use crate::line::Line;
-use crate::policy::{Issuer, Policy, Server, TokenType};
+use crate::policy::{Issuer, KeySource, Policy, Server, TokenType};
 use crate::reason::Reason;
 use crate::text::hex;
 use crate::time::Millis;
 use crate::token::cache::{Cache, Entry};
+use crate::token::opinions::Inspected;
 
 /// A token issued by one of the policy's issuers to be presented to exactly this resource, valid now.
 ///
@@ -51,6 +52,8 @@ impl CallerToken {
 pub(crate) enum Rejection {
     /// Other keys would not help.
     Final(Reason),
+    /// Its issuer (a position in the policy) has to be asked about it (P23).
+    Ask { issuer: usize },
     /// Fresher keys of this issuer (its position in the policy) might help.
     Keys { issuer: usize, reason: Reason },
 }
@@ -78,6 +81,11 @@ impl Verifier<'_> {
                 (issuer, entry.claims, entry.record)
             }
             None => {
+                match server.introspects.and_then(|_| cache.opinions.of(token.digest(), self.now)) {
+                    Some(Some(inspected)) => return self.vouched(token, server, &inspected).map_err(Rejection::Final),
+                    Some(None) => return Err(Rejection::Final(Reason::TokenInactive)),
+                    None => {}
+                }
                 let (issuer, entry) = self.first_sight(token, server, cache)?;
                 let (claims, record) = (Rc::clone(&entry.claims), Rc::clone(&entry.record));
                 cache.insert(token.clone(), entry, self.now);
@@ -87,8 +95,46 @@ impl Verifier<'_> {
         Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
     }
 
+    /// A token that its issuer vouches for, at this server and this moment.
+    pub(crate) fn vouched(
+        &self,
+        token: &Compact,
+        server: &Server,
+        inspected: &Inspected,
+    ) -> Result<CallerToken, Reason> {
+        let Inspected { issuer, claims, record } = inspected;
+        if !server.issuers.contains(issuer) {
+            return Err(Reason::IssuerUnknown);
+        }
+        let issuer = self.policy.issuer_at(*issuer).ok_or(Reason::Internal)?;
+        let needs_audience = issuer.introspection.as_ref().is_none_or(|asked| asked.needs_audience);
+        claims.check_introspected(issuer, server, needs_audience, self.now.seconds())?;
+        let (claims, record) = (Rc::clone(claims), Rc::clone(record));
+        Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
+    }
+
+    /// P23: strangers pay for length before anybody is asked.
+    fn asked_about(token: &Compact, issuer: usize) -> Rejection {
+        /// Bytes.
+        const MOST: usize = 4096;
+        if token.text().len() > MOST { Rejection::Final(Reason::TokenTooLarge) } else { Rejection::Ask { issuer } }
+    }
+
     fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
-        let unverified = token.read_by(|issuer| self.policy.dialect(issuer)).map_err(Rejection::Final)?;
+        let unverified = match (token.read_by(|issuer| self.policy.dialect(issuer)), server.introspects) {
+            (Ok(unverified), _) => unverified,
+            // No JWS at all.
+            (Err(Reason::TokenMalformed), Some(issuer)) => return Err(Self::asked_about(token, issuer)),
+            (Err(reason), _) => return Err(Rejection::Final(reason)),
+        };
+        // In place of keys: nothing of it is believed but whom to ask.
+        let named = self.policy.issuer(unverified.issuer()).map(|(at, _)| at);
+        if let Some((at, issuer)) = named.and_then(|at| Some((at, self.policy.issuer_at(at)?)))
+            && matches!(issuer.keys, KeySource::None)
+        {
+            let counts = server.introspects == Some(at);
+            return Err(if counts { Self::asked_about(token, at) } else { Rejection::Final(Reason::IssuerUnknown) });
+        }
         let claims = unverified.claims().map_err(Rejection::Final)?;
         let (issuer_at, issuer) = self.policy.issuer(&claims.issuer).ok_or(Rejection::Final(Reason::IssuerUnknown))?;
         // P38.
@@ -136,12 +182,13 @@ impl Verifier<'_> {
                 return Err(missing(Reason::SignatureInvalid));
             }
         };
-        let record = record(token, claims);
+        let record = record(token, claims, false);
         Ok((issuer, Entry::new(issuer_at, key, set.generation(), Rc::new(claims.clone()), record)))
     }
 }
 
-fn record(token: &Compact, claims: &Claims) -> Rc<str> {
+/// How records name the caller.
+pub(crate) fn record(token: &Compact, claims: &Claims, introspected: bool) -> Rc<str> {
     let mut members = Line::members();
     members.field("issuer", &claims.issuer);
     for (name, value) in [("subject", &claims.subject), ("client", &claims.client_id)] {
@@ -149,6 +196,9 @@ fn record(token: &Compact, claims: &Claims) -> Rc<str> {
     }
     members.text("token", &hex(token.digest(), 8));
     claims.token_id.iter().for_each(|id| members.field("token_id", id));
+    if introspected {
+        members.put(r#""introspected":true"#);
+    }
     members.into_members()
 }
 

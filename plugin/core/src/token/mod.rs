@@ -4,8 +4,10 @@
 mod cache;
 mod caller;
 mod elevated;
+mod opinions;
 mod rules;
 
 pub(crate) use cache::Cache;
-pub(crate) use caller::{CallerToken, Rejection, Verifier};
+pub(crate) use caller::{CallerToken, Rejection, Verifier, record};
 pub(crate) use elevated::{ElevatedToken, Unfit, Wanted};
+pub(crate) use opinions::Inspected;

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use super::introspection;
+
 use crate::jose::{Algorithm, Dialect, DocumentFault, KeySet, Place};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
 use crate::policy::issuer::Family;
-use crate::policy::{Endpoint, Issuer, KeySource, TokenType};
+use crate::policy::{Endpoint, Environment, Issuer, KeySource, TokenType};
 use crate::text::is_scope_token;
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
@@ -16,7 +18,7 @@ const MIN_REFRESH: u64 = 5;
 /// Seconds. Clocks differ, but not by more than this.
 const MAX_LEEWAY: u64 = 60;
 
-pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer> {
+pub(super) fn read(entry: Option<Entry<'_>>, environment: &dyn Environment, report: &mut Report) -> Vec<Issuer> {
     let Some(entry) = entry else { return Vec::new() };
     let Some(named) = entry.named(report) else { return Vec::new() };
     if named.is_empty() {
@@ -24,7 +26,7 @@ pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer>
     }
     let mut issuers: Vec<Issuer> = Vec::new();
     for (name, entry) in named {
-        let Some(issuer) = issuer(name, &entry, report) else { continue };
+        let Some(issuer) = issuer(name, &entry, environment, report) else { continue };
         let meets = |other: &&Issuer| match (&issuer.family, &other.family) {
             (Some(own), Some(their)) => own.meets(their),
             _ => false,
@@ -38,7 +40,7 @@ pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Vec<Issuer>
     issuers
 }
 
-fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> {
+fn issuer(name: &str, entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Issuer> {
     let pattern = pattern(name);
     // As one of the family would read.
     let example = pattern.as_ref().map(|(prefix, suffix)| format!("{prefix}x{suffix}"));
@@ -49,8 +51,18 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
         Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
     }
     let fields = entry.fields(&[vocabulary::ISSUER], report)?;
-    let keys = keys(&fields, report);
-    let algorithms = algorithms(&fields, report);
+    let introspection = fields.take("introspection");
+    let is_asked = introspection.is_some();
+    let introspection = introspection.map(|entry| introspection::read(name, &entry, environment, report));
+    let keys = keys(&fields, is_asked, report);
+    let algorithms = match (&keys, fields.take("algorithms")) {
+        (Some(KeySource::None), None) => Some(Vec::new()),
+        (Some(KeySource::None), Some(entry)) => {
+            entry.fault(report, "`algorithms` without keys (P23)", "every token is asked about: leave it out");
+            None
+        }
+        _ => algorithms(&fields, report),
+    };
     let types = [("at+jwt", TokenType::AccessToken), ("jwt", TokenType::Jwt)];
     let token_type = match fields.take("token_type") {
         None => Some(TokenType::AccessToken),
@@ -77,6 +89,10 @@ fn issuer(name: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Issuer> 
         family,
         advertised,
         keys: keys?,
+        introspection: match introspection {
+            None => None,
+            Some(read) => Some(read?),
+        },
         algorithms: algorithms?,
         token_type: token_type?,
         dialect,
@@ -189,15 +205,16 @@ pub(super) fn template(entry: &Entry<'_>, variables: &[&str], report: &mut Repor
     Some(text.to_owned())
 }
 
-fn keys(fields: &Fields<'_>, report: &mut Report) -> Option<KeySource> {
+fn keys(fields: &Fields<'_>, is_asked: bool, report: &mut Report) -> Option<KeySource> {
     match (fields.take("jwks"), fields.take("keys")) {
         (Some(entry), None) => fetched(&entry, report),
         (None, Some(entry)) => inline(&entry, report),
+        (None, None) if is_asked => Some(KeySource::None),
         (None, None) => {
             report.fault(
                 &fields.path,
                 "no keys",
-                "write `jwks: { cluster: ..., url: ... }`, or `keys:` with a key set",
+                "write `jwks: { cluster: ..., url: ... }`, `keys:` with a key set, or `introspection`",
             );
             None
         }

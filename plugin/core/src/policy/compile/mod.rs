@@ -3,6 +3,7 @@
 mod clients;
 mod dialect;
 mod digest;
+mod introspection;
 mod issuers;
 mod scopes;
 mod servers;
@@ -80,7 +81,8 @@ fn policy(
     {
         version.fault(report, "not a version this filter knows", "write `version: 1`");
     }
-    let issuers = issuers::read(fields.require("issuers", "name at least one issuer of tokens", report), report);
+    let issuers = fields.require("issuers", "name at least one issuer of tokens", report);
+    let issuers = issuers::read(issuers, environment, report);
     let (one, several) = (fields.take("token_service"), fields.take("token_services"));
     let services = service::read(one, several, &issuers, environment, report);
     let clients = clients::read(fields.take("clients"), report);
@@ -93,6 +95,7 @@ fn policy(
     let mut context =
         servers::Context { issuers: &issuers, scopes, tiers, services: &services, max_ttl: limits.max_ttl };
     let servers = context.read(several, &fields, report);
+    context.check_shared(&servers, report);
     context.finish(report);
     also_granted(&services, &context.scopes, report);
     let select = selected(select, &servers, report);
@@ -194,10 +197,12 @@ fn mode(fields: &Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option
 fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
     let Some(fields) = entry.and_then(|entry| entry.fields(&[vocabulary::LIMITS], report)) else { return limits };
-    if let Some(entry) = fields.take("request_body")
-        && let Some(bytes) = size(&entry, report)
-    {
-        limits.request_body = bytes;
+    for (name, limit) in [("request_body", &mut limits.request_body), ("anonymous_body", &mut limits.anonymous_body)] {
+        if let Some(entry) = fields.take(name)
+            && let Some(bytes) = size(&entry, report)
+        {
+            *limit = bytes;
+        }
     }
     let times = [
         ("body_wait", &mut limits.body_wait),
@@ -217,6 +222,8 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
         ("exchanges", &mut limits.exchanges),
         ("exchanges_per_caller", &mut limits.exchanges_per_caller),
         ("exchange_rate", &mut limits.exchange_rate),
+        ("anonymous_waiting", &mut limits.anonymous_waiting),
+        ("introspections", &mut limits.introspections),
     ];
     for (name, limit) in counts {
         if let Some(entry) = fields.take(name) {

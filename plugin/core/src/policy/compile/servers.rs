@@ -81,6 +81,20 @@ impl Context<'_> {
         servers
     }
 
+    /// P23: tokens that do not say for whom they are must not open two servers.
+    pub(super) fn check_shared(&self, servers: &[Server], report: &mut Report) {
+        for (at, issuer) in self.issuers.iter().enumerate() {
+            let is_vague = issuer.introspection.as_ref().is_some_and(|asked| !asked.needs_audience);
+            let sharing = servers.iter().filter(|server| server.issuers.contains(&at)).count();
+            if is_vague && sharing > 1 {
+                let place = format!("{}.introspection.audience", document::join("issuers", &issuer.name));
+                let help =
+                    "a token for one of them would pass at the other: `audience: required`, or an issuer for each";
+                report.fault(&place, "`not_said`, and several servers share the issuer (P23)", help);
+            }
+        }
+    }
+
     pub(super) fn finish(&self, report: &mut Report) {
         self.scopes.finish(report);
         tools::unused(&self.tiers, report);
@@ -152,6 +166,9 @@ impl Context<'_> {
         let ways = [("http", false), ("jsonrpc", true)];
         let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
         let denies_by_jsonrpc = denials.unwrap_or(false);
+        let whose = [("route", false), ("ours", true)];
+        let challenge = fields.take("upstream_challenge").and_then(|entry| document::word(&entry, &whose, report));
+        let challenges_itself = challenge.unwrap_or(false);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let audiences = fields.take("audiences").and_then(|entry| {
@@ -169,6 +186,7 @@ impl Context<'_> {
             report.warn(&fields.path, "no issuer is advertised (P39)", help);
         }
         let asked_of_anybody = self.asked_of_anybody(&issuers, &baseline?);
+        let introspecting = issuers.clone();
         let metadata = self.metadata(&resource, &url, &issuers, &asked_of_anybody);
         let mut audiences = audiences.unwrap_or_default();
         audiences.add(&resource);
@@ -180,15 +198,30 @@ impl Context<'_> {
             url,
             paths,
             origins,
-            rules,
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
             source_from,
             held_somewhere,
             denies_by_jsonrpc,
+            challenges_itself,
+            introspects: self.introspects(fields, &introspecting, report),
+            has_anonymous: rules.has_anonymous(),
             metadata,
+            rules,
         })
+    }
+
+    /// P23: a token that is no JWS does not say whose it is, so there is one issuer to ask.
+    fn introspects(&self, fields: &Fields<'_>, issuers: &[usize], report: &mut Report) -> Option<usize> {
+        let asks = |at: &&usize| self.issuers.get(**at).is_some_and(|issuer| issuer.introspection.is_some());
+        let mut asked = issuers.iter().filter(asks);
+        let first = asked.next().copied();
+        if asked.next().is_some() {
+            let help = "a token that cannot be read does not say whose it is: keep one for each server";
+            report.fault(&fields.path, "two issuers with `introspection` (P23)", help);
+        }
+        first
     }
 
     /// P22: an ID token has exactly a client's id in `aud`, and no scopes.

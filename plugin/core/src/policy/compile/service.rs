@@ -3,7 +3,7 @@
 use super::dialect;
 use crate::jose::Es256Key;
 use crate::policy::document::{self, Entry, Fields, Report, Url, join, vocabulary};
-use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, TokenService};
+use crate::policy::{Client, ClientAuthentication, Endpoint, Environment, Issuer, KeySource, TokenService};
 use crate::secret::Secret;
 
 /// The services by name, empty for the only one at the top; `None` for one that has faults.
@@ -55,6 +55,10 @@ fn service(
     let issuer = fields
         .require("issuer", "name the issuer of the tokens it returns", report)
         .and_then(|entry| known(&entry, report));
+    if issuer.and_then(|at| issuers.get(at)).is_some_and(|issuer| matches!(issuer.keys, KeySource::None)) {
+        let help = "an elevated token is always checked by its signature: give the issuer `jwks` or `keys`";
+        report.fault(&fields.path, "a token service whose issuer has no keys (P23)", help);
+    }
     let subject_issuers = match fields.take("subject_issuers") {
         None => issuer.into_iter().collect(),
         Some(entry) => {
@@ -143,7 +147,12 @@ fn endpoint(name: &'static str, fields: &Fields<'_>, cluster: Option<&str>, repo
 }
 
 /// P18: secrets never stand in the document, only the names of environment variables.
-fn client(entry: &Entry<'_>, issuer: &str, environment: &dyn Environment, report: &mut Report) -> Option<Client> {
+pub(super) fn client(
+    entry: &Entry<'_>,
+    issuer: &str,
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Option<Client> {
     let fields = entry.fields(&[vocabulary::CLIENT], report)?;
     let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
     let by_cluster = fields.take("auth").and_then(|entry| document::word(&entry, &[("cluster", ())], report));

@@ -6,7 +6,7 @@ use super::scopes::Hierarchy;
 use super::terms::{Site, Terms};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Report, vocabulary};
-use crate::policy::requirement::Conflict;
+use crate::policy::requirement::{Conflict, Requirement};
 use crate::policy::rules::{Rule, Rules, has_plain_characters};
 
 /// A tier and whether a rule uses it.
@@ -95,7 +95,12 @@ impl Maker<'_> {
             entry.fault(report, "an empty rule", help);
             return None;
         }
+        if entry.value.get("anonymous").is_some() {
+            return Some((anonymous(pattern, entry, report)?, false));
+        }
         let fields = entry.fields(&[vocabulary::TERMS, vocabulary::RULE], report)?;
+        // Looked at above.
+        let _ = fields.take("anonymous");
         let own = Terms::read(&fields, self.max_ttl, report);
         let tier = fields.take("tier");
         let allow_weaker = match fields.take("allow_weaker") {
@@ -120,8 +125,7 @@ impl Maker<'_> {
         }
         let rule = self.made(pattern, tier, terms, &path, report)?;
         if pattern == "*" && self.site.baseline.implies(&rule.requirement) {
-            let help = "any tool the server adds later is open to everyone with the baseline";
-            report.warn(&path, "`*` asks for nothing beyond the baseline (P2)", help);
+            open_star(&path, "everyone with the baseline", report);
         }
         Some((rule, allow_weaker))
     }
@@ -148,7 +152,7 @@ impl Maker<'_> {
         match self.site.baseline.clone().and(part) {
             Ok(requirement) => {
                 let (pattern, place) = (pattern.to_owned(), path.to_owned());
-                Some(Rule { pattern, place, tier, requirement, challenge })
+                Some(Rule { pattern, place, tier, requirement, anonymous: false, challenge })
             }
             Err(Conflict(word)) => {
                 report.fault(path, format!("`{word}` is said twice, and differently"), "say it in one place");
@@ -167,6 +171,33 @@ impl Maker<'_> {
         tier.used = true;
         Some((name.to_owned(), tier.terms.clone()))
     }
+}
+
+fn open_star(path: &str, whom: &str, report: &mut Report) {
+    let help = format!("any tool the server adds later is open to {whom}");
+    report.warn(path, "`*` asks for nothing beyond the baseline (P2)", help);
+}
+
+/// P26: nothing but labels may stand beside it, and nothing of the server's applies to it.
+fn anonymous(pattern: &str, entry: &Entry<'_>, report: &mut Report) -> Option<Rule> {
+    let fields = entry.fields(&[&["anonymous"]], report)?;
+    let said = fields.take("anonymous")?;
+    let is_said = document::word(&said.as_word(), &[("true", true)], report).is_some();
+    for (name, entry) in entry.named(report)?.into_iter().filter(|(name, _)| *name != "anonymous") {
+        let help = "who needs no token cannot be asked for anything; leave it out";
+        entry.fault(report, format!("`{name}` beside `anonymous` (P26)"), help);
+    }
+    if pattern == "*" {
+        open_star(&entry.path, "everyone", report);
+    }
+    is_said.then(|| Rule {
+        pattern: pattern.to_owned(),
+        place: entry.path.clone(),
+        tier: None,
+        requirement: Requirement::default(),
+        anonymous: true,
+        challenge: None,
+    })
 }
 
 fn check_pattern(pattern: &str, entry: &Entry<'_>, report: &mut Report) {

@@ -43,17 +43,23 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn fault(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
-        self.faults.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+        note_down(&mut self.faults, path, problem.into(), help.into());
     }
 
     pub(crate) fn warn(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
-        self.warnings.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+        note_down(&mut self.warnings, path, problem.into(), help.into());
     }
 
     /// Nothing is wrong; it means something else than before, or than one might think.
     pub(crate) fn note(&mut self, path: &str, problem: impl Into<String>, help: impl Into<String>) {
-        self.notes.push(Fault { path: path.to_owned(), problem: problem.into(), help: help.into() });
+        note_down(&mut self.notes, path, problem.into(), help.into());
     }
+}
+
+// What a reader calls at a hundred places is there once.
+#[inline(never)]
+fn note_down(list: &mut Vec<Fault>, path: &str, problem: String, help: String) {
+    list.push(Fault { path: path.to_owned(), problem, help });
 }
 
 /// A value and its place.
@@ -68,6 +74,7 @@ impl<'v> Entry<'v> {
         report.fault(&self.path, problem, help);
     }
 
+    #[inline(never)]
     pub(crate) fn text(&self, report: &mut Report) -> Option<&'v str> {
         match self.value {
             Value::Text(text) if !text.is_empty() => Some(text),
@@ -79,12 +86,14 @@ impl<'v> Entry<'v> {
     }
 
     /// `true` as a word, so that a flag that can only be set reads like any other choice.
+    #[inline(never)]
     pub(crate) fn as_word(&self) -> Entry<'v> {
         const TRUE: &Value<'static> = &Value::Text(std::borrow::Cow::Borrowed("true"));
         let value = if self.value == &Value::Bool(true) { TRUE } else { self.value };
         Entry { path: self.path.clone(), value }
     }
 
+    #[inline(never)]
     pub(crate) fn list(&self, report: &mut Report) -> Option<Vec<Entry<'v>>> {
         match self.value {
             Value::List(items) => {
@@ -99,6 +108,7 @@ impl<'v> Entry<'v> {
     }
 
     /// A list with something in it: an empty one means something else to each reader.
+    #[inline(never)]
     pub(crate) fn some_list(&self, report: &mut Report) -> Option<Vec<Entry<'v>>> {
         let items = self.list(report)?;
         if items.is_empty() {
@@ -108,6 +118,7 @@ impl<'v> Entry<'v> {
     }
 
     /// The members of a map whose names are the user's own (servers, tools, scopes).
+    #[inline(never)]
     pub(crate) fn named(&self, report: &mut Report) -> Option<Vec<(&'v str, Entry<'v>)>> {
         match self.value {
             Value::Map(members) => Some(
@@ -128,6 +139,7 @@ impl<'v> Entry<'v> {
     }
 
     /// The members of a map whose names are ours: those of these lists of the vocabulary.
+    #[inline(never)]
     pub(crate) fn fields(&self, known: &[&[&'static str]], report: &mut Report) -> Option<Fields<'v>> {
         let members = self.named(report)?;
         Some(Fields {
@@ -153,6 +165,7 @@ pub(crate) struct Fields<'v> {
 
 impl<'v> Fields<'v> {
     /// The field of that name, if it is there.
+    #[inline(never)]
     pub(crate) fn take(&self, name: &'static str) -> Option<Entry<'v>> {
         debug_assert!(self.known.contains(&name), "`{name}` is not in the vocabulary of {}", self.path);
         #[cfg(debug_assertions)]
@@ -161,6 +174,7 @@ impl<'v> Fields<'v> {
     }
 
     /// The field of that name; its absence is a fault.
+    #[inline(never)]
     pub(crate) fn require(&self, name: &'static str, help: &str, report: &mut Report) -> Option<Entry<'v>> {
         let entry = self.take(name);
         if entry.is_none() {
@@ -170,6 +184,7 @@ impl<'v> Fields<'v> {
     }
 
     /// Reports every field that is not known.
+    #[inline(never)]
     pub(crate) fn finish(self, report: &mut Report) {
         #[cfg(debug_assertions)]
         for word in &self.known {

@@ -6,6 +6,7 @@ use crate::text::is_scope_token;
 use crate::time::Millis;
 
 /// P3: one scope token or a list of them, sorted.
+#[inline(never)]
 pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let items = match entry.value {
         Value::List(_) => entry.list(report)?,
@@ -40,6 +41,7 @@ pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Strin
 }
 
 /// Seconds, from `90s`, `15m`, `12h` or `7d`.
+#[inline(never)]
 pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
     let parsed = entry.value.text().and_then(|text| quantity(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]));
     if parsed.is_none() {
@@ -49,6 +51,7 @@ pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
 }
 
 /// Bytes, from `64KiB` or `1MiB`.
+#[inline(never)]
 pub(crate) fn size(entry: &Entry<'_>, report: &mut Report) -> Option<usize> {
     let parsed = entry.value.text().and_then(|text| quantity(text, &[("KiB", 1024), ("MiB", 1024 * 1024)]));
     // The same on every machine, also on those of 32 bits.
@@ -68,6 +71,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// The first moment of that day, UTC.
+#[inline(never)]
 pub(crate) fn date(entry: &Entry<'_>, report: &mut Report) -> Option<Millis> {
     let day = entry.value.text().and_then(day);
     let seconds = day.and_then(|day| u64::try_from(day.midnight().assume_utc().unix_timestamp()).ok());
@@ -92,11 +96,18 @@ fn day(text: &str) -> Option<::time::Date> {
 
 /// One of a few words.
 pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
-    let found = entry.value.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
+    let names = words.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+    words.get(choice(entry, &names, report)?).map(|(_, value)| *value)
+}
+
+/// Its position.
+#[inline(never)]
+fn choice(entry: &Entry<'_>, words: &[&str], report: &mut Report) -> Option<usize> {
+    let found = entry.value.text().and_then(|text| words.iter().position(|word| *word == text));
     if found.is_none() {
-        let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+        let list = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
         let what = entry.value.text().map_or_else(|| kind(entry.value).to_owned(), |text| format!("`{text}`"));
         entry.fault(report, format!("{what} is not known here"), format!("write {list}"));
     }
-    found.map(|(_, value)| *value)
+    found
 }

@@ -125,6 +125,7 @@ maps! {
         optional "source_from": Shape::Any, "Where the identity of the peer comes from: `certificate`, or `{ xfcc: { peers: [..] } }`: where the peer is one of these, from the header that it wrote about its client. Otherwise `certificate`.";
         optional "paths": Shape::Texts, "Further paths that are forwarded.";
         optional "origins": Shape::Texts, "Origins of browser clients.";
+        optional "upstream_challenge": Shape::Choice(&["route", "ours"]), "`ours`: a challenge that the server itself makes is replaced by one of ours, with what it asks for as far as this server's rules ask for it. Otherwise `route`: responses are not looked at.";
         optional "denials": Shape::Choice(&["http", "jsonrpc"]), "`jsonrpc`: a denial without a challenge leaves as 200 with a JSON-RPC error. Otherwise `http`.";
     }
 
@@ -133,7 +134,8 @@ maps! {
     }
 
     ISSUER "Issuer", "An issuer of access tokens." {
-        required "algorithms": Shape::Choices(ALGORITHMS), "What it signs with; asymmetric only.";
+        optional "algorithms": Shape::Choices(ALGORITHMS), "What it signs with; asymmetric only. It must be there, but with `introspection` in place of keys.";
+        optional "introspection": Shape::Map("Introspection"), "Whom to ask about tokens that cannot be read here (RFC 7662): beside keys about those that are no JWS, in place of them about all.";
         optional "token_type": Shape::Choice(&["at+jwt", "jwt"]), "`at+jwt` (RFC 9068), or `jwt` for issuers that type their access tokens so, or not at all. Otherwise `at+jwt`.";
         optional "max_lifetime": Shape::Duration, "Tokens whose `exp - iat` is longer are refused.";
         optional "leeway": Shape::Duration, "By how much clocks may differ. Otherwise 30s.";
@@ -143,6 +145,15 @@ maps! {
         optional "tenants": Shape::Map("Tenants"), "Of a family of issuers, whose name has its tenant in braces (`https://login.example.com/{tid}/v2.0`): which tenants count.";
         optional "jwks": Shape::Map("Jwks"), "Where its keys are fetched. Or `keys`.";
         optional "keys": Shape::Any, "Its keys, written out: a JWKS (RFC 7517). Or `jwks`.";
+    }
+
+    INTROSPECTION "Introspection", "An introspection endpoint (RFC 7662)." {
+        required "cluster": Shape::Text, "The proxy's cluster for it.";
+        required "url": Shape::Text, "Its URL.";
+        required "client": Shape::Any, "Who we are to it, as for a token service; or `none` if it does not ask.";
+        optional "cache": Shape::Duration, "How long an answer is remembered, 0s to 60s. Otherwise 30s.";
+        optional "audience": Shape::Choice(&["required", "not_said"]), "`not_said`: an answer without `aud` is accepted. Otherwise `required`.";
+        optional "rate": Shape::Count, "Questions a second about tokens that were never seen active. Otherwise 20.";
     }
 
     CLAIMS "Claims", "Where an issuer's tokens say what is needed. Names of claims; a path, and a name that is a URL, is a JSON Pointer." {
@@ -227,6 +238,7 @@ maps! {
 
     RULE "ToolTerms", "A tool's rule: terms of its own, and those of a tier." {
         optional "tier": Shape::Text, "The tier whose terms are added.";
+        optional "anonymous": Shape::Flag, "`true`: it may be called without a token. Nothing else may stand beside it.";
         optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
     }
 
@@ -251,6 +263,9 @@ maps! {
 
     LIMITS "Limits", "What is bounded." {
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
+        optional "introspections": Shape::Count, "Introspections under way in a VM; half of them may be about tokens never seen active. Otherwise 64.";
+        optional "anonymous_body": Shape::Size, "Bytes of the body of a request without a token, where some rule is anonymous. Otherwise 64KiB.";
+        optional "anonymous_waiting": Shape::Count, "Such requests whose body a VM awaits. Otherwise 256.";
         optional "body_wait": Shape::Duration, "How long a body may take. Otherwise 10s.";
         optional "keys_wait": Shape::Duration, "How long a request waits for keys. Otherwise 2s.";
         optional "verified_cache": Shape::Duration, "How long a verified token is not verified again. Otherwise 5m.";
@@ -263,14 +278,11 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 43] = [
+pub(super) const LATER: [(&str, &str); 37] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
     ("annotate", "annotated lists come later; lists pass unchanged"),
-    ("anonymous", "tools without a token come later; until then every call needs one"),
-    ("anonymous_body", "tools without a token come later"),
-    ("anonymous_waiting", "tools without a token come later"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
@@ -279,8 +291,6 @@ pub(super) const LATER: [(&str, &str); 43] = [
     ("environment", "labels come later"),
     ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
-    ("introspection", "opaque tokens come later; until then a token is a JWT"),
-    ("introspections", "opaque tokens come later; until then a token is a JWT"),
     ("list", "filtered lists come later; lists pass unchanged"),
     ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
     ("meta", "conditions on `_meta` come later"),
@@ -305,6 +315,5 @@ pub(super) const LATER: [(&str, &str); 43] = [
     ("token", "longer tokens come later; until then 16 KiB is the most"),
     ("unpinned", "pinned tools come later"),
     ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
-    ("upstream_challenge", "the filter's own challenges in place of a server's come later; let the route remove them"),
     ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
 ];

@@ -2,6 +2,8 @@
 
 mod clients;
 mod issuers;
+mod opaque;
+mod servers;
 
 use serde_json::{Value as Json, json};
 
