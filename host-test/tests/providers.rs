@@ -315,7 +315,8 @@ fn p24_the_list_of_clients_loads_and_has_its_sources() {
     }
     // What people uncomment loads beside the rest.
     assert!(commented.len() >= 3, "{commented:?}");
-    let whole = text.lines().map(|line| line.strip_prefix("#  - {").map_or(line.to_owned(), |rest| format!("  - {{{rest}")));
+    let whole =
+        text.lines().map(|line| line.strip_prefix("#  - {").map_or(line.to_owned(), |rest| format!("  - {{{rest}")));
     let whole = yaml_of(&whole.collect::<Vec<_>>().join("\n"));
     policy["clients"] = whole["clients"].clone();
     assert_eq!(fault(&policy), None);
@@ -355,7 +356,8 @@ fn every_tool_of_these_servers_has_a_rule() {
     for (folder, tools) in TOOLS {
         let policy = policy(folder);
         let resource = policy["resource"].clone();
-        let when: Vec<Value> = tools.split_whitespace().map(|tool| json!({ "tool": tool, "token": "caller" })).collect();
+        let when: Vec<Value> =
+            tools.split_whitespace().map(|tool| json!({ "tool": tool, "token": "caller" })).collect();
         let then: Vec<Value> = when.iter().map(|_| json!({ "forwarded": false, "reason": "scope_missing" })).collect();
         let given = json!({ "tokens": { "caller": { "aud": resource, "scope": "other" } } });
         let scenario = json!({ "name": folder, "given": given, "when": when, "then": then });
