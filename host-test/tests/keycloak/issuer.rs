@@ -211,7 +211,11 @@ impl Issuer {
 
     /// Ends all sessions of the user of that token.
     pub fn log_out(&self, token: &str) -> Result<()> {
-        let subject = claims(token)["sub"].as_str().context("no sub")?.to_owned();
+        self.log_out_user(claims(token)["sub"].as_str().context("no sub")?)
+    }
+
+    /// The same by the user's id.
+    pub fn log_out_user(&self, subject: &str) -> Result<()> {
         let (status, body) = self.admin("POST", &format!("/users/{subject}/logout"), None)?;
         ensure!(status == 204, "{status} {body:#}");
         Ok(())

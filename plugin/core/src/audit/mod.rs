@@ -1,6 +1,5 @@
 //! The audit record of a request: one line of JSON, bounded, visible ASCII, no token in it.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::decide::Would;
@@ -153,7 +152,7 @@ fn status(line: &mut Line, status: Option<u16>) {
 /// Strangers must not be able to fill the log: ten records a second for each reason before authentication.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    windows: HashMap<Reason, Window>,
+    windows: Vec<(Reason, Window)>,
 }
 
 #[derive(Debug, Default)]
@@ -171,7 +170,11 @@ impl Limiter {
         if !stranger {
             return Some(0);
         }
-        let window = self.windows.entry(reason).or_default();
+        let place = self.windows.iter().position(|(known, _)| *known == reason).unwrap_or(self.windows.len());
+        if place == self.windows.len() {
+            self.windows.push((reason, Window::default()));
+        }
+        let (_, window) = self.windows.get_mut(place)?;
         if window.second != now.0 / 1000 {
             *window = Window { second: now.0 / 1000, records: 0, suppressed: window.suppressed };
         }

@@ -1,15 +1,13 @@
 //! What came of the exchanges of each rule in this worker (P28): it tells a dead subject from a wrong target, and keeps a service whose
 //! settings are wrong from minting what is only revoked.
 
-use std::collections::HashMap;
-
 use crate::obtain::Party;
 use crate::reason::Reason;
 use crate::time::Millis;
 
-/// By the place of the rule in the policy.
+/// By the place of the rule in the policy: those under which something was exchanged.
 #[derive(Debug, Default)]
-pub(crate) struct History(HashMap<String, Past>);
+pub(crate) struct History(Vec<(String, Past)>);
 
 #[derive(Debug, Default)]
 struct Past {
@@ -35,9 +33,21 @@ const ONCE: u64 = 60;
 const MOST_BLAMED: usize = 256;
 
 impl History {
+    fn known(&mut self, rule: &str) -> Option<&mut Past> {
+        self.0.iter_mut().find(|(known, _)| known == rule).map(|(_, past)| past)
+    }
+
+    /// With what is known of the rule, from now on.
+    fn with<R: Default>(&mut self, rule: &str, act: impl FnOnce(&mut Past) -> R) -> R {
+        if self.known(rule).is_none() {
+            self.0.push((rule.to_owned(), Past::default()));
+        }
+        self.known(rule).map(act).unwrap_or_default()
+    }
+
     /// It would end as the last ones did: the reason of those. Otherwise one is tried.
     pub(crate) fn in_vain(&mut self, rule: &str, now: Millis) -> Option<Reason> {
-        let past = self.0.get_mut(rule).filter(|past| past.faults >= MOST_FAULTS)?;
+        let past = self.known(rule).filter(|past| past.faults >= MOST_FAULTS)?;
         if now < past.paused {
             return past.last;
         }
@@ -46,24 +56,24 @@ impl History {
     }
 
     pub(crate) fn succeeded(&mut self, rule: &str) {
-        let past = self.0.entry(rule.to_owned()).or_default();
-        (past.has_succeeded, past.wrong_targets, past.faults) = (true, 0, 0);
+        self.with(rule, |past| (past.has_succeeded, past.wrong_targets, past.faults) = (true, 0, 0));
     }
 
     /// An exchange ended by a fault that waiting does not heal. Refusals and outages say nothing of the settings.
     pub(crate) fn failed(&mut self, rule: &str, reason: Reason, now: Millis) {
-        let past = self.0.entry(rule.to_owned()).or_default();
-        past.faults = past.faults.saturating_add(1);
-        past.last = Some(reason);
-        if past.faults >= MOST_FAULTS {
-            past.paused = now.plus_seconds(PAUSE);
-        }
+        self.with(rule, |past| {
+            past.faults = past.faults.saturating_add(1);
+            past.last = Some(reason);
+            if past.faults >= MOST_FAULTS {
+                past.paused = now.plus_seconds(PAUSE);
+            }
+        });
     }
 
     /// `invalid_request` is RFC 8693's word for a dead subject token, and Keycloak's for a target that its scopes do not bring. Where
     /// the target has worked before it is the subject; but the same one is not sent to log in twice.
     pub(crate) fn is_dead(&mut self, rule: &str, subject: &Party, now: Millis) -> bool {
-        let Some(past) = self.0.get_mut(rule).filter(|past| past.has_succeeded) else { return false };
+        let Some(past) = self.known(rule).filter(|past| past.has_succeeded) else { return false };
         past.blamed.retain(|(_, at)| now < at.plus_seconds(ONCE));
         if past.blamed.len() >= MOST_BLAMED || past.blamed.iter().any(|(known, _)| known == subject) {
             return false;
@@ -74,14 +84,15 @@ impl History {
 
     /// The target was refused: is it time to tell somebody?
     pub(crate) fn is_third_wrong_target(&mut self, rule: &str) -> bool {
-        let past = self.0.entry(rule.to_owned()).or_default();
-        past.wrong_targets = past.wrong_targets.saturating_add(1);
-        past.wrong_targets >= 3
+        self.with(rule, |past| {
+            past.wrong_targets = past.wrong_targets.saturating_add(1);
+            past.wrong_targets >= 3
+        })
     }
 
     /// An answer that was not about the target.
     pub(crate) fn other_answer(&mut self, rule: &str) {
-        if let Some(past) = self.0.get_mut(rule) {
+        if let Some(past) = self.known(rule) {
             past.wrong_targets = 0;
         }
     }

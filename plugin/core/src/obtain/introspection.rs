@@ -1,6 +1,5 @@
 //! Asking an issuer about a token (RFC 7662), and how many such questions there may be (P23).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::exchange::post;
@@ -52,7 +51,7 @@ pub(crate) fn opinion(
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     /// True: of a token that was active before.
-    under_way: HashMap<[u8; 32], bool>,
+    under_way: Vec<([u8; 32], bool)>,
     second: u64,
     strange: u32,
 }
@@ -63,7 +62,7 @@ impl Questions {
     }
 
     pub(crate) fn is_asked(&self, digest: &[u8; 32]) -> bool {
-        self.under_way.contains_key(digest)
+        self.under_way.iter().any(|(asked, _)| asked == digest)
     }
 
     /// May it be asked? Tokens that were never seen active have a rate, and half of the places.
@@ -71,17 +70,17 @@ impl Questions {
         if self.second != now.0 / 1000 {
             (self.second, self.strange) = (now.0 / 1000, 0);
         }
-        let strange = self.under_way.values().filter(|known| !**known).count();
+        let strange = self.under_way.iter().filter(|(_, known)| !known).count();
         let has_room = self.under_way.len() < places && (is_known || strange < places.div_ceil(2));
         if !has_room || (!is_known && self.strange >= rate) {
             return false;
         }
         self.strange += u32::from(!is_known);
-        self.under_way.insert(digest, is_known);
+        self.under_way.push((digest, is_known));
         true
     }
 
     pub(crate) fn ended(&mut self, digest: &[u8; 32]) {
-        self.under_way.remove(digest);
+        self.under_way.retain(|(asked, _)| asked != digest);
     }
 }

@@ -134,8 +134,9 @@ impl Patterns {
                 }
             }
         }
-        index.lengths.sort_unstable_by(|a, b| b.cmp(a));
+        index.lengths.sort_unstable();
         index.lengths.dedup();
+        index.lengths.reverse();
         index
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Cache {
     /// By digest: the generation of the keys, and what was wrong.
     refused: HashMap<[u8; 32], (u64, Reason)>,
     /// By digest: when it says that it dies.
-    dead: HashMap<[u8; 32], i64>,
+    dead: HashMap<[u8; 32], Millis>,
     /// What issuers say of others.
     pub opinions: Opinions,
     second: u64,
@@ -114,13 +114,14 @@ impl Cache {
         if self.dead.len() >= MOST_DEAD {
             self.dead.clear();
         }
-        self.dead.insert(*token.digest(), claims.expires_at);
+        let end = claims.expires_at.saturating_add(LONGEST_LEEWAY);
+        self.dead.insert(*token.digest(), Millis(0).plus_seconds(u64::try_from(end).unwrap_or(0)));
     }
 
     /// Has the issuer said that this token is dead?
     pub(crate) fn is_dead(&mut self, digest: &[u8; 32], now: Millis) -> bool {
         // Its own `exp` refuses it soon after, whatever the leeway is.
-        if self.dead.get(digest).is_some_and(|expires| now.seconds() > expires.saturating_add(LONGEST_LEEWAY)) {
+        if self.dead.get(digest).is_some_and(|end| now > *end) {
             self.dead.remove(digest);
         }
         self.dead.contains_key(digest)

@@ -1,6 +1,6 @@
 //! `servers`, or the one-server spelling of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::scopes::Hierarchy;
@@ -49,8 +49,8 @@ impl Context<'_> {
         }
         let several_servers = named.len() > 1;
         let mut servers: Vec<Server> = Vec::new();
-        let mut taken: HashMap<(String, String), String> = HashMap::new();
-        let mut meant: HashMap<String, String> = HashMap::new();
+        // By host and path, and by audience.
+        let (mut taken, mut meant) = (Vec::new(), Vec::new());
         for (name, entry) in named {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
@@ -60,18 +60,15 @@ impl Context<'_> {
             let server = self.server(name, &fields, Some(several_servers), report);
             fields.finish(report);
             let Some(server) = server else { continue };
-            let mut is_twin = false;
-            for place in server.places() {
-                if let Some(twin) = taken.insert(place, name.to_owned()).filter(|twin| twin != name) {
-                    let problem = format!("the same host and path as `{twin}`");
-                    entry.fault(report, problem, "a token for one would pass for the other; give each its own");
-                    is_twin = true;
-                }
+            let places = server.places().map(|(host, path)| format!("{host}{path}"));
+            let twins: Vec<String> = places.filter_map(|place| taken_by(&mut taken, place, name)).collect();
+            for twin in &twins {
+                let problem = format!("the same host and path as `{twin}`");
+                entry.fault(report, problem, "a token for one would pass for the other; give each its own");
             }
             for audience in server.audiences.keys() {
-                if let Some(twin) =
-                    meant.insert(audience.to_owned(), name.to_owned()).filter(|twin| twin != name && !is_twin)
-                {
+                let Some(twin) = taken_by(&mut meant, audience.to_owned(), name) else { continue };
+                if twins.is_empty() {
                     let problem = format!("an audience that means `{twin}` too (P22): {audience}");
                     entry.fault(report, problem, "a token for one would pass for the other; give each its own");
                 }
@@ -110,8 +107,12 @@ impl Context<'_> {
                     "each of them could grant every scope here: list those whose tokens count, `issuers: [ ... ]`";
                 report.fault(&fields.path, "several issuers and servers, and no `issuers`", help);
             }
-            let mut all: Vec<usize> = (0..self.issuers.len()).collect();
-            all.sort_unstable_by_key(|at| self.issuers.get(*at).map(|issuer| issuer.name.as_str()));
+            let name = |at: usize| self.issuers.get(at).map(|issuer| issuer.name.as_str());
+            let mut all: Vec<usize> = Vec::new();
+            for at in 0..self.issuers.len() {
+                let place = all.iter().position(|other| name(at) < name(*other)).unwrap_or(all.len());
+                all.insert(place, at);
+            }
             return all;
         };
         let mut list = Vec::new();
@@ -291,6 +292,14 @@ impl Context<'_> {
         }
         Metadata { url: format!("{origin}{path}"), path, document: document.to_string().into_bytes().into() }
     }
+}
+
+/// The other server that has it already.
+fn taken_by(taken: &mut Vec<(String, String)>, what: String, name: &str) -> Option<String> {
+    let twin = taken.iter().find(|(known, server)| *known == what && server != name);
+    let twin = twin.map(|(_, server)| server.clone());
+    taken.push((what, name.to_owned()));
+    twin
 }
 
 fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)> {
