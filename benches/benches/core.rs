@@ -82,7 +82,13 @@ fn decide(c: &mut Criterion) {
         let mut gate = Gate::new(policy(tools), Box::new(PureRust), Box::<Memory>::default(), [7; 16], NOW);
         let stream = StreamId(1);
         let mut call = || {
-            let head = RequestHead { headers: &headers, server: None, source: None, end_of_stream: false };
+            let head = RequestHead {
+                headers: &headers,
+                server: None,
+                source: None,
+                token_removed: false,
+                end_of_stream: false,
+            };
             gate.handle(Input::Head { stream, head }, NOW);
             gate.handle(Input::Body { stream, body: Ok(body.as_bytes()) }, NOW);
             let mut released = false;

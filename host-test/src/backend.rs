@@ -105,6 +105,12 @@ const AUDIT: &str = "stepup.audit";
 /// The property with the server that the route's metadata names.
 pub const ROUTE_SERVER: &str = "xds.route_metadata.filter_metadata.stepup.server";
 
+/// The property with what Envoy's `jwt_authn` says of a token that it has verified. A filter gets it as a map.
+pub const VERIFIED_TOKEN: &str = "metadata.filter_metadata.envoy.filters.http.jwt_authn";
+
+/// Something that it says.
+pub const PAYLOAD: &[u8] = b"\x01\0\0\0\x07\0\0\0\x04\0\0\0payload\0\0\0\0\0\0";
+
 /// The property with the identity in the peer's certificate.
 pub const PEER_IDENTITY: &str = "connection.uri_san_peer_certificate";
 

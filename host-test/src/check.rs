@@ -4,6 +4,7 @@ mod deployed;
 mod file;
 mod inside;
 mod page;
+mod routes;
 mod text;
 
 use std::fs;
@@ -14,10 +15,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use annotate_snippets::Renderer;
 use anyhow::{Context as _, Result, bail};
-use step_up_core::{Environment, Millis};
+use step_up_core::{Environment, Millis, Policy};
 
 use crate::policy::AnyCredential;
 use crate::yaml;
+use deployed::Content;
 use page::Page;
 
 /// What the user asked for.
@@ -26,6 +28,10 @@ pub struct Arguments {
     /// Policies, as YAML; or what Envoy loads, with policies in it: discovery files, bootstraps, listeners.
     #[arg(required = true)]
     policies: Vec<PathBuf>,
+    /// What Envoy runs: bootstraps, listeners, route configurations, dumps of them. Do their routes send a path with a final slash
+    /// and the one without it alike, as the filter judges them (P29)?
+    #[arg(long, value_name = "FILE")]
+    envoy: Vec<PathBuf>,
     /// Warnings are errors.
     #[arg(long)]
     strict: bool,
@@ -48,6 +54,7 @@ pub struct Findings {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let renderer = renderer();
     let (mut errors, mut warnings, mut without) = (0, 0, Vec::new());
+    let mut policies = Vec::new();
     for path in &arguments.policies {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let findings = check(path, &text, &renderer);
@@ -57,12 +64,40 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if findings.policies == 0 {
             without.push(path.display().to_string());
         }
+        policies.extend(that_load(&text));
+    }
+    for path in &arguments.envoy {
+        let findings = check_routes(path, &policies)?;
+        write!(stdout(), "{}", findings.text)?;
+        errors += findings.errors;
+        warnings += findings.warnings;
     }
     if !without.is_empty() {
         bail!("{}: {NO_POLICY}", without.join(", "));
     }
     let failed = errors > 0 || (arguments.strict && warnings > 0);
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Do the routes in this file send both spellings of the policies' paths alike?
+pub fn check_routes(path: &Path, policies: &[Policy]) -> Result<Findings> {
+    let mut found = Findings::default();
+    routes::check(&path.display().to_string(), &yaml::load(path)?, policies, &mut found);
+    Ok(found)
+}
+
+/// The policies that a file is, or has, as far as they load.
+pub fn that_load(text: &str) -> Vec<Policy> {
+    let Ok(scan) = yaml::scan(text) else { return Vec::new() };
+    if deployed::is_policy(&scan.value) {
+        return Policy::from_value(&scan.value, text.as_bytes(), &Assumed).into_iter().collect();
+    }
+    let load = |content: &Content<'_>| match content {
+        Content::Struct(tree) => Policy::from_value(tree, text.as_bytes(), &Assumed).ok(),
+        Content::Json(bytes) => Policy::load(bytes, &Assumed).ok(),
+        Content::Alias | Content::Misplaced | Content::Foreign => None,
+    };
+    deployed::deliveries(&scan.value).iter().filter_map(|delivery| load(&delivery.content)).collect()
 }
 
 const NO_POLICY: &str = "there is no policy to check: the file is none, and no wasm filter in it has one as its \

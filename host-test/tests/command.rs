@@ -56,6 +56,9 @@ fn exit_codes_tell_good_from_bad_from_unknown() {
         (0, vec!["check", "envoy/step-up.ecds.yaml"]),
         (1, vec!["check", "host-test/tests/deployed/02-rule-twice.yaml"]),
         (2, vec!["check", "envoy/envoy.yaml"]),
+        (0, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "envoy/envoy.yaml"]),
+        (1, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "envoy/step-up.ecds.yaml"]),
+        (2, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "no/such/envoy.yaml"]),
         (2, vec!["check", POLICY, "host-test/tests/deployed/13-not-a-policy.yaml"]),
         (0, vec!["test", "--host", "native", &right]),
         (1, vec!["test", "--host", "native", &wrong]),
@@ -142,5 +145,41 @@ fn nobody_reads_to_the_end() {
         let Output { status, stderr, .. } = stepup(&arguments).stdout(writer).output().unwrap();
         let error = String::from_utf8(stderr).unwrap();
         assert!(status.code() == Some(2) && error.contains("Broken pipe") && !error.contains("panicked"), "{error}");
+    }
+}
+
+/// P29: to the filter they are one path, whatever the routes make of them.
+#[test]
+fn p29_routes_send_a_path_with_a_final_slash_and_without_alike() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("routes");
+    fs::create_dir_all(&folder).unwrap();
+    let check = |name: &str, routes: &str| {
+        let file = folder.join(name);
+        let host = format!("{{ name: mcp, domains: [\"*.example.com\"], routes: [{routes}] }}");
+        fs::write(&file, format!("virtual_hosts: [{host}]\n")).unwrap();
+        let (code, text, _) = run(&["check", POLICY, "--envoy", &file.display().to_string()]);
+        (code, text)
+    };
+    let to = |matcher: &str, cluster: &str| {
+        format!("{{ name: {cluster}, match: {matcher}, route: {{ cluster: {cluster} }} }}")
+    };
+    for (name, code, says, routes) in [
+        ("exact", 1, "`/mcp` takes route git, `/mcp/` takes none", to("{ path: /mcp }", "git")),
+        (
+            "other",
+            1,
+            "`/mcp` takes route git, `/mcp/` takes rest",
+            format!("{}, {}", to("{ path: /mcp }", "git"), to("{ prefix: / }", "rest")),
+        ),
+        ("both", 0, "", format!("{}, {}", to("{ path: /mcp }", "git"), to("{ path: /mcp/ }", "git"))),
+        ("separated", 0, "", to("{ path_separated_prefix: /mcp }", "git")),
+        ("prefix", 0, "", to("{ prefix: /mcp }", "git")),
+        ("regex", 0, "cannot be told", to("{ safe_regex: { regex: /mcp.* } }", "git")),
+        ("headers", 0, "cannot be told", to("{ prefix: /mcp, headers: [{ name: x, present_match: true }] }", "git")),
+        ("folded", 0, "", to("{ prefix: /MCP, case_sensitive: false }", "git")),
+    ] {
+        let (actual, text) = check(name, &routes);
+        assert!(actual == code && text.contains(says), "{name}: {actual}\n{text}");
+        assert_eq!(text.contains("route git") || text.contains("route rest"), !says.is_empty(), "{name}\n{text}");
     }
 }

@@ -13,6 +13,8 @@ mod clients;
 mod configuration;
 #[path = "envoy/elevation/mod.rs"]
 mod elevation;
+#[path = "envoy/field.rs"]
+mod field;
 #[path = "envoy/hostile.rs"]
 mod hostile;
 #[path = "envoy/keys.rs"]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         clients::trials(),
         configuration::trials(),
         elevation::trials(),
+        field::trials(),
         hostile::trials(),
         keys::trials(),
         neighbours::trials(),

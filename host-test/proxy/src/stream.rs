@@ -45,6 +45,8 @@ pub struct Transcript {
     pub has_ended: bool,
     /// What the filter has set, by name.
     pub filter_state: BTreeMap<String, Vec<u8>>,
+    /// What the log says of a local reply of the filter: its response code details.
+    pub details: String,
 }
 
 /// A local reply.
@@ -53,6 +55,7 @@ pub(crate) struct Reply {
     pub status: u16,
     pub headers: Headers,
     pub body: Vec<u8>,
+    pub details: String,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,7 @@ pub(crate) struct Stream {
     pub(crate) upstream: Option<UpstreamRequest>,
     pub(crate) client: Option<ClientResponse>,
     pub(crate) origin: Origin,
+    pub(crate) details: String,
     pub(crate) is_reset: bool,
     pub(crate) has_ended: bool,
     pub(crate) reply: Option<Reply>,
@@ -132,6 +136,7 @@ impl Stream {
             upstream: None,
             client: None,
             origin: Origin::Upstream,
+            details: String::new(),
             is_reset: false,
             has_ended: false,
             reply: None,
@@ -149,6 +154,7 @@ impl Stream {
             is_reset: self.is_reset,
             has_ended: self.has_ended,
             filter_state: self.filter_state.clone(),
+            details: self.details.clone(),
         }
     }
 

@@ -212,11 +212,13 @@ impl Running {
         let record = entry.get("stepup").and_then(Value::as_str);
         let origin = match entry.get("details").and_then(Value::as_str) {
             Some("via_upstream") => Origin::Upstream,
-            // Envoy's own answers say why it gave them.
-            Some("") => Origin::Filter,
+            // Envoy's own answers say why it gave them, and so do the filter's.
+            Some(details) if details.starts_with("stepup:") => Origin::Filter,
             _ => Origin::Proxy,
         };
-        let mut transcript = Transcript { has_ended: true, is_reset: response.is_none(), ..Transcript::default() };
+        let details = entry.get("details").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut transcript =
+            Transcript { has_ended: true, is_reset: response.is_none(), details, ..Transcript::default() };
         transcript.filter_state.extend(record.map(|record| (AUDIT.to_owned(), record.as_bytes().to_vec())));
         transcript.response = response.map(|Response { headers, body }| ClientResponse {
             origin,

@@ -20,7 +20,7 @@ use step_up_core::{
 };
 use step_up_testkit::Memory;
 
-use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start};
+use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start, VERIFIED_TOKEN};
 pub use misbehaviour::Misbehaviour;
 
 use events::{Decision, Event, Happening, Stream};
@@ -186,7 +186,9 @@ impl Vm {
             Happening::Trailers => {
                 stream.arrived = true;
                 if stream.decision.is_none() {
-                    return self.handle(Input::Trailers { stream: id(at) });
+                    // They are the end of the body, and go no further.
+                    stream.client.trailers = None;
+                    return self.deliver_body(at);
                 }
                 self.go_upstream(at);
                 Ok(())
@@ -242,7 +244,9 @@ impl Vm {
         let headers: Vec<(&[u8], &[u8])> =
             client.headers.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
         let (server, source) = (server.as_deref(), source.as_deref());
-        let head = RequestHead { headers: &headers, server, source, end_of_stream };
+        let has_token = client.headers.get(b"authorization").is_some();
+        let token_removed = !has_token && client.properties.contains_key(VERIFIED_TOKEN);
+        let head = RequestHead { headers: &headers, server, source, token_removed, end_of_stream };
         self.handle(Input::Head { stream: id(at), head })
     }
 
@@ -345,6 +349,7 @@ impl Vm {
             return Err(Misbehaviour::DecidedTwice.into());
         }
         stream.decision = Some(Decision::Answered);
+        stream.transcript.details = response.details();
         let mut headers = Headers::of([(":status", response.status.to_string().as_str())]);
         for (name, value) in &response.headers {
             headers.add(name.as_bytes(), value.as_bytes());

@@ -11,6 +11,8 @@ pub(super) struct Frame {
     pub headers: BTreeMap<String, Option<Values>>,
     pub body: Option<Bytes>,
     pub trailers: bool,
+    pub ends_late: bool,
+    pub token_removed: bool,
     pub route: Option<String>,
     pub scopes: Option<String>,
     pub audience: Option<String>,
@@ -37,6 +39,8 @@ impl Default for Frame {
             headers: BTreeMap::new(),
             body: None,
             trailers: false,
+            ends_late: false,
+            token_removed: false,
             route: None,
             scopes: None,
             audience: None,
@@ -69,6 +73,9 @@ impl Frame {
         if self.trailers {
             client.trailers = Some(Headers::of([("x-trailer", "1")]));
         }
+        if self.token_removed {
+            client.properties.insert(backend::VERIFIED_TOKEN.to_owned(), backend::PAYLOAD.to_vec());
+        }
         if let Some(server) = self.route {
             client.properties.insert(backend::ROUTE_SERVER.to_owned(), server.into_bytes());
         }
@@ -81,6 +88,9 @@ impl Frame {
             for value in values {
                 client.headers.0.push((name.clone().into_bytes(), value.to_bytes(("{token}", token))?));
             }
+        }
+        if self.ends_late {
+            client.body.push(Chunk::now([]));
         }
         if let Some(body) = self.body {
             client.body.push(Chunk::now(body.to_bytes(("{token}", token))?));

@@ -168,7 +168,11 @@ impl Case {
         if self.client.trailers.is_some() {
             return Some("trailers");
         }
-        (!self.client.properties.is_empty()).then_some("route metadata")
+        // Of our own trials: Envoy and the filter let it pass.
+        if self.is_permitted() && self.client.headers.0.iter().any(|(_, value)| !value.is_ascii()) {
+            return Some("an upstream that reads ASCII only");
+        }
+        (!self.client.properties.is_empty()).then_some("metadata")
     }
 
     /// The names of headers that were sent and are not there.

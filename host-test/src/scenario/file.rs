@@ -196,6 +196,7 @@ impl Scenario {
             (when(|when| when.after.is_some()), "requests at the same time"),
             (when(|when| when.source.is_some()), "a client certificate"),
             (when(|when| when.route.is_some()), "route metadata"),
+            (when(|when| when.token_removed), "a filter before this one"),
             (when(|when| when.http2), "HTTP/2"),
             (when(|when| when.trailers), "trailers"),
         ];
@@ -248,6 +249,10 @@ pub struct When {
     pub http2: bool,
     /// Trailers follow.
     pub trailers: bool,
+    /// A filter before this one has verified a token and left its payload in dynamic metadata (Envoy's `jwt_authn`).
+    pub token_removed: bool,
+    /// No body is announced, and the end of the request does not come with its head: chunked, with nothing in it.
+    pub ends_late: bool,
 }
 
 /// What becomes of a request. Only what is said is looked at.
@@ -287,6 +292,8 @@ pub struct Then {
     pub headers: Map<String, Value>,
     /// Whose answer it is: `filter`, `upstream` or `proxy`.
     pub by: Option<String>,
+    /// The response code details of the filter's answer: `stepup:REASON`, with the name that the client sees.
+    pub details: Option<String>,
     /// The connection broke.
     pub reset: Option<bool>,
 }

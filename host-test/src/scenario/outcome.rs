@@ -139,6 +139,7 @@ impl Then {
         say("/calls", self.calls.clone().map(Value::from));
         say("/body", self.body.clone());
         say("/reset", self.reset.map(Value::from));
+        say("/details", self.details.clone().map(Value::from));
         say("/by", self.by.clone().map(Value::from));
         for (name, value) in &self.headers {
             say(&format!("/headers/{name}"), Some(value.clone()));
@@ -179,6 +180,7 @@ fn tree(request: &Request, transcript: &Transcript, calls: &[CallRecord], world:
             Origin::Filter => "filter",
             Origin::Proxy => "proxy",
         }),
+        "details": own.filter(|response| response.origin == Origin::Filter).map(|_| transcript.details.clone()),
         "challenge": challenge.map(|text| parameters(&text)),
         "error": error,
         "headers": own.map(|response| own_headers(&response.headers)),

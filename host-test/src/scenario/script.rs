@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::file::{Given, Scenario, Token, When};
-use crate::backend::{PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start};
+use crate::backend::{PAYLOAD, PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start, VERIFIED_TOKEN};
 use crate::policy;
 use crate::signing::Key;
 
@@ -138,9 +138,13 @@ fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minte
     for (path, value) in [(ROUTE_SERVER, &when.route), (PEER_IDENTITY, &when.source)] {
         properties.extend(value.iter().map(|value| (path.to_owned(), value.clone().into_bytes())));
     }
+    if when.token_removed {
+        properties.insert(VERIFIED_TOKEN.to_owned(), PAYLOAD.to_vec());
+    }
+    let late = || if when.ends_late { vec![Chunk::now([])] } else { Vec::new() };
     Ok(Client {
         headers,
-        body: body.map_or_else(Vec::new, |body| in_pieces(&body, when.pieces.unwrap_or(1), when.pause.0)),
+        body: body.map_or_else(late, |body| in_pieces(&body, when.pieces.unwrap_or(1), when.pause.0)),
         trailers: when.trailers.then(|| Headers::of([("x-trailer", "1")])),
         leaves: when.leaves.map(|leaves| leaves.0),
         properties,

@@ -17,17 +17,13 @@ pub enum Input<'a> {
     },
     /// A part of a request body arrived. Said once: this host delivers bodies.
     BodyBegins,
-    /// The request body is complete, never a part of it; or it will not be.
+    /// The request body is complete, never a part of it; or it will not be. Its end may be that of the stream, or the trailers, which
+    /// the host has taken out.
     Body {
         /// The stream it belongs to.
         stream: StreamId,
         /// The bytes that would be forwarded.
         body: Result<&'a [u8], BodyFault>,
-    },
-    /// Request trailers arrived.
-    Trailers {
-        /// The stream they belong to.
-        stream: StreamId,
     },
     /// Response headers of a stream whose permit is watched.
     ResponseHead {
@@ -71,7 +67,7 @@ pub enum Input<'a> {
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
-    /// More bytes arrived than are looked at: [`crate::policy::Limits::request_body`], [`ResponseAct::Hold`].
+    /// More bytes arrived than are looked at: [`crate::Gate::body_limit`], [`ResponseAct::Hold`].
     TooLarge,
     /// The host did not hand it over.
     Unreadable,

@@ -21,8 +21,6 @@ pub struct Driver {
     calls: RefCell<HashMap<u32, CallId>>,
     metrics: RefCell<HashMap<String, u32>>,
     period: Cell<Duration>,
-    /// `None`: it is another one for callers without a token.
-    body_limit: Option<usize>,
     /// The gate was told that bodies arrive here.
     body_seen: Cell<bool>,
     asks_source: bool,
@@ -39,14 +37,12 @@ pub struct Driver {
 impl Driver {
     pub fn new(gate: Gate, root: u32, queue: Option<u32>) -> Driver {
         let asks_source = gate.policy().asks_source();
-        let body_limit = (!gate.policy().has_anonymous()).then_some(gate.policy().limits().request_body);
         Driver {
             gate: RefCell::new(gate),
             root,
             calls: RefCell::default(),
             metrics: RefCell::default(),
             period: Cell::new(Duration::ZERO),
-            body_limit,
             body_seen: Cell::new(false),
             asks_source,
             watched: RefCell::default(),
@@ -58,7 +54,7 @@ impl Driver {
 
     /// Bytes of this request's body that are still looked at.
     pub fn body_limit(&self, stream: u32) -> usize {
-        self.body_limit.unwrap_or_else(|| self.gate.borrow().body_limit(StreamId(stream)))
+        self.gate.borrow().body_limit(StreamId(stream))
     }
 
     /// A callback of a stream. The action is `Continue` only if the gate released this very stream.

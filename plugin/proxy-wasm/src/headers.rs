@@ -19,6 +19,34 @@ impl Headers {
     }
 }
 
+/// A map as the host reads it.
+pub fn written(map: &[(&str, &str)]) -> Vec<u8> {
+    let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = u32::try_from(map.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    for (name, value) in map {
+        bytes.extend(length(name));
+        bytes.extend(length(value));
+    }
+    for text in map.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// Is there anything in these members, maps in a map, but why a token failed (`failed_status_in_metadata`: it is there for a request
+/// that never had one, too)?
+pub fn tell_of_a_token(members: &[u8]) -> bool {
+    read(members).is_none_or(|members| members.iter().any(|(_, value)| !is_failure(value)))
+}
+
+fn is_failure(value: &[u8]) -> bool {
+    let Some(members) = read(value) else { return false };
+    let mut names: Vec<&[u8]> = members.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names == [&b"code"[..], b"message"]
+}
+
 /// The number of pairs, the lengths of each name and value, then all of them, with a NUL behind each.
 fn read(map: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let (count, rest) = map.split_first_chunk()?;

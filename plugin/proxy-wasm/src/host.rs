@@ -14,7 +14,7 @@ use step_up_core::Response;
 use step_up_core::Shared;
 use step_up_core::{Call, Millis};
 
-use crate::raw;
+use crate::{headers, raw};
 
 pub fn now() -> Millis {
     let since = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -38,6 +38,20 @@ pub fn seed() -> Option<[u8; 16]> {
 /// The server that the route names: `filter_metadata["stepup"].server`.
 pub fn route_server() -> Option<String> {
     String::from_utf8(raw::property("xds\0route_metadata\0filter_metadata\0stepup\0server")?).ok()
+}
+
+/// Has Envoy's `jwt_authn` left in dynamic metadata what a token of this request said?
+pub fn has_verified_token() -> bool {
+    match raw::property_or_fault("metadata\0filter_metadata\0envoy.filters.http.jwt_authn") {
+        Ok(metadata) => metadata.is_some_and(|metadata| headers::tell_of_a_token(&metadata)),
+        // A claim is null.
+        Err(()) => true,
+    }
+}
+
+/// Nobody judges trailers. False when they could not be taken out.
+pub fn drop_request_trailers() -> bool {
+    raw::clear_map(MapType::HttpRequestTrailers)
 }
 
 /// The buffered request body; `Err` when the host does not hand it over.
@@ -130,8 +144,8 @@ pub fn resume_request() {
 }
 
 pub fn respond(response: &Response) {
-    let headers = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let _ = hostcalls::send_http_response(u32::from(response.status), headers, Some(&response.body));
+    let map: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    raw::respond(u32::from(response.status), &response.details(), &response.body, &headers::written(&map));
 }
 
 /// Filter state `wasm.stepup.audit`, for the access log.

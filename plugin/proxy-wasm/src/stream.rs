@@ -39,6 +39,17 @@ impl Stream {
         self.driver.on_response(self.id, Input::ResponseBody { stream: self.stream(), body })
     }
 
+    /// The body is complete; `size` bytes of it, or all that there is.
+    fn body(&self, size: usize) -> Action {
+        let body = host::request_body(size);
+        let body = match &body {
+            Ok(bytes) if bytes.len() > self.driver.body_limit(self.id) => Err(BodyFault::TooLarge),
+            Ok(bytes) => Ok(bytes.as_slice()),
+            Err(()) => Err(BodyFault::Unreadable),
+        };
+        self.tell(Input::Body { stream: self.stream(), body })
+    }
+
     fn tell(&self, input: Input<'_>) -> Action {
         self.driver.on_stream(self.id, input)
     }
@@ -52,8 +63,11 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let (headers, server) = (Headers::of_request(), host::route_server());
         let source = if self.driver.asks_source() { host::peer_identity() } else { None };
-        let (server, source) = (server.as_deref(), source.as_deref());
-        let head = RequestHead { headers: &headers.pairs(), server, source, end_of_stream };
+        let (server, source, pairs) = (server.as_deref(), source.as_deref(), headers.pairs());
+        // Most requests have a token, and are not worth a further question.
+        let has_token = pairs.iter().any(|(name, _)| *name == b"authorization");
+        let token_removed = !has_token && host::has_verified_token();
+        let head = RequestHead { headers: &pairs, server, source, token_removed, end_of_stream };
         self.tell(Input::Head { stream: self.stream(), head })
     }
 
@@ -66,13 +80,15 @@ impl HttpContext for Stream {
             self.driver.on_part_of_body(self.id);
             return Action::Pause;
         }
-        let body = host::request_body(size);
-        let body = body.as_deref().map_err(|()| BodyFault::Unreadable);
-        self.tell(Input::Body { stream: self.stream(), body })
+        self.body(size)
     }
 
+    // With trailers, no part of the body is the last. They go no further; what was held back of the body does.
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.tell(Input::Trailers { stream: self.stream() })
+        if !host::drop_request_trailers() {
+            return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::Unreadable) });
+        }
+        self.body(usize::MAX)
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {

@@ -38,6 +38,7 @@ pub struct Vm {
     bodies_wanted: BTreeSet<StreamId>,
     calls: Vec<(CallId, Call)>,
     elevated: BTreeMap<StreamId, String>,
+    connections: BTreeMap<StreamId, Option<String>>,
     replaced: BTreeMap<StreamId, Answer>,
     held: BTreeSet<StreamId>,
     passed: BTreeSet<StreamId>,
@@ -84,6 +85,7 @@ impl Vm {
             bodies_wanted: BTreeSet::new(),
             calls: Vec::new(),
             elevated: BTreeMap::new(),
+            connections: BTreeMap::new(),
             replaced: BTreeMap::new(),
             held: BTreeSet::new(),
             passed: BTreeSet::new(),
@@ -130,8 +132,14 @@ impl Vm {
         self.handle(Input::Body { stream, body: Err(fault) });
     }
 
-    pub fn trailers(&mut self, stream: StreamId) {
-        self.handle(Input::Trailers { stream });
+    /// More arrived than this host may show.
+    pub fn body_limit(&self, stream: StreamId) -> usize {
+        self.gate.body_limit(stream)
+    }
+
+    /// `Connection` as the permit set it.
+    pub fn connection(&self, stream: StreamId) -> Option<&str> {
+        self.connections.get(&stream)?.as_deref()
     }
 
     pub fn response_head(&mut self, stream: StreamId, status: u16, content_type: Option<&str>, end_of_stream: bool) {
@@ -279,15 +287,22 @@ impl Vm {
         while let Some(effect) = self.gate.poll() {
             match effect {
                 Effect::Continue { stream, permit } => {
-                    match permit.set() {
-                        [] if permit.is_watched() => drop(self.continued.insert(stream)),
-                        [] => {}
-                        [("authorization", value)] => {
-                            assert!(permit.is_watched(), "elevated, and not watched");
-                            self.elevated.insert(stream, value.reveal().to_owned());
+                    let (mut is_elevated, mut connection) = (false, None);
+                    for (name, value) in permit.set() {
+                        match *name {
+                            "authorization" => {
+                                is_elevated = true;
+                                self.elevated.insert(stream, value.reveal().to_owned());
+                            }
+                            "connection" => connection = Some(value.reveal().to_owned()),
+                            other => panic!("sets {other}"),
                         }
-                        other => panic!("sets {other:?}"),
                     }
+                    assert!(permit.is_watched() || !is_elevated, "elevated, and not watched");
+                    if permit.is_watched() && !is_elevated {
+                        self.continued.insert(stream);
+                    }
+                    self.connections.insert(stream, connection);
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
                 Effect::Response { stream, act: ResponseAct::Hold { .. } } => {

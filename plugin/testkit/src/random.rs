@@ -28,7 +28,9 @@ const HEADERS: [&str; 20] = [
     "x-envoy-retry-on",
     "x",
 ];
-const VALUES: [&str; 24] = [
+const VALUES: [&str; 26] = [
+    "h2c",
+    "websocket",
     "",
     "POST",
     "GET",

@@ -9,6 +9,9 @@ pub struct Request {
     headers: Vec<(String, Vec<u8>)>,
     server: Option<String>,
     source: Option<String>,
+    token_removed: bool,
+    /// The end of a request without a body comes later.
+    ends_late: bool,
     body: Option<Vec<u8>>,
 }
 
@@ -54,7 +57,14 @@ impl Request {
 
     /// A request without a body.
     pub fn bare(method: &str, path: &str) -> Request {
-        let request = Request { headers: Vec::new(), server: None, source: None, body: None };
+        let request = Request {
+            headers: Vec::new(),
+            server: None,
+            source: None,
+            token_removed: false,
+            ends_late: false,
+            body: None,
+        };
         request
             .header(":method", method)
             .header(":path", path)
@@ -100,6 +110,18 @@ impl Request {
         self
     }
 
+    /// A filter before this one has verified a token, and taken it out.
+    pub fn with_token_removed(mut self) -> Request {
+        self.token_removed = true;
+        self
+    }
+
+    /// No body is announced, and the head is not the end.
+    pub fn ending_late(mut self) -> Request {
+        self.ends_late = true;
+        self
+    }
+
     /// The headers as a host has them.
     pub fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect()
@@ -111,7 +133,8 @@ impl Request {
             headers: pairs,
             server: self.server.as_deref(),
             source: self.source.as_deref(),
-            end_of_stream: self.is_bodiless(),
+            token_removed: self.token_removed,
+            end_of_stream: self.is_bodiless() && !self.ends_late,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Answer {
     pub status: u16,
     headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// What the host's log says of it.
+    pub details: String,
 }
 
 impl Answer {
@@ -25,7 +27,8 @@ impl Answer {
         for (name, value) in &response.headers {
             assert!(value.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {value}");
         }
-        Answer { status: response.status, headers: response.headers.clone(), body: response.body.to_vec() }
+        let (headers, body) = (response.headers.clone(), response.body.to_vec());
+        Answer { status: response.status, headers, body, details: response.details() }
     }
 
     /// The only header of that name.

@@ -171,12 +171,13 @@ impl<'a> Access<'a> {
         Ok(())
     }
 
-    pub(super) fn reply(&mut self, status: i32, body: (i32, i32), headers: (i32, i32)) -> Answer {
+    pub(super) fn reply(&mut self, status: i32, details: (i32, i32), body: (i32, i32), headers: (i32, i32)) -> Answer {
         let status = u16::try_from(status).map_err(|_| Status::BadArgument)?;
+        let details = String::from_utf8_lossy(&self.bytes(details.0, details.1)?).into_owned();
         let body = self.bytes(body.0, body.1)?;
         let headers = Headers::deserialize(&self.bytes(headers.0, headers.1)?).ok_or(Status::BadArgument)?;
         // The last one counts: measured, two replies in one callback gave the client the second.
-        self.on_stream(|stream| stream.reply(Reply { status, headers, body }))?;
+        self.on_stream(|stream| stream.reply(Reply { status, headers, body, details }))?;
         self.stop_iteration();
         self.act_now();
         Ok(())

@@ -157,13 +157,13 @@ fn link_streams(linker: &mut Linker<VmState>) -> Result<()> {
         "proxy_send_local_response",
         |access,
          status: i32,
-         _details: i32,
-         _details_size: i32,
+         details: i32,
+         details_size: i32,
          body: i32,
          body_size: i32,
          headers: i32,
          size: i32,
-         _grpc_status: i32| access.reply(status, (body, body_size), (headers, size))
+         _grpc_status: i32| access.reply(status, (details, details_size), (body, body_size), (headers, size))
     );
     Ok(())
 }

@@ -221,7 +221,8 @@ impl Guest<'_> {
 }
 
 fn own(status: u16, text: &str) -> Reply {
-    Reply { status, headers: Headers::of([("content-type", "text/plain")]), body: text.into() }
+    let headers = Headers::of([("content-type", "text/plain")]);
+    Reply { status, headers, body: text.into(), details: String::new() }
 }
 
 /// When the rest of a request arrives.

@@ -160,6 +160,7 @@ impl Guest<'_> {
                 }
                 self.change(id, |stream| {
                     stream.origin = origin;
+                    stream.details = reply.details;
                     stream.request.stop = Stop::All;
                     stream.request.open = false;
                     stream.response = Half { headers, ..Half::default() };

@@ -26,7 +26,11 @@ pub(super) fn exchange(port: u16, client: &Client) -> Result<Option<Response>> {
     let length: usize = client.body.iter().map(|chunk| chunk.bytes.len()).sum();
     let is_framed =
         client.headers.get(b"content-length").is_some() || client.headers.get(b"transfer-encoding").is_some();
-    if !client.body.is_empty() && !is_framed {
+    // A body of which nothing is there: chunked, with nothing in it.
+    let ends_late = !client.body.is_empty() && length == 0 && !is_framed;
+    if ends_late {
+        head.extend(b"transfer-encoding: chunked\r\n");
+    } else if !client.body.is_empty() && !is_framed {
         head.extend(format!("content-length: {length}\r\n").into_bytes());
     }
     head.extend(b"\r\n");
@@ -40,6 +44,9 @@ pub(super) fn exchange(port: u16, client: &Client) -> Result<Option<Response>> {
         if stream.write_all(&chunk.bytes).is_err() {
             break;
         }
+    }
+    if ends_late {
+        let _ = stream.write_all(b"0\r\n\r\n");
     }
     read_response(&mut stream, header(":method") == "HEAD")
 }

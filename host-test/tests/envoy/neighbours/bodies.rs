@@ -11,8 +11,7 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        // Until trailers are taken out: the decompressor adds some.
-        trial("neighbours::decompressor_before_unpacks_what_is_judged", decompressor).with_ignored_flag(true),
+        trial("neighbours::decompressor_before_unpacks_what_is_judged", decompressor),
         trial("neighbours::compressed_bodies_are_refused_without_a_decompressor", no_decompressor),
         trial("neighbours::compressor_before_packs_what_was_read", compressor),
     ]

@@ -16,8 +16,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("neighbours::a_health_path_is_answered_without_the_filter", health),
-        // Until the filter's answers have details.
-        trial("neighbours::error_pages_spare_what_the_filter_says", error_pages).with_ignored_flag(true),
+        trial("neighbours::error_pages_spare_what_the_filter_says", error_pages),
         trial("neighbours::error_pages_by_response_flags_spare_it_too", error_pages_by_flag),
         trial("neighbours::upgrades_that_may_be_ignored_are", upgrades),
     ]

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::decide::Asked;
 use crate::http::Response;
 use crate::mcp::{Id, REVISIONS};
-use crate::policy::Server;
+use crate::policy::{Place, Server};
 use crate::reason::{Challenge, Reason, Wire};
 
 /// What an answer to an elevated request needs to know.
@@ -110,7 +110,7 @@ pub(crate) fn refusal(
             body
         }
     };
-    Response { status, headers, body: body.to_string().into_bytes().into() }
+    Response { status, headers, body: body.to_string().into_bytes().into(), reason: refusal.reason }
 }
 
 /// In what a refusal leaves (P25).
@@ -158,25 +158,26 @@ fn result(refusal: &Refusal, challenge: &str) -> Response {
         status: 200,
         headers: vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())],
         body,
+        reason: refusal.reason,
     }
 }
 
 /// RFC 9728 3.2.
-pub(crate) fn metadata(server: &Server, head_only: bool) -> Response {
+pub(crate) fn metadata(place: &Place, head_only: bool) -> Response {
     let headers =
         vec![("content-type", "application/json".to_owned()), ("cache-control", "public, max-age=300".to_owned())];
-    let body = if head_only { Rc::from([]) } else { Rc::clone(&server.metadata.document) };
-    Response { status: 200, headers, body }
+    let body = if head_only { Rc::from([]) } else { Rc::clone(&place.metadata.document) };
+    Response { status: 200, headers, body, reason: Reason::Metadata }
 }
 
 /// A legacy notification that goes nowhere (MCP 2025-11-25, transports: accepted, no body).
 pub(crate) fn accepted() -> Response {
-    Response { status: 202, headers: Vec::new(), body: Rc::from([]) }
+    Response { status: 202, headers: Vec::new(), body: Rc::from([]), reason: Reason::Dropped }
 }
 
 /// One challenge, the same for the same question, in the order that real clients parse: they search the header for
 /// `scope=` and `error=` without anchors, so the description comes last and holds no `=`.
-pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
+pub(crate) fn challenge(refusal: &Refusal, server: &Server, place: &Place) -> Option<String> {
     let baseline = || server.asked.clone();
     let text = Some(refusal.reason.wire().text);
     let mut parameters = Vec::new();
@@ -199,7 +200,7 @@ pub(crate) fn challenge(refusal: &Refusal, server: &Server) -> Option<String> {
     if !scope.is_empty() {
         parameters.push(format!("scope=\"{scope}\""));
     }
-    parameters.push(format!("resource_metadata=\"{}\"", server.metadata.url));
+    parameters.push(format!("resource_metadata=\"{}\"", place.metadata.url));
     if let Some(claims) = refusal.claims.as_ref().filter(|_| error.is_some()) {
         let claims = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, claims);
         parameters.push(format!("claims=\"{claims}\""));

@@ -1,6 +1,7 @@
 //! What may be done without a token (P26).
 
 use super::Permit;
+use crate::http::Unwanted;
 use crate::mcp::Operation;
 use crate::policy::{Rule, Server};
 
@@ -22,7 +23,7 @@ pub(crate) fn without_token<'p>(
     server: &'p Server,
     method: &str,
     operation: &Operation<'_>,
-    unwanted: &[String],
+    unwanted: &Unwanted,
 ) -> Option<(Permit, Option<&'p Rule>)> {
     let rule = match operation {
         Operation::Baseline if METHODS.contains(&method) => None,

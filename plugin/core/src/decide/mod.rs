@@ -6,6 +6,7 @@ mod eligibility;
 mod permit;
 mod shadow;
 
+use crate::http::Unwanted;
 use crate::mcp::Operation;
 use crate::obtain::Elevation;
 use crate::policy::{Ability, Policy, Requirement, Rule, Server, Unmatched};
@@ -80,8 +81,8 @@ pub(crate) struct Asker<'a> {
     pub modern: bool,
     /// The caller's trace.
     pub trace: &'a [(&'static str, Secret)],
-    /// Headers that must not reach the upstream.
-    pub unwanted: &'a [String],
+    /// What must not reach the upstream.
+    pub unwanted: &'a Unwanted,
 }
 
 /// Judges one operation (P7): deny; callers; standing; what the caller's own token must carry; who may be elevated; exchange.

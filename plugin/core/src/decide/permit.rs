@@ -1,5 +1,6 @@
 //! The proof without which nothing goes upstream.
 
+use crate::http::Unwanted;
 use crate::secret::Secret;
 use crate::token::{CallerToken, ElevatedToken};
 
@@ -16,7 +17,7 @@ use crate::token::{CallerToken, ElevatedToken};
 ///
 /// ```compile_fail,E0624
 /// fn forge(token: &step_up_core::Compact) -> step_up_core::Permit {
-///     step_up_core::Permit::of_caller(token, &[])
+///     step_up_core::Permit::of_caller(token, &todo!())
 /// }
 /// ```
 ///
@@ -59,21 +60,29 @@ impl Permit {
     }
 
     /// The caller's own token goes, as it came: the evidence is that it was verified.
-    pub(super) fn of_caller(_: &CallerToken, unwanted: &[String]) -> Permit {
-        Permit { set: Vec::new(), remove: unwanted.to_vec(), watched: false }
+    pub(super) fn of_caller(_: &CallerToken, unwanted: &Unwanted) -> Permit {
+        Permit { set: connection(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
     }
 
     /// Nobody's token goes: the rule asks for none (P26).
-    pub(super) fn of_nobody(unwanted: &[String]) -> Permit {
-        Permit { set: Vec::new(), remove: unwanted.to_vec(), watched: false }
+    pub(super) fn of_nobody(unwanted: &Unwanted) -> Permit {
+        Permit { set: connection(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
     }
 
     /// The elevated token, and never the caller's, goes upstream.
-    pub(crate) fn of_elevated(token: &ElevatedToken, unwanted: &[String]) -> Permit {
+    pub(crate) fn of_elevated(token: &ElevatedToken, unwanted: &Unwanted) -> Permit {
         let authorization = Secret::new(format!("Bearer {}", token.text().reveal()));
-        // A proof of possession was for the caller's token; and in a compressed response the end of the operation cannot be
-        // seen.
-        let remove = unwanted.iter().cloned().chain(["dpop", "accept-encoding"].map(str::to_owned)).collect();
-        Permit { set: vec![("authorization", authorization)], remove, watched: true }
+        let remove = unwanted.remove.iter().map(String::as_str).chain(BESIDE_ELEVATED).map(str::to_owned).collect();
+        let set = std::iter::once(("authorization", authorization)).chain(connection(unwanted)).collect();
+        Permit { set, remove, watched: true }
     }
+}
+
+/// A proof of possession was for the caller's token; in a compressed response the end of the operation cannot be seen; and gateways
+/// use the others *instead* of the token that was judged (P41).
+const BESIDE_ELEVATED: [&str; 5] =
+    ["dpop", "accept-encoding", "x-upstream-authorization", "x-forwarded-access-token", "proxy-authorization"];
+
+fn connection(unwanted: &Unwanted) -> impl Iterator<Item = (&'static str, Secret)> {
+    unwanted.connection.iter().map(|left| ("connection", Secret::new(left.as_str())))
 }

@@ -8,6 +8,7 @@ use crate::audit::Caller;
 use crate::http::{Head, Method, RequestHead, last_uri};
 use crate::jose::Compact;
 use crate::mcp::Mirror;
+use crate::policy::Address;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::field;
@@ -21,15 +22,20 @@ impl Flow {
     ) -> Result<Next, Reason> {
         self.facts.claimed_request_id = head.request_id.map(field);
         let policy = turn.policy;
+        let address = Address { authority: head.authority, path: head.path, query: head.query };
         if matches!(head.method, Method::Get | Method::Head)
-            && let Some(server) = policy.select_metadata(host.server, head.authority, head.path)
+            && let Some((server, place)) = policy.select_metadata(host.server, address)
         {
             self.facts.server = Some(Rc::clone(&server.name));
-            return Ok(Next::Answer(answer::metadata(server, head.method == Method::Head), Reason::Metadata));
+            return Ok(Next::Answer(answer::metadata(place, head.method == Method::Head), Reason::Metadata));
         }
-        let at = policy.select_server(host.server, head.authority, head.path)?;
-        let server = policy.server_at(at).ok_or(Reason::Internal)?;
-        self.server = Some(at);
+        // It has no path that could belong to a server (RFC 9110 9.3.6).
+        if head.method == Method::Connect && !head.upgrade {
+            return Err(Reason::MethodNotAllowed);
+        }
+        let spot = policy.select_server(host.server, address)?;
+        let (server, _) = policy.at(spot).ok_or(Reason::Internal)?;
+        self.spot = Some(spot);
         self.facts.server = Some(Rc::clone(&server.name));
         self.facts.protocol = head.protocol_version.map(field);
         if head.upgrade {
@@ -45,7 +51,6 @@ impl Flow {
             version: head.protocol_version.map(str::to_owned),
             method: head.mcp_method.map(str::to_owned),
             name: head.mcp_name.map(str::to_owned),
-            session: head.session,
         };
         let leg = match head.method {
             Method::Post => Leg::Message(match message_fault(head, turn.policy.limits.request_body) {
@@ -55,14 +60,17 @@ impl Flow {
             }),
             // MCP 2026-07-28 has neither.
             Method::Get | Method::Delete if mirror.is_modern() => return Err(Reason::MethodNotAllowed),
-            Method::Get | Method::Delete if head.has_body(host.end_of_stream) => return Err(Reason::BodyNotAllowed),
+            Method::Get | Method::Delete if head.announces_body() => return Err(Reason::BodyNotAllowed),
             // They name an operation, and there is no body it could agree with.
             Method::Get | Method::Delete if mirror.method.is_some() || mirror.name.is_some() => {
                 return Err(Reason::HeaderMismatch);
             }
             Method::Get | Method::Delete if !mirror.has_known_version() => return Err(Reason::ProtocolVersion),
-            Method::Get | Method::Delete => Leg::Stream,
-            Method::Head | Method::Other => return Err(Reason::MethodNotAllowed),
+            // RFC 9113 8.1: an end that comes late is no body.
+            Method::Get | Method::Delete => Leg::Stream { has_ended: host.end_of_stream },
+            // Clients look for the challenge so (RFC 9110 9.3.2: as to a GET).
+            Method::Head if head.authorization.is_none() => Leg::Message(Err(Reason::MethodNotAllowed)),
+            Method::Head | Method::Connect | Method::Other => return Err(Reason::MethodNotAllowed),
         };
         if head.has_token_in_query() {
             return Err(Reason::TokenInQuery);
@@ -79,19 +87,32 @@ impl Flow {
         self.source = if is_gateway { head.forwarded_cert.and_then(last_uri) } else { peer };
         let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
-        self.unwanted = head.unwanted.iter().map(|name| (*name).to_owned()).collect();
+        self.unwanted = head.unwanted.clone();
+        for name in &server.remove_headers {
+            if host.headers.iter().any(|(other, _)| *other == name.as_bytes()) {
+                self.unwanted.take_out(name);
+            }
+        }
+        // A login would bring a token that is taken out again.
+        if head.authorization.is_none() && host.token_removed {
+            return Err(Reason::TokenRemoved);
+        }
         if head.authorization.is_none() && server.has_anonymous {
             return self.await_stranger(head, leg, turn);
         }
-        // One that was verified before has the form of a token.
+        // One that was verified before has the form of a token, and its length.
         let token = match turn.cache.known(head.presented()?) {
             Some(token) => token,
-            None => Compact::new(head.bearer()?),
+            None => Compact::new(of_length(head.bearer()?, policy.limits.token)?),
         };
         self.facts.caller = Caller::Stranger(token.clone());
         let deadline = turn.now.plus_seconds(turn.policy.limits.keys_wait);
         Ok(self.authenticate(Claimed { token, leg, body_arrived: false, deadline }, turn))
     }
+}
+
+fn of_length(token: &str, most: usize) -> Result<&str, Reason> {
+    if token.len() > most { Err(Reason::TokenTooLarge) } else { Ok(token) }
 }
 
 impl Flow {

@@ -1,11 +1,11 @@
 //! Whose request it is: now, when the keys are there, or never.
 
-use super::{Claimed, Flow, Following, Follows, Leg, Next, Origin, State, Turn};
+use super::{Claimed, Flow, Following, Follows, Leg, Next, State, Turn};
 use crate::audit::Caller;
 use crate::jose::Compact;
 use crate::keys::Fresh;
-use crate::mcp::Operation;
-use crate::policy::Server;
+use crate::mcp::Mirror;
+use crate::policy::{Place, Server};
 use crate::reason::Reason;
 use crate::token::{CallerToken, Inspected, Rejection, Verifier};
 
@@ -16,19 +16,19 @@ const MAX_WAITING_FOR_NEW_KEYS: usize = 32;
 
 impl Flow {
     pub(super) fn authenticate(&mut self, claimed: Claimed, turn: &mut Turn<'_>) -> Next {
-        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+        let Some(at) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
             return Reason::Internal.into();
         };
-        let mut verified = turn.verify(&claimed.token, server);
+        let mut verified = turn.verify(&claimed.token, at);
         if matches!(verified, Err(Rejection::Keys { .. })) {
             let before = turn.keys.changes();
             turn.keys.look(turn.shared, turn.now);
             if turn.keys.changes() != before {
-                verified = turn.verify(&claimed.token, server);
+                verified = turn.verify(&claimed.token, at);
             }
         }
         match verified {
-            Ok(caller) => self.authenticated(caller, claimed, server, turn),
+            Ok(caller) => self.authenticated(caller, claimed, turn),
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
@@ -73,7 +73,7 @@ impl Flow {
         let State::AwaitOpinion(claimed) = std::mem::replace(&mut self.state, State::Faulted) else {
             return Reason::Internal.into();
         };
-        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+        let Some(at) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
             return Reason::Internal.into();
         };
         let inspected = match opinion {
@@ -82,13 +82,13 @@ impl Flow {
             Err(reason) => return (*reason).into(),
         };
         let verifier = Verifier { policy: turn.policy, keys: turn.keys, signatures: turn.signatures, now: turn.now };
-        match verifier.vouched(&claimed.token, server, inspected) {
-            Ok(caller) => self.authenticated(caller, claimed, server, turn),
+        match verifier.vouched(&claimed.token, at, inspected) {
+            Ok(caller) => self.authenticated(caller, claimed, turn),
             Err(reason) => reason.into(),
         }
     }
 
-    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, server: &Server, turn: &Turn<'_>) -> Next {
+    fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, turn: &Turn<'_>) -> Next {
         let claims = caller.claims();
         self.facts.caller = Caller::Verified(caller.record());
         let issuer = turn.policy.issuer(&claims.issuer);
@@ -102,19 +102,20 @@ impl Flow {
             return Reason::OwnTokenPresented.into();
         }
         match claimed.leg {
-            Leg::Stream => {
-                if let Some(id) = self.last_event_id.take() {
-                    self.follows = Some(follows(&caller, Following::Resumes(id)));
-                }
-                self.decide(&caller, &Operation::Baseline, server, Origin::default(), turn)
-            }
+            Leg::Stream { has_ended: true } => self.stream(&caller, turn),
+            Leg::Stream { has_ended: false } => self.await_body(caller, None, turn),
             Leg::Message(Err(reason)) => reason.into(),
             Leg::Message(Ok(mirror)) => {
-                let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
-                self.state = State::AwaitBody { caller, mirror, deadline };
-                if claimed.body_arrived { Next::ReadBody } else { Next::Wait }
+                let next = self.await_body(caller, Some(mirror), turn);
+                if claimed.body_arrived { Next::ReadBody } else { next }
             }
         }
+    }
+
+    fn await_body(&mut self, caller: CallerToken, mirror: Option<Mirror>, turn: &Turn<'_>) -> Next {
+        let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
+        self.state = State::AwaitBody { caller, mirror, deadline };
+        Next::Wait
     }
 }
 
@@ -125,9 +126,9 @@ pub(super) fn follows(caller: &CallerToken, what: Following) -> Follows {
 }
 
 impl Turn<'_> {
-    fn verify(&mut self, token: &Compact, server: &Server) -> Result<CallerToken, Rejection> {
+    fn verify(&mut self, token: &Compact, at: (&Server, &Place)) -> Result<CallerToken, Rejection> {
         let verifier = Verifier { policy: self.policy, keys: self.keys, signatures: self.signatures, now: self.now };
-        verifier.verify(token, server, self.cache)
+        verifier.verify(token, at, self.cache)
     }
 }
 

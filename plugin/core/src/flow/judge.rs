@@ -19,20 +19,24 @@ impl Flow {
             self.state = State::Faulted;
             return self.judge_stranger(&mirror, body, turn);
         }
+        let is_bodiless = self.is_bodiless();
         let body = match body {
+            Err(BodyFault::TooLarge) if is_bodiless => return Reason::BodyNotAllowed.into(),
+            Ok([_, ..]) if is_bodiless => return Reason::BodyNotAllowed.into(),
             Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
             Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
             Ok(body) if body.len() > turn.policy.limits.request_body => return Reason::BodyTooLarge.into(),
             Ok(body) => body,
         };
         match std::mem::replace(&mut self.state, State::Faulted) {
-            State::AwaitBody { caller, mirror, .. } => self.judge(&caller, &mirror, body, turn),
+            State::AwaitBody { caller, mirror: Some(mirror), .. } => self.judge(&caller, &mirror, body, turn),
+            State::AwaitBody { caller, mirror: None, .. } => self.stream(&caller, turn),
             State::AwaitKeys { claimed, reason } if !claimed.body_arrived => {
-                self.state = State::AwaitKeys { claimed: super::Claimed { body_arrived: true, ..claimed }, reason };
+                self.state = State::AwaitKeys { claimed: claimed.with_body(), reason };
                 Next::Wait
             }
             State::AwaitOpinion(claimed) if !claimed.body_arrived => {
-                self.state = State::AwaitOpinion(super::Claimed { body_arrived: true, ..claimed });
+                self.state = State::AwaitOpinion(claimed.with_body());
                 Next::Wait
             }
             State::AwaitOpinion(_)
@@ -45,7 +49,7 @@ impl Flow {
 
     /// P26: without a token. Whatever is not allowed so needs one, and is told so.
     fn judge_stranger(&mut self, mirror: &Mirror, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
-        let server = self.server.and_then(|at| turn.policy.server_at(at));
+        let server = self.spot.and_then(|spot| turn.policy.server_at(spot.server));
         let body = body.ok().filter(|body| body.len() <= turn.policy.limits.anonymous_body);
         let (Some(server), Some(body)) = (server, body) else { return Reason::TokenMissing.into() };
         let modern = mirror.is_modern();
@@ -67,8 +71,23 @@ impl Flow {
         }
     }
 
+    /// A GET or DELETE, which has ended.
+    pub(super) fn stream(&mut self, caller: &CallerToken, turn: &Turn<'_>) -> Next {
+        let Some((server, _)) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
+            return Reason::Internal.into();
+        };
+        // Its end may have taken its time.
+        if !caller.is_valid_at(turn.now) {
+            return Reason::TokenExpired.into();
+        }
+        if let Some(id) = self.last_event_id.take() {
+            self.follows = Some(follows(caller, Following::Resumes(id)));
+        }
+        self.decide(caller, &Operation::Baseline, server, Origin::default(), turn)
+    }
+
     fn judge(&mut self, caller: &CallerToken, mirror: &Mirror, body: &[u8], turn: &Turn<'_>) -> Next {
-        let Some(server) = self.server.and_then(|at| turn.policy.server_at(at)) else {
+        let Some((server, _)) = self.spot.and_then(|spot| turn.policy.at(spot)) else {
             return Reason::Internal.into();
         };
         // The body may have taken its time.

@@ -8,12 +8,12 @@ mod judge;
 use crate::answer::{Refusal, ReplyTo};
 use crate::audit::Facts;
 use crate::decide::{Permit, Suspended};
-use crate::http::{CallId, Head, RequestHead, Response};
+use crate::http::{CallId, Head, RequestHead, Response, Unwanted};
 use crate::jose::{Compact, Signatures};
 use crate::keys::{KeyRing, Shared};
 use crate::mcp::{Id, Mirror};
 use crate::obtain::Elevation;
-use crate::policy::Policy;
+use crate::policy::{Policy, Spot};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -40,8 +40,8 @@ pub(crate) struct Turn<'g> {
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub facts: Facts,
-    pub server: Option<usize>,
-    pub unwanted: Vec<String>,
+    pub spot: Option<Spot>,
+    pub unwanted: Unwanted,
     /// Of the caller, once it is known: a position in the policy's issuers.
     pub issuer: Option<usize>,
     /// The session that the request names.
@@ -63,8 +63,8 @@ enum State {
     AwaitKeys { claimed: Claimed, reason: Reason },
     /// Until the issuer has said what it thinks of the token (P23).
     AwaitOpinion(Claimed),
-    /// Until the body is complete.
-    AwaitBody { caller: CallerToken, mirror: Mirror, deadline: Millis },
+    /// Until the body is complete. Without a mirror there must not be one.
+    AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
     /// The same of somebody without a token, who may be allowed what is asked (P26).
     AwaitStranger { mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
@@ -99,6 +99,17 @@ struct Claimed {
     deadline: Millis,
 }
 
+impl Claimed {
+    /// The body has arrived, and of a stream its end.
+    fn with_body(self) -> Claimed {
+        let leg = match self.leg {
+            Leg::Stream { .. } => Leg::Stream { has_ended: true },
+            message => message,
+        };
+        Claimed { body_arrived: true, leg, ..self }
+    }
+}
+
 /// Where an operation came from.
 #[derive(Default)]
 struct Origin {
@@ -115,8 +126,8 @@ struct Origin {
 /// What the head has already settled about the rest of the request.
 #[derive(Debug)]
 enum Leg {
-    /// GET and DELETE of a legacy session: nothing follows.
-    Stream,
+    /// GET and DELETE of a legacy session: nothing follows but the end, which may have come.
+    Stream { has_ended: bool },
     /// POST: a body follows, which these checks of the head already refuse, or which must agree with the mirror.
     Message(Result<Mirror, Reason>),
 }
@@ -148,8 +159,8 @@ impl Flow {
     pub(crate) fn begin(head: &RequestHead<'_>, turn: &mut Turn<'_>) -> (Box<Flow>, Next) {
         let mut flow = Box::new(Flow {
             facts: Facts::default(),
-            server: None,
-            unwanted: Vec::new(),
+            spot: None,
+            unwanted: Unwanted::default(),
             issuer: None,
             session: None,
             follows: None,
@@ -175,12 +186,6 @@ impl Flow {
                 Next::Wait
             }
         }
-    }
-
-    /// Trailers would reach the upstream unjudged.
-    pub(crate) fn trailers(&mut self) -> Next {
-        self.state = State::Faulted;
-        Reason::TrailersNotAllowed.into()
     }
 
     /// Time has passed: what should have arrived by now is not waited for any longer.
@@ -228,5 +233,16 @@ impl Flow {
 
     pub(crate) fn awaits_keys(&self) -> bool {
         matches!(self.state, State::AwaitKeys { .. })
+    }
+
+    /// P29: of a GET or DELETE, the first byte is one too many.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        match &self.state {
+            State::AwaitKeys { claimed, .. } | State::AwaitOpinion(claimed) => {
+                matches!(claimed.leg, Leg::Stream { .. })
+            }
+            State::AwaitBody { mirror, .. } => mirror.is_none(),
+            State::AwaitStranger { .. } | State::Faulted | State::AwaitElevation { .. } => false,
+        }
     }
 }

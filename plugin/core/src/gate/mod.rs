@@ -57,9 +57,11 @@ const BUSY: u64 = 50;
 /// What a host owes the gate:
 ///
 /// - `Head` for each request, then `Body` once, complete, for those that have one, then `Gone` for each stream that `knows` of.
+///   A body of more than `body_limit` need not be complete: it is too large at its first byte too many.
 ///   Of streams whose permit is watched also `ResponseHead` and every `ResponseChunk`, before the bytes leave;
 ///   in place of the chunks one `ResponseBody` where it was asked to hold the response.
-/// - Nothing of a request goes upstream before its `Effect::Continue`, and then with exactly these edits.
+/// - Nothing of a request goes upstream before its `Effect::Continue`, and then with exactly these edits. Trailers never do: they
+///   are the end of the body, and nobody judges them.
 /// - A `Reply` for each `Effect::Call`, also when it could not be made, and `Tick` at the moment of the last `Effect::Wake`.
 ///
 /// The smallest host, which answers one request:
@@ -103,7 +105,7 @@ const BUSY: u64 = 50;
 ///
 /// let headers: &[(&[u8], &[u8])] =
 ///     &[(b":method", b"POST"), (b":path", b"/mcp"), (b":authority", b"mcp.example.com"), (b"content-type", b"application/json")];
-/// let head = RequestHead { headers, server: None, source: None, end_of_stream: false };
+/// let head = RequestHead { headers, server: None, source: None, token_removed: false, end_of_stream: false };
 /// gate.handle(Input::Head { stream: StreamId(1), head }, now);
 ///
 /// let mut status = None;
@@ -217,7 +219,6 @@ impl Gate {
                 self.body_seen = true;
                 self.advance(stream, now, |flow, turn| flow.body(body, turn));
             }
-            Input::Trailers { stream } => self.advance(stream, now, |flow, _| flow.trailers()),
             Input::ResponseHead { stream, head } => self.response_head(stream, &head, now),
             Input::ResponseChunk { stream, bytes, end_of_stream } => {
                 self.response_chunk(stream, bytes, end_of_stream, now);
@@ -247,10 +248,10 @@ impl Gate {
         self.streams.contains(stream) || self.tails.contains_key(&stream) || self.own.contains_key(&stream)
     }
 
-    /// Bytes of the body of this request that are looked at: fewer where nobody has vouched for who sends it (P26).
+    /// Bytes of the body of this request that are looked at: fewer where nobody has vouched for who sends it (P26), none of one that
+    /// must not have a body (P29).
     pub fn body_limit(&self, stream: StreamId) -> usize {
-        let limits = &self.policy.limits;
-        if self.streams.is_stranger(stream) { limits.anonymous_body } else { limits.request_body }
+        self.streams.body_limit(stream, &self.policy.limits)
     }
 
     /// What to do next; `None` when nothing is left.
@@ -325,10 +326,10 @@ impl Gate {
     /// The one place where a refusal leaves.
     fn refuse(&mut self, stream: StreamId, flow: &Flow, refusal: &Refusal, now: Millis) {
         let id = flow.decision.clone().unwrap_or_else(|| self.ids.decision());
-        let server = flow.server.and_then(|at| self.policy.server_at(at));
-        let challenge = server.and_then(|server| answer::challenge(refusal, server));
+        let at = flow.spot.and_then(|spot| self.policy.at(spot));
+        let challenge = at.and_then(|(server, place)| answer::challenge(refusal, server, place));
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let denies_by_jsonrpc = server.is_some_and(|server| server.denies_by_jsonrpc);
+        let denies_by_jsonrpc = at.is_some_and(|(server, _)| server.denies_by_jsonrpc);
         let protocol = flow.facts.protocol.as_deref();
         let response = answer::refusal(refusal, challenge, denies_by_jsonrpc, protocol, &id);
         let settled = Settled {

@@ -10,6 +10,7 @@ use crate::flow::{Flow, Following, Follows};
 use crate::http::{ResponseHead, StreamId};
 use crate::metrics::Metric;
 use crate::obtain::{Revocation, expiry};
+use crate::policy::Spot;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -37,12 +38,10 @@ impl Gate {
 
     /// P27: does the policy want to see the response?
     pub(super) fn looks_at_response(&mut self, stream: StreamId, flow: &Flow) -> bool {
-        let Some(at) =
-            flow.server.filter(|at| self.policy.server_at(*at).is_some_and(|server| server.challenges_itself))
-        else {
-            return false;
-        };
-        self.own.insert(stream, Own { server: at, issuer: flow.issuer });
+        let policy = &self.policy;
+        let is_seen = |spot: &Spot| policy.server_at(spot.server).is_some_and(|server| server.challenges_itself);
+        let Some(spot) = flow.spot.filter(is_seen) else { return false };
+        self.own.insert(stream, Own { spot, issuer: flow.issuer });
         true
     }
 
@@ -50,9 +49,9 @@ impl Gate {
     fn own_response(&mut self, stream: StreamId, head: &ResponseHead<'_>) {
         let Some(own) = self.own.remove(&stream) else { return };
         let policy = Rc::clone(&self.policy);
-        let Some(server) = policy.server_at(own.server) else { return };
+        let Some(at) = policy.at(own.spot) else { return };
         let issuer = own.issuer.and_then(|at| policy.issuer_at(at));
-        let Some((challenge, dropped)) = instead(head, server, issuer) else { return };
+        let Some((challenge, dropped)) = instead(head, at, issuer) else { return };
         if dropped > 0 {
             self.out.count(Metric::Fault { kind: "upstream_scope_dropped", count: dropped });
         }

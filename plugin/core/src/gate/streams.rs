@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::flow::Flow;
 use crate::http::StreamId;
 use crate::jose::Compact;
+use crate::policy::Limits;
 
 #[derive(Default)]
 pub(super) struct Streams {
@@ -50,13 +51,18 @@ impl Streams {
         self.strangers
     }
 
+    /// Bytes of the body that are looked at; what has been settled is nobody's to look at.
+    pub(super) fn body_limit(&self, stream: StreamId, limits: &Limits) -> usize {
+        match self.flows.get(&stream) {
+            Some(flow) if flow.is_bodiless() => 0,
+            Some(flow) if flow.is_stranger() => limits.anonymous_body,
+            _ => limits.request_body,
+        }
+    }
+
     /// Those that wait for what an issuer says of this token.
     pub(super) fn that_ask(&self, token: &Compact) -> Vec<StreamId> {
         self.flows.iter().filter(|(_, flow)| flow.asks_about(token)).map(|(stream, _)| *stream).collect()
-    }
-
-    pub(super) fn is_stranger(&self, stream: StreamId) -> bool {
-        self.strangers > 0 && self.flows.get(&stream).is_some_and(|flow| flow.is_stranger())
     }
 
     /// Those that wait for keys.

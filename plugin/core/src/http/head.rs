@@ -1,5 +1,6 @@
 //! The request head: one pass over the headers, exactly one value for each that must stand alone.
 
+use super::unwanted::{Hops, Unwanted};
 use crate::reason::Reason;
 use crate::text::percent_decoded;
 
@@ -12,6 +13,9 @@ pub struct RequestHead<'a> {
     pub server: Option<&'a str>,
     /// The identity in the peer's verified certificate, if the host has one and the policy asks for it.
     pub source: Option<&'a str>,
+    /// True where the request has no `Authorization`, and another filter of the host has verified a token of it before (Envoy's
+    /// `jwt_authn`): that one took it out.
+    pub token_removed: bool,
     /// True when no body follows.
     pub end_of_stream: bool,
 }
@@ -23,10 +27,11 @@ pub(crate) enum Method {
     Get,
     Delete,
     Head,
+    Connect,
     Other,
 }
 
-/// The head, read. Header values are UTF-8; those that must stand alone do.
+/// The head, read. Values that are read are UTF-8; those that must stand alone do.
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
     pub method: Method,
@@ -41,18 +46,18 @@ pub(crate) struct Head<'a> {
     pub protocol_version: Option<&'a str>,
     pub mcp_method: Option<&'a str>,
     pub mcp_name: Option<&'a str>,
-    pub session: bool,
     pub session_id: Option<&'a str>,
     pub last_event_id: Option<&'a str>,
     /// `x-forwarded-client-cert`, where it came once.
     pub forwarded_cert: Option<&'a str>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
+    /// To what nothing that is judged here could be said: `websocket`, or `:protocol` (RFC 8441).
     pub upgrade: bool,
     pub method_override: bool,
     pub path_override: bool,
-    /// Headers that must not reach the upstream from a caller (design: answers on the wire).
-    pub unwanted: Vec<&'a str>,
+    /// What must not reach the upstream from a caller (design: answers on the wire).
+    pub unwanted: Unwanted,
 }
 
 impl<'a> Head<'a> {
@@ -70,7 +75,6 @@ impl<'a> Head<'a> {
             protocol_version: None,
             mcp_method: None,
             mcp_name: None,
-            session: false,
             session_id: None,
             last_event_id: None,
             forwarded_cert: None,
@@ -79,12 +83,12 @@ impl<'a> Head<'a> {
             upgrade: false,
             method_override: false,
             path_override: false,
-            unwanted: Vec::new(),
+            unwanted: Unwanted::default(),
         };
         let (mut method, mut target, mut authority, mut session) = (None, None, None, None);
+        let mut hops = Hops::default();
         let mut certs = 0;
         for (name, value) in headers {
-            let value = text(value)?;
             let alone = match *name {
                 b":method" => &mut method,
                 b":path" => &mut target,
@@ -94,43 +98,50 @@ impl<'a> Head<'a> {
                 b"content-type" => &mut head.content_type,
                 b"content-encoding" => &mut head.content_encoding,
                 b"content-length" => &mut head.content_length,
-                b"mcp-protocol-version" => &mut head.protocol_version,
                 b"mcp-session-id" => &mut session,
                 b"mcp-method" => &mut head.mcp_method,
                 b"mcp-name" => &mut head.mcp_name,
+                b"mcp-protocol-version" => {
+                    head.protocol_version = Some(agreed(head.protocol_version, text(value)?)?);
+                    continue;
+                }
                 b"x-request-id" => {
                     // Only recorded, as claimed.
-                    head.request_id.get_or_insert(value);
+                    head.request_id.get_or_insert(text(value)?);
                     continue;
                 }
                 b"x-forwarded-client-cert" => {
                     certs += 1;
-                    head.forwarded_cert = (certs == 1).then_some(value);
+                    // What cannot be read names nobody (P40).
+                    head.forwarded_cert = text(value).ok().filter(|_| certs == 1);
                     continue;
                 }
                 b"last-event-id" => {
-                    head.last_event_id.get_or_insert(value);
+                    head.last_event_id.get_or_insert(text(value)?);
                     continue;
                 }
                 b"traceparent" => {
-                    head.traceparent.get_or_insert(value);
+                    head.traceparent.get_or_insert(text(value)?);
                     continue;
                 }
                 other => {
-                    head.note(other, value)?;
+                    if !hops.note(other, value)? {
+                        head.note(other)?;
+                    }
                     continue;
                 }
             };
-            if alone.replace(value).is_some() {
+            if alone.replace(text(value)?).is_some() {
                 return Err(Reason::HeaderDuplicated);
             }
         }
-        // Proxies join repeated headers by comma. None of these may hold one.
-        let joined = [head.content_type, head.content_length, head.protocol_version, session, head.origin];
+        // Proxies join repeated headers by comma. None of these may hold one; a session's id may (MCP 2025-11-25: visible ASCII).
+        let joined = [head.content_type, head.content_length, head.origin];
         if joined.into_iter().flatten().any(|value| value.contains(',')) {
             return Err(Reason::HeaderDuplicated);
         }
-        head.session = session.is_some_and(|id| !id.is_empty());
+        head.upgrade = hops.leads_away();
+        hops.taken_out(&mut head.unwanted);
         head.session_id = session.filter(|id| !id.is_empty());
         head.authority = authority.unwrap_or_default();
         let target = target.unwrap_or_default();
@@ -140,41 +151,37 @@ impl<'a> Head<'a> {
             "GET" => Method::Get,
             "DELETE" => Method::Delete,
             "HEAD" => Method::Head,
+            "CONNECT" => Method::Connect,
             _ => Method::Other,
         };
         Ok(head)
     }
 
-    fn note(&mut self, name: &'a [u8], value: &str) -> Result<(), Reason> {
+    /// By the name alone: the value of a header that is not read may be anything (RFC 9110 5.5).
+    fn note(&mut self, name: &[u8]) -> Result<(), Reason> {
         match name {
-            b"upgrade" | b":protocol" => self.upgrade = true,
-            b"connection" => self.upgrade |= value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")),
             b"x-http-method-override" | b"x-http-method" | b"x-method-override" => self.method_override = true,
             // Frameworks route by these in place of the path that was judged.
             b"x-original-url" | b"x-rewrite-url" => self.path_override = true,
             b"txn-token" | b"x-mcp-authorized" | b"x-envoy-original-dst-host" | b"x-envoy-max-retries" => {
-                self.unwanted.push(text(name)?);
+                self.unwanted.take_out(text(name)?);
             }
             _ if name.starts_with(b"x-envoy-retry-") || name.starts_with(b"x-envoy-hedge-") => {
-                self.unwanted.push(text(name)?);
+                self.unwanted.take_out(text(name)?);
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// True if a body is announced, or may follow.
-    pub(crate) fn has_body(&self, end_of_stream: bool) -> bool {
-        !end_of_stream || self.content_length.is_some_and(|length| length != "0")
+    /// True if a body is announced. Where none is, one may follow all the same.
+    pub(crate) fn announces_body(&self) -> bool {
+        self.content_length.is_some_and(|length| length != "0")
     }
 
     /// RFC 6750 2.3 allows a token in the query; MCP and OAuth 2.1 forbid it, and an upstream might read it.
     pub(crate) fn has_token_in_query(&self) -> bool {
-        let Some(query) = self.query else { return false };
-        query.split(['&', ';']).any(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            names_token(&percent_decoded(name))
-        })
+        self.query.is_some_and(has_token)
     }
 
     /// The caller's trace, where it is one (W3C Trace Context 3.2): calls made for it carry it on, so it must be short.
@@ -243,8 +250,25 @@ impl<'a> Head<'a> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Reason> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Reason> {
     std::str::from_utf8(bytes).map_err(|_| Reason::HeaderMalformed)
+}
+
+/// Equal values count as one, as lines or joined by a comma: what a proxy makes of a client that says it twice (P29).
+fn agreed<'a>(before: Option<&'a str>, value: &'a str) -> Result<&'a str, Reason> {
+    let item = |item: &'a str| if value.contains(',') { item.trim_matches([' ', '\t']) } else { item };
+    let mut values = before.into_iter().chain(value.split(',').map(item));
+    let first = values.next().unwrap_or_default();
+    if values.all(|other| other == first) { Ok(first) } else { Err(Reason::HeaderDuplicated) }
+}
+
+fn has_token(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| names_token(&percent_decoded(pair.split('=').next().unwrap_or_default())))
+}
+
+/// Has this path with its query a token in it?
+pub(crate) fn target_has_token(target: &str) -> bool {
+    target.split_once('?').is_some_and(|(_, query)| has_token(query))
 }
 
 /// Would any reader take a query parameter of this name for `access_token`? PHP skips blanks before a name, ends it at a NUL, reads
@@ -273,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_header_that_must_stand_alone_comes_once() {
-        for name in ["authorization", "content-type", "mcp-name", "mcp-protocol-version", "origin", "mcp-session-id"] {
+        for name in ["authorization", "content-type", "mcp-name", "mcp-method", "origin", "mcp-session-id"] {
             let twice = headers(&[(name, "a"), (name, "a")]);
             assert_eq!(Head::read(&twice).unwrap_err(), Reason::HeaderDuplicated, "{name}");
         }
@@ -288,11 +312,9 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_text_are_refused_in_any_header() {
-        let lists: [(&[u8], &[u8]); 2] = [(b"x-anything", b"a\xff"), (b"x-envoy-retry-\xff", b"a")];
-        for list in lists {
-            assert_eq!(Head::read(&[list]).unwrap_err(), Reason::HeaderMalformed);
-        }
+    fn a_name_that_is_no_text_cannot_be_taken_out() {
+        let pair: (&[u8], &[u8]) = (b"x-envoy-retry-\xff", b"a");
+        assert_eq!(Head::read(&[pair]).unwrap_err(), Reason::HeaderMalformed);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod challenge;
 mod head;
 mod response;
 mod sse;
+mod unwanted;
 mod xfcc;
 
 pub use call::{Call, CallFault, CallId, Reply, StreamId};
@@ -12,6 +13,7 @@ pub use head::RequestHead;
 pub use response::{Response, ResponseHead};
 
 pub(crate) use challenge::Challenged;
-pub(crate) use head::{Head, Method};
+pub(crate) use head::{Head, Method, target_has_token};
 pub(crate) use sse::Events;
+pub(crate) use unwanted::Unwanted;
 pub(crate) use xfcc::last_uri;

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::reason::Reason;
+
 /// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -11,6 +13,16 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// Body bytes; empty for none.
     pub body: Rc<[u8]>,
+    /// Why it is given.
+    pub reason: Reason,
+}
+
+impl Response {
+    /// For the host's own log, and for what it makes of answers that say nothing of themselves: Envoy's response code details. It
+    /// names what the client is told, and no more (P42).
+    pub fn details(&self) -> String {
+        format!("stepup:{}", self.reason.public_name())
+    }
 }
 
 /// The head of an upstream's response.

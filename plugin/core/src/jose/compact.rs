@@ -12,8 +12,8 @@ use crate::jose::{Algorithm, COMMON, Claims, Dialect};
 use crate::json::{self, Value};
 use crate::reason::Reason;
 
-/// Longer tokens are refused. Envoy's own header limit is 60 KiB.
-const MAX_TOKEN: usize = 16 * 1024;
+/// Longer tokens are refused, whatever the policy says. Envoy's own limit for all headers.
+pub(crate) const MAX_TOKEN: usize = 60 * 1024;
 
 /// The text of a bearer token, shared: cloning it copies nothing. `Debug` does not show it.
 ///

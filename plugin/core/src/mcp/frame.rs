@@ -1,4 +1,5 @@
-//! The JSON-RPC frame: exactly one of request, notification, response, read without any tolerance.
+//! The JSON-RPC frame: exactly one of request, notification, response. A member that is null is absent (P29), and nothing else is
+//! tolerated.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,9 @@ pub(crate) struct Frame<'a> {
     id: Option<Id>,
     /// Empty for a response.
     pub method: Cow<'a, str>,
+    /// Absent where it is null.
     params: Option<Value<'a>>,
+    has_null_params: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub(crate) struct NoFrame {
 pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// Names the protocol gives a meaning to. A server that ignores case would read a folded twin as one of these.
-const PROTOCOL_NAMES: [&str; 16] = [
+const PROTOCOL_NAMES: [&str; 17] = [
     "jsonrpc",
     "id",
     "method",
@@ -62,7 +65,11 @@ const PROTOCOL_NAMES: [&str; 16] = [
     "taskId",
     "cursor",
     "ref",
+    "notifications",
 ];
+
+/// The member of `params.notifications` that names resources (MCP 2026-07-28, subscriptions).
+const RESOURCES: &str = "resourceSubscriptions";
 
 impl<'a> Frame<'a> {
     pub(crate) fn read(body: &'a [u8]) -> Result<Frame<'a>, NoFrame> {
@@ -80,42 +87,47 @@ impl<'a> Frame<'a> {
             None => None,
             Some(id) => Some(Id::read(id).ok_or(NoFrame { reason: Reason::FrameId, id: None })?),
         };
-        // The id of a response is the server's: an error under it would look like the answer to something else.
+        // P29: clients whose serializers write every member send `null` for what is not there.
+        let said = |name: &str| value.get(name).filter(|value| **value != Value::Null);
         let has = |name: &str| members.iter().any(|(member, _)| member == name);
-        let is_response = value.get("method").is_none() && (has("result") || has("error"));
+        // The id of a response is the server's: an error under it would look like the answer to something else.
+        let is_response = said("method").is_none() && (has("result") || has("error"));
         let refuse = |reason| NoFrame { reason, id: id.clone().filter(|_| !is_response) };
         if value.get("jsonrpc").and_then(Value::text) != Some("2.0") {
             return Err(refuse(Reason::FrameShape));
         }
-        let params = value.get("params");
+        let params = said("params");
         if params.is_some_and(|params| params.members().is_none()) {
             return Err(refuse(Reason::ParamsInvalid));
         }
-        let meta = params.and_then(|params| params.get("_meta"));
+        let meta = params.and_then(|params| params.get("_meta")).filter(|meta| **meta != Value::Null);
         if meta.is_some_and(|meta| meta.members().is_none()) {
             return Err(refuse(Reason::ParamsInvalid));
         }
         if params.is_some_and(has_folded) || meta.is_some_and(|meta| is_folded_member(meta, &[META_VERSION])) {
             return Err(refuse(Reason::FoldedKey));
         }
-        let kind = match (value.get("method"), id.is_some(), has("result"), has("error")) {
+        let kind = match (said("method"), id.is_some(), said("result").is_some(), said("error").is_some()) {
             (Some(Value::Text(method)), true, false, false) if !method.starts_with(NOTIFICATION) => Kind::Request,
             (Some(Value::Text(method)), false, false, false) if method.starts_with(NOTIFICATION) => Kind::Notification,
             (None, true, result, error) if result != error && params.is_none() => Kind::Response,
+            // A result may be null, an error may not. With both null it is not known which of them is meant.
+            (None, true, false, false) if has("result") && !has("error") && params.is_none() => Kind::Response,
             _ => return Err(refuse(Reason::FrameShape)),
         };
         let mut method = Cow::Borrowed("");
-        let mut params = None;
+        let (mut params, mut has_null_params) = (None, false);
         if let Value::Map(members) = value {
             for (name, value) in members {
                 match (name.as_ref(), value) {
                     ("method", Value::Text(text)) => method = text,
+                    ("params", Value::Null) => has_null_params = true,
                     ("params", value) => params = Some(value),
                     _ => {}
                 }
             }
         }
-        Ok(Frame { kind, id, method, params })
+        Ok(Frame { kind, id, method, params, has_null_params })
     }
 
     /// The id to answer under: a request's own.
@@ -130,6 +142,33 @@ impl<'a> Frame<'a> {
             Some(Value::Text(text)) => Ok(Some(text)),
             Some(_) => Err(Reason::ParamsInvalid),
         }
+    }
+
+    /// Is `params` there, and null? That is absent only for a method that needs none.
+    pub(crate) fn has_null_params(&self) -> bool {
+        self.has_null_params
+    }
+
+    /// Does a request to be notified name resources (MCP 2026-07-28, subscriptions)? Everything else it can ask for is a yes or no.
+    pub(crate) fn subscribes_to_resources(&self) -> Result<bool, Reason> {
+        let Some(wanted) = self.params.as_ref().and_then(|params| params.get("notifications")) else {
+            return Ok(false);
+        };
+        if is_folded_member(wanted, &[RESOURCES]) {
+            return Err(Reason::FoldedKey);
+        }
+        let mut resources: &[Value<'_>] = &[];
+        for (name, value) in wanted.members().ok_or(Reason::ParamsInvalid)? {
+            match value {
+                Value::List(list) if name == RESOURCES => resources = list,
+                Value::Bool(_) if name != RESOURCES => {}
+                _ => return Err(Reason::ParamsInvalid),
+            }
+        }
+        if resources.iter().any(|resource| resource.text().is_none()) {
+            return Err(Reason::ParamsInvalid);
+        }
+        Ok(!resources.is_empty())
     }
 
     /// The operation as an RFC 9396 object, for a token service that decides by it. The arguments are named by a digest
@@ -196,8 +235,8 @@ impl Id {
 fn wanted(depth: usize, name: &str) -> bool {
     match depth {
         0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
-        1 => matches!(name, "name" | "uri" | "task" | "requestId" | "_meta"),
-        2 => name == META_VERSION,
+        1 => matches!(name, "name" | "uri" | "task" | "requestId" | "_meta" | "notifications"),
+        2 => matches!(name, META_VERSION | RESOURCES),
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! What a request asks for, in the terms of the MCP revisions 2025-03-26 to 2026-07-28.
+//! What a request asks for, in the terms of the MCP revisions 2024-11-05 to 2026-07-28.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::mcp::target::Target;
 use crate::reason::Reason;
 
 /// The revisions this filter knows. The last one is *modern*: no session, metadata on every request.
-pub(crate) const REVISIONS: [&str; 4] = ["2025-03-26", "2025-06-18", "2025-11-25", MODERN];
+pub(crate) const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN];
 const MODERN: &str = "2026-07-28";
 
 /// What the headers say about the body. They can only cause a refusal, never an allowance.
@@ -19,8 +19,11 @@ pub(crate) struct Mirror {
     pub version: Option<String>,
     pub method: Option<String>,
     pub name: Option<String>,
-    pub session: bool,
 }
+
+/// The method that negotiates the revision. Its header is not judged (MCP 2025-11-25, Protocol Version Header: it is for the
+/// requests after it), so that a client that is ahead of us is not turned away before it has heard what the server speaks.
+const INITIALIZE: &str = "initialize";
 
 impl Mirror {
     /// A missing version means 2025-03-26 (MCP 2025-11-25, transports).
@@ -36,7 +39,7 @@ impl Mirror {
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation<'a> {
-    /// A method that needs the baseline only (P20), a response in a session, or a legacy stream.
+    /// A method that needs the baseline only (P20), a legacy response, or a legacy stream.
     Baseline,
     /// An operation on something that has a rule, or is refused for having none.
     On(Target<'a>),
@@ -46,15 +49,19 @@ pub(crate) enum Operation<'a> {
 
 /// The operation of a frame that the headers agree with.
 pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Operation<'a>, Reason> {
-    if !mirror.has_known_version() {
+    let method = frame.method.as_ref();
+    if method != INITIALIZE && !mirror.has_known_version() {
         return Err(Reason::ProtocolVersion);
     }
     if frame.kind == Kind::Response {
-        // MCP 2026-07-28 forbids responses from clients; earlier, they answer a server's request in a session.
-        let allowed = mirror.session && !mirror.is_modern() && mirror.method.is_none() && mirror.name.is_none();
+        // MCP 2026-07-28 forbids responses from clients. Earlier they answer a server's request, also that of a server without
+        // sessions: an id of one is a MAY in all of those revisions.
+        let allowed = !mirror.is_modern() && mirror.method.is_none() && mirror.name.is_none();
         return if allowed { Ok(Operation::Baseline) } else { Err(Reason::ResponseNotAllowed) };
     }
-    let method = frame.method.as_ref();
+    if frame.has_null_params() && needs_params(method) {
+        return Err(Reason::ParamsInvalid);
+    }
     let named = match method {
         "tools/call" | "prompts/get" => frame.param("name")?,
         "resources/read" => frame.param("uri")?,
@@ -63,13 +70,14 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
     agree(frame, mirror, named)?;
     match method {
         "tools/call" => named.map(|name| on(Target::Tool, name)).ok_or(Reason::ParamsInvalid),
-        "initialize"
+        INITIALIZE
         | "ping"
         | "server/discover"
         | "tools/list"
         | "resources/list"
         | "resources/templates/list"
         | "prompts/list"
+        | "logging/setLevel"
         | "notifications/initialized"
         | "notifications/cancelled"
         | "notifications/progress"
@@ -77,12 +85,31 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         // Their rules come later: until then there is none for any of them.
         "prompts/get" => Ok(named.map_or(on(Target::Method, method), |name| on(Target::Prompt, name))),
         "resources/read" => Ok(named.map_or(on(Target::Method, method), |uri| on(Target::Resource, uri))),
+        "subscriptions/listen" if !frame.subscribes_to_resources()? => Ok(Operation::Baseline),
         "resources/subscribe" | "resources/unsubscribe" | "subscriptions/listen" | "completion/complete" => {
             Ok(on(Target::Method, method))
         }
         _ if frame.kind == Kind::Notification && !mirror.is_modern() => Ok(Operation::Dropped),
         _ => Err(Reason::UnknownMethod),
     }
+}
+
+/// Methods whose parameters are required by the schema of a revision that has them.
+fn needs_params(method: &str) -> bool {
+    matches!(
+        method,
+        INITIALIZE
+            | "tools/call"
+            | "prompts/get"
+            | "completion/complete"
+            | "logging/setLevel"
+            | "resources/read"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "subscriptions/listen"
+            | "notifications/cancelled"
+            | "notifications/progress"
+    )
 }
 
 fn on<'a>(kind: fn(Cow<'a, str>) -> Target<'a>, name: &'a str) -> Operation<'a> {
@@ -92,6 +119,7 @@ fn on<'a>(kind: fn(Cow<'a, str>) -> Target<'a>, name: &'a str) -> Operation<'a> 
 /// MCP 2026-07-28, transports: who processes the body must refuse a disagreement. We do so in every era, because
 /// somebody behind us may go by the headers.
 fn agree(frame: &Frame<'_>, mirror: &Mirror, named: Option<&str>) -> Result<(), Reason> {
+    // Not a judgement of the header: of two answers to one question.
     if frame.meta_version()?.is_some_and(|version| mirror.version.as_deref() != Some(version)) {
         return Err(Reason::HeaderMismatch);
     }
@@ -105,7 +133,7 @@ fn agree(frame: &Frame<'_>, mirror: &Mirror, named: Option<&str>) -> Result<(), 
         }
     }
     // The header requirements of notifications are not defined in that revision.
-    if mirror.is_modern() && frame.kind == Kind::Request {
+    if mirror.is_modern() && frame.kind == Kind::Request && frame.method != INITIALIZE {
         if mirror.method.is_none() || (named.is_some() && mirror.name.is_none()) {
             return Err(Reason::HeaderMissing);
         }

@@ -9,6 +9,7 @@ mod condition;
 mod document;
 mod issuer;
 mod model;
+mod place;
 mod requirement;
 mod rules;
 mod select;
@@ -25,9 +26,11 @@ pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
 pub(crate) use condition::{Condition, Subject};
 pub(crate) use issuer::{Introspection, Issuer, KeySource, TokenType};
-pub(crate) use model::{Endpoint, Metadata, Mode, Select, Server};
+pub(crate) use model::{Endpoint, Mode, Select, Server};
+pub(crate) use place::Place;
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};
 pub(crate) use rules::{Rule, Unmatched};
+pub(crate) use select::{Address, Spot};
 pub(crate) use service::{AnswerForm, Client, ClientAuthentication, Grant, RequestForm, Target, TokenService};
 
 use crate::jose::{COMMON, Dialect};
@@ -118,6 +121,11 @@ impl Policy {
 
     pub(crate) fn server_at(&self, position: usize) -> Option<&Server> {
         self.servers.get(position)
+    }
+
+    pub(crate) fn at(&self, spot: Spot) -> Option<(&Server, &Place)> {
+        let server = self.server_at(spot.server)?;
+        Some((server, server.places.get(spot.place)?))
     }
 
     /// P15: shadow ends at its date.

@@ -6,6 +6,7 @@ use crate::http::Call;
 use crate::policy::audience::Audiences;
 use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
+use crate::policy::place::Place;
 use crate::policy::requirement::Requirement;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -45,8 +46,11 @@ pub(crate) struct Server {
     /// What `aud` of their tokens may say: that, and what else means it.
     pub(crate) audiences: Audiences,
     pub(crate) url: Url,
-    pub(crate) paths: Vec<String>,
+    /// That of `resource` first, then its aliases.
+    pub(crate) places: Vec<Place>,
     pub(crate) origins: Vec<String>,
+    /// P41: request headers that it must not see, in lower case.
+    pub(crate) remove_headers: Vec<String>,
     pub(crate) rules: RuleBook,
     /// P34: whose tokens count here, by position in the policy's issuers, in the order in which they are advertised.
     pub(crate) issuers: Vec<usize>,
@@ -66,15 +70,6 @@ pub(crate) struct Server {
     pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
     pub(crate) asked: String,
-    pub(crate) metadata: Metadata,
-}
-
-/// The protected resource metadata of a server (RFC 9728), made once.
-#[derive(Debug)]
-pub(crate) struct Metadata {
-    pub path: String,
-    pub url: String,
-    pub document: Rc<[u8]>,
 }
 
 /// P34: how a request finds its server where the route names none.
@@ -116,6 +111,8 @@ pub struct Limits {
     pub exchange_rate: usize,
     /// Seconds of life that a rule may ask for at most.
     pub max_ttl: u64,
+    /// Bytes of a token.
+    pub token: usize,
     /// Introspections under way at the same time, in one VM.
     pub introspections: usize,
     /// Bytes of the body of a request without a token.
@@ -136,6 +133,7 @@ impl Default for Limits {
             exchanges_per_caller: 4,
             exchange_rate: 60,
             max_ttl: 300,
+            token: 16 * 1024,
             introspections: 64,
             anonymous_body: 64 * 1024,
             anonymous_waiting: 256,

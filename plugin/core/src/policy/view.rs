@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::{Endpoint, Issuer, KeySource, Kind, Policy, Rule, Server, TokenService};
+use crate::policy::{Endpoint, Issuer, KeySource, Kind, Place, Policy, Rule, Server, TokenService};
 
 /// A policy as it was understood, in its own order.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,15 @@ impl<'p> ServerView<'p> {
     /// The identifier that clients use.
     pub fn resource(self) -> &'p str {
         &self.0.resource
+    }
+
+    /// Its paths that are one with another spelling, each with that: a final slash more, or less (P29).
+    pub fn spellings(self) -> impl Iterator<Item = (String, String)> {
+        let of_place = |place: &Place| {
+            let other = place.path.strip_suffix('/').map_or_else(|| format!("{}/", place.path), str::to_owned);
+            (!place.is_exact && !other.is_empty()).then(|| (place.path.clone(), other))
+        };
+        self.0.places.iter().filter_map(of_place)
     }
 
     /// All its rules.

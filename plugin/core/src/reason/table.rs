@@ -76,9 +76,9 @@ reasons! {
     UnknownServer: "unknown_server", Request, 404, None, Nothing, Routes, "nothing is served at this path";
     /// The path belongs to no server of the policy.
     UnknownPath: "unknown_path", Request, 404, None, Nothing, Request, "nothing is served at this path";
-    /// Not POST, GET or DELETE, or GET and DELETE under a revision that has none.
+    /// Not POST, GET or DELETE, or GET and DELETE under a revision that has none. A HEAD without a token is challenged.
     MethodNotAllowed: "method_not_allowed", Request, 405, None, Nothing, Request, "this HTTP method is not served here";
-    /// Protocol upgrade or extended CONNECT.
+    /// An upgrade to WebSocket, or extended CONNECT. Other upgrades are ignored, and taken out.
     UpgradeNotAllowed: "upgrade_not_allowed", Request, 400, None, Nothing, Request, "protocol upgrades are not served here";
     /// A header asks for another method than the request line.
     MethodOverride: "method_override", Request, 400, None, Nothing, Request, "method override headers are not accepted";
@@ -86,14 +86,12 @@ reasons! {
     PathOverride: "path_override", Request, 400, None, Nothing, Request, "path override headers are not accepted";
     /// A header that must stand alone came twice, or as a list.
     HeaderDuplicated: "header_duplicated", Request, 400, None, Nothing, Request, "a header that must stand alone was sent more than once";
-    /// A header is not text.
+    /// A header that is read is not text.
     HeaderMalformed: "header_malformed", Request, 400, None, Nothing, Request, "a header is not text";
     /// `access_token` in the query.
     TokenInQuery: "token_in_query", Request, 400, None, Nothing, Request, "access tokens in the query are not accepted";
-    /// GET or DELETE with a body.
+    /// GET or DELETE with a body: announced, or its first byte.
     BodyNotAllowed: "body_not_allowed", Request, 400, None, Nothing, Request, "GET and DELETE must not have a body";
-    /// The request has trailers.
-    TrailersNotAllowed: "trailers_not_allowed", Request, 400, None, Nothing, Request, "request trailers are not accepted";
     /// The `Origin` is not on the server's list.
     OriginNotAllowed: "origin_not_allowed", Request, 403, Some(-32600), Nothing, Request, "this Origin is not allowed";
 
@@ -102,7 +100,7 @@ reasons! {
     TokenMissing: "token_missing", Token, 401, Some(40100), Login, Login, "an access token is required";
     /// `Authorization` uses another scheme than Bearer.
     SchemeNotBearer: "scheme_not_bearer", Token, 401, Some(40100), Login, Login, "an access token is required";
-    /// Longer than is read.
+    /// Longer than `limits.token`.
     TokenTooLarge: "token_too_large", Token, 431, Some(40101), Nothing, AnotherToken, "the access token is too large";
     /// Not a compact JWS of three strict base64url parts holding strict JSON objects.
     TokenMalformed: "token_malformed", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token is malformed";
@@ -147,6 +145,9 @@ reasons! {
     /// The issuer's keys are older than `stale` and could not be renewed.
     KeysStale: "keys_stale", Ours, 503, Some(50300), Nothing, Proxy, "the keys of the token issuer are not available";
 
+    /// A filter before this one took the token out of the request.
+    TokenRemoved: "token_removed", Ours, 500, Some(50001), Nothing, Proxy, "the proxy took the access token away before it was judged";
+
     // The body.
     /// Larger than `limits.request_body`.
     BodyTooLarge: "body_too_large", Request, 413, Some(41300), Nothing, Request, "the request body is too large";
@@ -179,8 +180,8 @@ reasons! {
     FrameShape: "frame_shape", Request, 400, Some(-32600), Nothing, Request, "the body is not one JSON-RPC request, notification or response";
     /// `id` is null, a fraction, too large or too long.
     FrameId: "frame_id", Request, 400, Some(-32600), Nothing, Request, "the id must be a string of at most 256 bytes or a whole number";
-    /// A JSON-RPC response outside a legacy session.
-    ResponseNotAllowed: "response_not_allowed", Request, 400, Some(-32600), Nothing, Request, "a JSON-RPC response is accepted in a session only";
+    /// A JSON-RPC response in revision 2026-07-28, or with headers that name an operation.
+    ResponseNotAllowed: "response_not_allowed", Request, 400, Some(-32600), Nothing, Request, "a JSON-RPC response is not accepted here";
     /// The protocol version is not one this filter knows.
     ProtocolVersion: "protocol_version", Request, 400, Some(-32022), Nothing, Request, "this protocol version is not supported";
     /// The 2026-07-28 revision needs a header or `_meta` member that is missing.

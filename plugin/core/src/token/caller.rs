@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::jose::{Claims, Compact, Signatures, Unconfirmed, Unverified};
 use crate::keys::KeyRing;
 use crate::line::Line;
-use crate::policy::{Issuer, KeySource, Policy, Server, TokenType};
+use crate::policy::{Issuer, KeySource, Place, Policy, Server, TokenType};
 use crate::reason::Reason;
 use crate::text::hex;
 use crate::time::Millis;
@@ -67,7 +67,13 @@ pub(crate) struct Verifier<'v> {
 }
 
 impl Verifier<'_> {
-    pub(crate) fn verify(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<CallerToken, Rejection> {
+    pub(crate) fn verify(
+        &self,
+        token: &Compact,
+        at: (&Server, &Place),
+        cache: &mut Cache,
+    ) -> Result<CallerToken, Rejection> {
+        let (server, place) = at;
         if cache.is_dead(token.digest(), self.now) {
             return Err(Rejection::Final(Reason::SubjectTokenRejected));
         }
@@ -77,16 +83,16 @@ impl Verifier<'_> {
                     return Err(Rejection::Final(Reason::IssuerUnknown));
                 }
                 let issuer = self.policy.issuer_at(entry.issuer).ok_or(Rejection::Final(Reason::Internal))?;
-                entry.claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
+                entry.claims.check(issuer, server, place, self.now.seconds()).map_err(Rejection::Final)?;
                 (issuer, entry.claims, entry.record)
             }
             None => {
                 match server.introspects.and_then(|_| cache.opinions.of(token.digest(), self.now)) {
-                    Some(Some(inspected)) => return self.vouched(token, server, &inspected).map_err(Rejection::Final),
+                    Some(Some(inspected)) => return self.vouched(token, at, &inspected).map_err(Rejection::Final),
                     Some(None) => return Err(Rejection::Final(Reason::TokenInactive)),
                     None => {}
                 }
-                let (issuer, entry) = self.first_sight(token, server, cache)?;
+                let (issuer, entry) = self.first_sight(token, at, cache)?;
                 let (claims, record) = (Rc::clone(&entry.claims), Rc::clone(&entry.record));
                 cache.insert(token.clone(), entry, self.now);
                 (issuer, claims, record)
@@ -99,7 +105,7 @@ impl Verifier<'_> {
     pub(crate) fn vouched(
         &self,
         token: &Compact,
-        server: &Server,
+        (server, place): (&Server, &Place),
         inspected: &Inspected,
     ) -> Result<CallerToken, Reason> {
         let Inspected { issuer, claims, record } = inspected;
@@ -108,7 +114,7 @@ impl Verifier<'_> {
         }
         let issuer = self.policy.issuer_at(*issuer).ok_or(Reason::Internal)?;
         let needs_audience = issuer.introspection.as_ref().is_none_or(|asked| asked.needs_audience);
-        claims.check_introspected(issuer, server, needs_audience, self.now.seconds())?;
+        claims.check_introspected(issuer, (server, place), needs_audience, self.now.seconds())?;
         let (claims, record) = (Rc::clone(claims), Rc::clone(record));
         Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
     }
@@ -120,7 +126,12 @@ impl Verifier<'_> {
         if token.text().len() > MOST { Rejection::Final(Reason::TokenTooLarge) } else { Rejection::Ask { issuer } }
     }
 
-    fn first_sight(&self, token: &Compact, server: &Server, cache: &mut Cache) -> Result<(&Issuer, Entry), Rejection> {
+    fn first_sight(
+        &self,
+        token: &Compact,
+        (server, place): (&Server, &Place),
+        cache: &mut Cache,
+    ) -> Result<(&Issuer, Entry), Rejection> {
         let unverified = match (token.read_by(|issuer| self.policy.dialect(issuer)), server.introspects) {
             (Ok(unverified), _) => unverified,
             // No JWS at all.
@@ -154,7 +165,7 @@ impl Verifier<'_> {
             return Err(Rejection::Final(Reason::TokenType));
         }
         // Cheap rules before the signature: they refuse, and never let anything pass.
-        claims.check(issuer, server, self.now.seconds()).map_err(Rejection::Final)?;
+        claims.check(issuer, server, place, self.now.seconds()).map_err(Rejection::Final)?;
 
         let missing = |reason| Rejection::Keys { issuer: issuer_at, reason };
         let set = self.keys.current(issuer_at, self.now).map_err(missing)?;

@@ -56,6 +56,9 @@ impl ElevatedToken {
     ) -> Result<ElevatedToken, Unfit> {
         let service = policy.service_at(wanted.exchange.service).ok_or(Reason::Internal)?;
         let issuer = policy.issuer_at(service.issuer).ok_or(Reason::Internal)?;
+        if token.text().len() > policy.limits.token {
+            return Err(Reason::ElevatedTokenMalformed.into());
+        }
         let unverified = token.read_by(|_| &issuer.dialect).map_err(|_| Reason::ElevatedTokenMalformed)?;
         let claims = unverified.claims().map_err(|_| Reason::ElevatedTokenMalformed)?;
         // P38: of one family, and of the caller's tenant.

@@ -1,12 +1,12 @@
 //! What holds of a caller's token on every call, also of one seen before.
 
 use crate::jose::Claims;
-use crate::policy::{Issuer, Named, Server, TokenType};
+use crate::policy::{Issuer, Named, Place, Server, TokenType};
 use crate::reason::Reason;
 
 impl Claims {
     /// The rules that depend on issuer, resource and time. They hold on every call, also for a token seen before.
-    pub(crate) fn check(&self, issuer: &Issuer, server: &Server, now: i64) -> Result<(), Reason> {
+    pub(crate) fn check(&self, issuer: &Issuer, server: &Server, place: &Place, now: i64) -> Result<(), Reason> {
         if self.subject.is_none() {
             return Err(Reason::ClaimMissing);
         }
@@ -31,7 +31,7 @@ impl Claims {
         if self.expires_at <= self.issued_at {
             return Err(Reason::ClaimMalformed);
         }
-        match server.audiences.meet(&self.audience) {
+        match meet(server, place, self) {
             None => return Err(Reason::AudienceMismatch),
             // P22: an ID token has exactly a client's id there, and no scopes.
             Some(Named::Name) if issuer.token_type == TokenType::Jwt && !self.says_scopes => {
@@ -50,7 +50,7 @@ impl Claims {
     pub(crate) fn check_introspected(
         &self,
         issuer: &Issuer,
-        server: &Server,
+        (server, place): (&Server, &Place),
         needs_audience: bool,
         now: i64,
     ) -> Result<(), Reason> {
@@ -66,7 +66,7 @@ impl Claims {
             return Err(Reason::TokenNotYetValid);
         }
         if self.names_audience() || needs_audience {
-            match server.audiences.meet(&self.audience) {
+            match meet(server, place, self) {
                 None => return Err(Reason::AudienceMismatch),
                 Some(Named::Name) if !self.says_scopes => return Err(Reason::NotAnAccessToken),
                 Some(Named::Name | Named::Url) => {}
@@ -82,4 +82,9 @@ impl Claims {
     pub(crate) fn valid_until(&self, issuer: &Issuer) -> i64 {
         self.expires_at.saturating_add(i64::try_from(issuer.leeway).unwrap_or(0))
     }
+}
+
+/// P29: at its own path an alias is a resource too.
+fn meet(server: &Server, place: &Place, claims: &Claims) -> Option<Named> {
+    place.audiences.meet(&claims.audience).or_else(|| server.audiences.meet(&claims.audience))
 }

@@ -1,13 +1,13 @@
 //! A response to a call that went upstream with the caller's own token: what of its challenge is repeated as ours (P27).
 
 use crate::http::{Challenged, ResponseHead};
-use crate::policy::{Issuer, Server};
+use crate::policy::{Issuer, Place, Server, Spot};
 
 /// Such a call.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// A position in the policy's servers.
-    pub server: usize,
+    /// Where it was sent.
+    pub spot: Spot,
     /// The caller's issuer, a position in the policy's issuers.
     pub issuer: Option<usize>,
 }
@@ -17,7 +17,11 @@ const ERRORS: [&str; 3] = ["invalid_request", "invalid_token", "insufficient_sco
 
 /// Our challenge in place of the upstream's, if it makes one, and how many of its scopes are not repeated: an upstream may not make our
 /// challenge ask for what it likes.
-pub(crate) fn instead(head: &ResponseHead<'_>, server: &Server, issuer: Option<&Issuer>) -> Option<(String, u32)> {
+pub(crate) fn instead(
+    head: &ResponseHead<'_>,
+    (server, place): (&Server, &Place),
+    issuer: Option<&Issuer>,
+) -> Option<(String, u32)> {
     let said = match (head.status, head.challenge) {
         (401 | 403, Some(challenge)) => Challenged::read(challenge),
         // RFC 9110 15.5.2: a 401 has a challenge.
@@ -41,6 +45,6 @@ pub(crate) fn instead(head: &ResponseHead<'_>, server: &Server, issuer: Option<&
     if !scopes.is_empty() {
         parameters.push(format!("scope=\"{scopes}\""));
     }
-    parameters.push(format!("resource_metadata=\"{}\"", server.metadata.url));
+    parameters.push(format!("resource_metadata=\"{}\"", place.metadata.url));
     Some((format!("Bearer {}", parameters.join(", ")), dropped))
 }

@@ -90,11 +90,11 @@ fn p15_checks_of_token_path_method_and_frame_stay_enforced() {
         call("get").header("mcp-protocol-version", "2027-01-01"),
         call("get").another("mcp-name", "get").another("mcp-name", "get"),
         Request::bare("GET", "/mcp").header("content-length", "1").bearer(&token(BASELINE)),
-        Request::method("logging/setLevel", json!({})).bearer(&token(BASELINE)),
+        Request::method("tasks/get", json!({})).bearer(&token(BASELINE)),
         body("{"),
         body("[]"),
         body(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#),
-        body(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
+        body(r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#),
     ] {
         let (enforced, shadow) = both(&request);
         assert_eq!(shadow.answer().status, enforced.answer().status, "{request:?}");

@@ -5,12 +5,14 @@ mod dialect;
 mod digest;
 mod introspection;
 mod issuers;
+mod places;
 mod scopes;
 mod servers;
 mod service;
 mod terms;
 mod tools;
 
+use crate::jose::MAX_TOKEN;
 use crate::json::{self, Value};
 use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size, vocabulary, word};
 use crate::policy::{Environment, Limits, Mode, Policy, Select, Server};
@@ -146,9 +148,16 @@ fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &m
         return Select::Metadata;
     };
     if select == Select::Path {
-        let mut paths: Vec<String> = servers.iter().flat_map(Server::places).map(|(_, path)| path).collect();
-        paths.sort_unstable();
-        if paths.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        let all: Vec<_> =
+            servers.iter().map(|server| server.addresses().map(|(_, path, query)| (path, query))).collect();
+        let mut taken = Vec::new();
+        let mut meets = false;
+        for addresses in all {
+            let own: Vec<_> = addresses.collect();
+            meets |= own.iter().any(|address| taken.iter().any(|other| servers::overlap(*address, *other)));
+            taken.extend(own);
+        }
+        if meets {
             let help = "the path alone cannot tell them apart; write `select: metadata` or `select: host`";
             entry.fault(report, "two servers at one path", help);
         } else {
@@ -202,6 +211,16 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
             && let Some(bytes) = size(&entry, report)
         {
             *limit = bytes;
+        }
+    }
+    if let Some(entry) = fields.take("token")
+        && let Some(bytes) = size(&entry, report)
+    {
+        // Envoy's own limit is 60 KiB for all headers.
+        if bytes > MAX_TOKEN {
+            entry.fault(report, "not a size of tokens", "write at most `60KiB`: Envoy accepts no more of all headers");
+        } else {
+            limits.token = bytes;
         }
     }
     let times = [

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::places::{Described, Resource, headers, origins, paths};
 use super::scopes::Hierarchy;
 use super::service::Named;
 use super::terms::Site;
@@ -10,11 +11,10 @@ use super::tools::{self, Maker, Tiers};
 use crate::policy::audience::{Audiences, is_url};
 use crate::policy::book::RuleBook;
 use crate::policy::condition::Condition;
-use crate::policy::document::{self, Url, vocabulary};
+use crate::policy::document::{self, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
-use crate::policy::select::WELL_KNOWN;
-use crate::policy::{Issuer, Metadata, Server, TokenType};
+use crate::policy::{Issuer, Server, TokenType};
 
 /// The name of the server in a document that has only one.
 const ONLY: &str = "default";
@@ -49,8 +49,9 @@ impl Context<'_> {
         }
         let several_servers = named.len() > 1;
         let mut servers: Vec<Server> = Vec::new();
-        // By host and path, and by audience.
-        let (mut taken, mut meant) = (Vec::new(), Vec::new());
+        let mut taken: Vec<(String, String, Option<String>, String)> = Vec::new();
+        // By audience.
+        let mut meant: Vec<(String, String)> = Vec::new();
         for (name, entry) in named {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
                 entry.fault(report, "not a server name", "use letters, digits and `_ - .`; it becomes a metric label");
@@ -60,15 +61,22 @@ impl Context<'_> {
             let server = self.server(name, &fields, Some(several_servers), report);
             fields.finish(report);
             let Some(server) = server else { continue };
-            let places = server.places().map(|(host, path)| format!("{host}{path}"));
-            let twins: Vec<String> = places.filter_map(|place| taken_by(&mut taken, place, name)).collect();
-            for twin in &twins {
-                let problem = format!("the same host and path as `{twin}`");
-                entry.fault(report, problem, "a token for one would pass for the other; give each its own");
+            let mut is_twin = false;
+            for (host, path, query) in server.addresses() {
+                let meets = |(other, at, asked, _): &&(String, String, Option<String>, String)| {
+                    other == host && overlap((path, query), (at, asked.as_deref()))
+                };
+                if let Some((.., twin)) = taken.iter().filter(|(.., twin)| twin != name).find(meets) {
+                    let problem = format!("the same host and path as `{twin}`");
+                    entry.fault(report, problem, "a token for one would pass for the other; give each its own");
+                    is_twin = true;
+                }
+                taken.push((host.to_owned(), path.to_owned(), query.map(str::to_owned), name.to_owned()));
             }
-            for audience in server.audiences.keys() {
-                let Some(twin) = taken_by(&mut meant, audience.to_owned(), name) else { continue };
-                if twins.is_empty() {
+            let of_places = server.places.iter().flat_map(|place| place.audiences.keys());
+            for audience in server.audiences.keys().chain(of_places) {
+                let Some(twin) = taken_by(&mut meant, audience, name) else { continue };
+                if !is_twin {
                     let problem = format!("an audience that means `{twin}` too (P22): {audience}");
                     entry.fault(report, problem, "a token for one would pass for the other; give each its own");
                 }
@@ -137,7 +145,7 @@ impl Context<'_> {
     ) -> Option<Server> {
         let resource =
             fields.require("resource", "write the URL that clients use, e.g. https://mcp.example.com/mcp", report);
-        let resource = resource.and_then(|entry| resource_url(&entry, report));
+        let resource = resource.and_then(|entry| Resource::read(&entry, report));
         let baseline_help = "list the scopes every request needs, e.g. `baseline: [mcp:connect]`";
         let baseline = fields.require("baseline", baseline_help, report).and_then(|entry| {
             let scopes = document::scopes(&entry, report)?;
@@ -152,11 +160,14 @@ impl Context<'_> {
         let asked = Requirement::of(baseline.iter().flatten().map(|name| self.scopes.scope(name)));
         let asked = Requirement { callers, ..asked };
         let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
-        let (text, url) = resource.unzip();
         let mut maker = Maker {
             scopes: &mut self.scopes,
             tiers: &mut self.tiers,
-            site: Site { baseline: &asked, resource: text.as_deref().unwrap_or_default(), services: self.services },
+            site: Site {
+                baseline: &asked,
+                resource: resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default(),
+                services: self.services,
+            },
             max_ttl: self.max_ttl,
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };
@@ -171,6 +182,8 @@ impl Context<'_> {
         let challenge = fields.take("upstream_challenge").and_then(|entry| document::word(&entry, &whose, report));
         let challenges_itself = challenge.unwrap_or(false);
         let paths = fields.take("paths").and_then(|entry| paths(&entry, report)).unwrap_or_default();
+        let remove_headers =
+            fields.take("remove_headers").and_then(|entry| headers(&entry, report)).unwrap_or_default();
         let listed = fields.take("origins").and_then(|entry| origins(&entry, report)).unwrap_or_default();
         let audiences = fields.take("audiences").and_then(|entry| {
             let further = audiences(&entry, report)?;
@@ -178,7 +191,7 @@ impl Context<'_> {
             Some(further)
         });
         let source_from = fields.take("source_from").and_then(|entry| source_from(&entry, report)).unwrap_or_default();
-        let (resource, url) = (text?, url?);
+        let resource = resource?;
         if !issuers.iter().any(|at| self.issuers.get(*at).is_some_and(|issuer| issuer.advertised.is_some()))
             && !issuers.is_empty()
         {
@@ -188,7 +201,9 @@ impl Context<'_> {
         }
         let asked_of_anybody = self.asked_of_anybody(&issuers, &baseline?);
         let introspecting = issuers.clone();
-        let metadata = self.metadata(&resource, &url, &issuers, &asked_of_anybody);
+        let authorization_servers = self.authorization_servers(&issuers);
+        let places = resource.places(paths, &Described { authorization_servers, scopes: &asked_of_anybody });
+        let Resource { text: resource, url } = resource;
         let mut audiences = audiences.unwrap_or_default();
         audiences.add(&resource);
         let origins = listed.into_iter().chain([url.origin()]).collect();
@@ -197,8 +212,9 @@ impl Context<'_> {
             resource,
             audiences,
             url,
-            paths,
+            places,
             origins,
+            remove_headers,
             issuers,
             baseline: asked,
             asked: asked_of_anybody.join(" "),
@@ -208,7 +224,6 @@ impl Context<'_> {
             challenges_itself,
             introspects: self.introspects(fields, &introspecting, report),
             has_anonymous: rules.has_anonymous(),
-            metadata,
             rules,
         })
     }
@@ -267,67 +282,29 @@ impl Context<'_> {
         scopes
     }
 
-    /// RFC 9728 3.1: the well-known part goes between host and path, without the path's final slash.
-    fn metadata(&self, resource: &str, url: &Url, issuers: &[usize], baseline: &[String]) -> Metadata {
-        let path = format!("{WELL_KNOWN}{}", url.path.trim_end_matches('/'));
-        let origin = resource.get(..resource.len() - url.path.len()).unwrap_or_default();
-        let issuers = issuers.iter().filter_map(|at| self.issuers.get(*at)?.advertised.as_deref());
+    /// P39: in their order, each once.
+    fn authorization_servers(&self, issuers: &[usize]) -> Vec<&str> {
         let mut named: Vec<&str> = Vec::new();
-        issuers.for_each(|issuer| {
+        for issuer in issuers.iter().filter_map(|at| self.issuers.get(*at)?.advertised.as_deref()) {
             if !named.contains(&issuer) {
-                named.push(issuer)
-            }
-        });
-        let issuers = named;
-        let mut document = serde_json::json!({ "resource": resource, "bearer_methods_supported": ["header"] });
-        // RFC 9728 3.2: members without values are left out.
-        for (name, values) in
-            [("authorization_servers", serde_json::json!(issuers)), ("scopes_supported", baseline.into())]
-        {
-            if let (true, Some(members)) =
-                (values.as_array().is_some_and(|values| !values.is_empty()), document.as_object_mut())
-            {
-                members.insert(name.to_owned(), values);
+                named.push(issuer);
             }
         }
-        Metadata { url: format!("{origin}{path}"), path, document: document.to_string().into_bytes().into() }
+        named
     }
 }
 
 /// The other server that has it already.
-fn taken_by(taken: &mut Vec<(String, String)>, what: String, name: &str) -> Option<String> {
-    let twin = taken.iter().find(|(known, server)| *known == what && server != name);
+fn taken_by(taken: &mut Vec<(String, String)>, what: &str, name: &str) -> Option<String> {
+    let twin = taken.iter().find(|(known, server)| known == what && server != name);
     let twin = twin.map(|(_, server)| server.clone());
-    taken.push((what, name.to_owned()));
+    taken.push((what.to_owned(), name.to_owned()));
     twin
 }
 
-fn resource_url(entry: &Entry<'_>, report: &mut Report) -> Option<(String, Url)> {
-    let text = entry.text(report)?;
-    match Url::parse(text) {
-        Ok(_) if text.contains('*') => {
-            document::no_pattern(text, entry, report);
-            None
-        }
-        Ok(url) if text.contains('?') => {
-            entry.fault(report, "a resource with a query", format!("write it without: {}", url.origin() + &url.path));
-            None
-        }
-        Ok(url) => {
-            if !url.https && !url.is_loopback() {
-                report.warn(&entry.path, "a resource without TLS", "clients send their tokens in the clear");
-            }
-            Some((text.to_owned(), url))
-        }
-        Err(problem) => {
-            entry.fault(
-                report,
-                format!("not a resource identifier: {problem}"),
-                "write the URL that clients use, e.g. https://mcp.example.com/mcp (RFC 8707 2)",
-            );
-            None
-        }
-    }
+/// Could one request be for both, of two paths and queries on one host? Where no query is written, any may be.
+pub(super) fn overlap(one: (&str, Option<&str>), other: (&str, Option<&str>)) -> bool {
+    one.0 == other.0 && (one.1.is_none() || other.1.is_none() || one.1 == other.1)
 }
 
 /// P40: `certificate`, or the header that such a peer wrote about its own client.
@@ -366,38 +343,4 @@ fn audiences(entry: &Entry<'_>, report: &mut Report) -> Option<Audiences> {
         }
     }
     Some(audiences)
-}
-
-fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let mut paths = Vec::new();
-    for item in entry.some_list(report)? {
-        let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
-            continue;
-        }
-        match Url::parse(&format!("https://host{text}")) {
-            Ok(url) if text.starts_with('/') && url.path == text => paths.push(url.path),
-            _ => {
-                item.fault(report, "not a plain path", "write it as it arrives, beginning with a slash, without query")
-            }
-        }
-    }
-    Some(paths)
-}
-
-fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let mut origins = Vec::new();
-    for item in entry.some_list(report)? {
-        let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
-            continue;
-        }
-        match Url::parse(text) {
-            Ok(url) if url.path.is_empty() && url.origin() == text => origins.push(text.to_owned()),
-            _ => item.fault(report, "not an origin", "write scheme and host only, e.g. https://app.example.com"),
-        }
-    }
-    Some(origins)
 }

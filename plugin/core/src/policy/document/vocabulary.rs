@@ -123,8 +123,9 @@ maps! {
         optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
         optional "callers": Shape::Map("Condition"), "What must be true of whoever sends a request with a token.";
         optional "source_from": Shape::Any, "Where the identity of the peer comes from: `certificate`, or `{ xfcc: { peers: [..] } }`: where the peer is one of these, from the header that it wrote about its client. Otherwise `certificate`.";
-        optional "paths": Shape::Texts, "Further paths that are forwarded.";
-        optional "origins": Shape::Texts, "Origins of browser clients.";
+        optional "paths": Shape::Texts, "Further paths that are forwarded, each with a metadata document of its own.";
+        optional "origins": Shape::Texts, "Origins of browser clients, of any scheme.";
+        optional "remove_headers": Shape::Texts, "Request headers that never reach the server.";
         optional "upstream_challenge": Shape::Choice(&["route", "ours"]), "`ours`: a challenge that the server itself makes is replaced by one of ours, with what it asks for as far as this server's rules ask for it. Otherwise `route`: responses are not looked at.";
         optional "denials": Shape::Choice(&["http", "jsonrpc"]), "`jsonrpc`: a denial without a challenge leaves as 200 with a JSON-RPC error. Otherwise `http`.";
     }
@@ -263,6 +264,7 @@ maps! {
 
     LIMITS "Limits", "What is bounded." {
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
+        optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
         optional "introspections": Shape::Count, "Introspections under way in a VM; half of them may be about tokens never seen active. Otherwise 64.";
         optional "anonymous_body": Shape::Size, "Bytes of the body of a request without a token, where some rule is anonymous. Otherwise 64KiB.";
         optional "anonymous_waiting": Shape::Count, "Such requests whose body a VM awaits. Otherwise 256.";
@@ -278,7 +280,7 @@ maps! {
 }
 
 /// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 37] = [
+pub(super) const LATER: [(&str, &str); 35] = [
     ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
     ("act", "rules for delegation come later; until then narrow by scope"),
     ("after", "rules about what was called before are not part of version 1"),
@@ -301,7 +303,6 @@ pub(super) const LATER: [(&str, &str); 37] = [
     ("prompts", "rules for prompts come later; until then prompts/get is refused"),
     ("purpose", "labels come later"),
     ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("remove_headers", "a list of headers comes later; let the route remove them"),
     ("require", "requirements on the source come later"),
     ("resources", "rules for resources come later; until then resources/read is refused"),
     ("reuse", "elevated tokens are never reused"),
@@ -312,7 +313,6 @@ pub(super) const LATER: [(&str, &str); 37] = [
     ("some", "conditions on arguments come later; until then give the tool its strictest rule"),
     ("stream", "bounds on streams come later; until then the route bounds them"),
     ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
-    ("token", "longer tokens come later; until then 16 KiB is the most"),
     ("unpinned", "pinned tools come later"),
     ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
     ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),

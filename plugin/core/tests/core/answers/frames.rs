@@ -161,8 +161,8 @@ fn the_modern_revision_requires_its_headers_and_metadata() {
 #[test]
 fn an_unsupported_version_is_told_which_are() {
     let mut vm = vm();
-    let supported = json!(["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]);
-    for version in ["2024-11-05", "2027-01-01", "1", ""] {
+    let supported = json!(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]);
+    for version in ["2024-10-07", "2027-01-01", "1", ""] {
         let settled = vm.send(&Request::call("get").header("mcp-protocol-version", version).bearer(&good()));
         settled.assert_refused(400, "protocol_version");
         let answer = settled.answer().json();
@@ -170,7 +170,7 @@ fn an_unsupported_version_is_told_which_are() {
         assert_eq!(answer["error"]["data"]["supported"], supported);
         assert_eq!(answer["error"]["data"]["requested"], version);
     }
-    for version in ["2025-03-26", "2025-06-18", "2025-11-25"] {
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
         vm.send(&Request::call("get").header("mcp-protocol-version", version).bearer(&good())).assert_forwarded();
     }
     vm.send(&Request::call("get").without("mcp-protocol-version").bearer(&good())).assert_forwarded();
@@ -229,7 +229,7 @@ fn a_refused_notification_has_no_id() {
 }
 
 #[test]
-fn responses_pass_in_a_legacy_session_only() {
+fn responses_pass_in_legacy_revisions_only() {
     let mut vm = vm();
     let body = json!({ "jsonrpc": "2.0", "id": 7, "result": {} }).to_string();
     let response = || Request::post(&body).bearer(&good());
@@ -238,8 +238,8 @@ fn responses_pass_in_a_legacy_session_only() {
     let error = json!({ "jsonrpc": "2.0", "id": "a", "error": { "code": 1, "message": "no" } }).to_string();
     vm.send(&Request::post(error).bearer(&good()).header("mcp-session-id", "s")).assert_forwarded();
     vm.send(&session().bearer(&token("x"))).assert_refused(403, "scope_missing");
+    vm.send(&response()).assert_forwarded();
     for request in [
-        response(),
         session().header("mcp-protocol-version", "2026-07-28"),
         session().header("mcp-method", "tools/call"),
         session().header("mcp-name", "get"),
@@ -252,7 +252,7 @@ fn responses_pass_in_a_legacy_session_only() {
 fn a_refused_response_is_not_answered_under_its_id() {
     // The id is the server's: to the client it would look like the answer to a request of its own.
     let body = json!({ "jsonrpc": "2.0", "id": 7, "result": {} }).to_string();
-    let settled = vm().send(&Request::post(&body).bearer(&good()));
+    let settled = vm().send(&Request::post(&body).header("mcp-method", "ping").bearer(&good()));
     settled.assert_refused(400, "response_not_allowed");
     assert_eq!(settled.answer().json().get("id"), None);
 }

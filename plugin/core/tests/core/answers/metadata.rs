@@ -27,7 +27,7 @@ fn the_metadata_document_stands_at_its_path_and_at_the_root() {
     }
     for path in [
         "/.well-known/oauth-protected-resource/",
-        "/.well-known/oauth-protected-resource/mcp/",
+        "/.well-known/oauth-protected-resource/mcp//",
         "/.well-known/oauth-protected-resource/mcp/x",
         "/.well-known/oauth-protected-resource/MCP",
         "/.well-known/oauth-protected-resourcemcp",

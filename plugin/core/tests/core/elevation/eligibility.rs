@@ -61,18 +61,13 @@ fn no_call_is_made_for_what_is_not_a_complete_good_request() {
         begin(&mut vm, &request);
         assert!(vm.take_calls().is_empty(), "{request:?}");
     }
-    let stream = vm.head(&call());
-    vm.trailers(stream);
-    vm.settled(stream).assert_refused(400, "trailers_not_allowed");
-    assert!(vm.take_calls().is_empty());
 }
 
 #[test]
 fn what_comes_on_a_stream_during_its_exchange_never_releases_it() {
     let body = call();
-    let disturbances: [fn(&mut Vm, StreamId, &[u8]); 3] = [
+    let disturbances: [fn(&mut Vm, StreamId, &[u8]); 2] = [
         |vm, stream, body| vm.body(stream, body),
-        |vm, stream, _| vm.trailers(stream),
         |vm, stream, _| vm.body_fault(stream, step_up_core::BodyFault::TooLarge),
     ];
     for disturb in disturbances {

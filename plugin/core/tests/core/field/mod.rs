@@ -1,8 +1,11 @@
 //! Issuers, clients and servers as they are in the field.
 
 mod clients;
+mod frames;
 mod issuers;
 mod opaque;
+mod places;
+mod proxies;
 mod servers;
 
 use serde_json::{Value as Json, json};

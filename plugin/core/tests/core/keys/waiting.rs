@@ -43,13 +43,11 @@ fn a_request_that_waits_is_judged_as_of_its_release() {
 fn faults_of_a_request_that_waits_end_it() {
     let mut process = Process::new(&policy(), 1);
     let vm = &mut process.vms[0];
-    let [large, unreadable, trailing, twice] = [0, 1, 2, 3].map(|_| vm.head(&call()));
+    let [large, unreadable, twice] = [0, 1, 2].map(|_| vm.head(&call()));
     vm.body_fault(large, BodyFault::TooLarge);
     vm.settled(large).assert_refused(413, "body_too_large");
     vm.body_fault(unreadable, BodyFault::Unreadable);
     vm.settled(unreadable).assert_refused(500, "body_unreadable");
-    vm.trailers(trailing);
-    vm.settled(trailing).assert_refused(400, "trailers_not_allowed");
     vm.body(twice, call().body());
     vm.body(twice, call().body());
     vm.settled(twice).assert_refused(500, "internal");
@@ -111,8 +109,7 @@ fn strangers_who_wait_cannot_fill_the_log() {
     let mut process = Process::new(&policy(), 1);
     let vm = &mut process.vms[0];
     let forged = Request::call("get").bearer(&Token::new(BASELINE).header("kid", "k1").signed_by(other_key()));
-    let ends: [fn(&mut Vm, StreamId); 4] = [
-        |vm, stream| vm.trailers(stream),
+    let ends: [fn(&mut Vm, StreamId); 3] = [
         |vm, stream| vm.body_fault(stream, BodyFault::TooLarge),
         |vm, stream| vm.body_fault(stream, BodyFault::Unreadable),
         |vm, stream| {

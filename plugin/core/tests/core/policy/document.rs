@@ -313,8 +313,10 @@ fn resources_paths_and_origins_are_checked_when_loaded() {
     for resource in [
         "mcp.example.com/mcp",
         "ftp://mcp.example.com",
-        "https://mcp.example.com/mcp?x=1",
         "https://mcp.example.com/mcp#x",
+        "https://mcp.example.com/%zz",
+        "https://mcp.example.com/mcp?x=%2",
+        "https://mcp.example.com/%00",
         "https://user@mcp.example.com/mcp",
         "https://MCP.example.com/mcp",
         "https://mcp.example.com/a/../mcp",
@@ -327,10 +329,23 @@ fn resources_paths_and_origins_are_checked_when_loaded() {
     ] {
         assert_faulty(&with(good.clone(), "/resource", json!(resource)), &["resource"]);
     }
-    for path in ["mcp", "/a/../b", "/a?b", "/a#b", "//a", "/a b"] {
+    for path in ["mcp", "/a/../b", "/a%2Fb", "/a?b", "/a#b", "//a", "/a b"] {
         assert_faulty(&with(good.clone(), "/paths", json!([path])), &["paths[0]"]);
     }
-    for origin in ["https://app.example.com/", "app.example.com", "null", "*", "https://app.example.com:443"] {
+    for origin in [
+        "https://app.example.com/",
+        "app.example.com",
+        "null",
+        "*",
+        "https://app.example.com:443",
+        "://x",
+        "file://",
+        "Vscode-webview://x",
+        "a_b://x",
+        "chrome-extension://*",
+        "chrome-extension://x/",
+        "x://a@b",
+    ] {
         assert_faulty(&with(good.clone(), "/origins", json!([origin])), &["origins[0]"]);
     }
     assert!(warnings(&with(good, "/resource", json!("http://mcp.example.com/mcp"))).contains("without TLS"));

@@ -14,6 +14,8 @@ fn p20_these_methods_need_the_baseline_and_nothing_else() {
         "resources/list",
         "resources/templates/list",
         "prompts/list",
+        "logging/setLevel",
+        "subscriptions/listen",
     ] {
         let request = Request::method(method, json!({}));
         vm.send(&request.clone().bearer(&token(BASELINE))).assert_forwarded();
@@ -37,14 +39,9 @@ fn p20_these_methods_need_the_baseline_and_nothing_else() {
 fn p20_methods_whose_rules_come_later_are_refused_like_tools_without_a_rule() {
     let policy = load(&document(json!({ "*": open() })));
     let mut vm = Vm::new(&policy);
-    for method in [
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "subscriptions/listen",
-        "prompts/get",
-        "completion/complete",
-    ] {
+    for method in
+        ["resources/read", "resources/subscribe", "resources/unsubscribe", "prompts/get", "completion/complete"]
+    {
         let params = json!({ "name": "x", "uri": "file:///x" });
         vm.send(&Request::method(method, params).bearer(&token(BASELINE))).assert_refused(403, "no_rule");
     }
@@ -55,7 +52,7 @@ fn p20_everything_else_is_refused() {
     let policy = load(&document(json!({ "*": open() })));
     let mut vm = Vm::new(&policy);
     for method in [
-        "logging/setLevel",
+        "logging/setlevel",
         "tasks/get",
         "tasks/result",
         "sampling/createMessage",
@@ -71,4 +68,55 @@ fn p20_everything_else_is_refused() {
         let settled = vm.send(&Request::method(method, json!({ "name": "x" })).bearer(&token(BASELINE)));
         settled.assert_refused(200, "unknown_method");
     }
+}
+
+#[test]
+fn p20_a_subscription_names_resources_or_passes_with_the_baseline() {
+    let policy = load(&document(json!({ "*": open() })));
+    let mut vm = Vm::new(&policy);
+    let mut listen = |notifications: Json| {
+        let params = json!({ "notifications": notifications });
+        let legacy = vm.send(&Request::method("subscriptions/listen", params.clone()).bearer(&token(BASELINE)));
+        let modern = vm.send(&Request::modern("subscriptions/listen", params).bearer(&token(BASELINE)));
+        assert_eq!(legacy.reason(), modern.reason());
+        legacy
+    };
+    for notifications in [
+        json!({}),
+        json!({ "toolsListChanged": true, "promptsListChanged": false }),
+        json!({ "resourceSubscriptions": [] }),
+        json!({ "com.example/news": true, "resourceSubscriptions": [] }),
+    ] {
+        listen(notifications).assert_forwarded();
+    }
+    for notifications in [
+        json!({ "resourceSubscriptions": ["file:///x"] }),
+        json!({ "toolsListChanged": true, "resourceSubscriptions": ["file:///x", "ui://y"] }),
+    ] {
+        listen(notifications).assert_refused(403, "no_rule");
+    }
+    for notifications in [
+        json!(null),
+        json!([]),
+        json!("x"),
+        json!({ "toolsListChanged": null }),
+        json!({ "toolsListChanged": "yes" }),
+        json!({ "com.example/news": ["file:///x"] }),
+        json!({ "com.example/news": 1, "resourceSubscriptions": [] }),
+        json!({ "com.example/news": {}, "resourceSubscriptions": ["file:///x"] }),
+        json!({ "resourceSubscriptions": null }),
+        json!({ "resourceSubscriptions": true }),
+        json!({ "resourceSubscriptions": "file:///x" }),
+        json!({ "resourceSubscriptions": [1] }),
+        json!({ "resourceSubscriptions": [["file:///x"]] }),
+    ] {
+        let settled = listen(notifications);
+        settled.assert_refused(400, "params_invalid");
+        assert_eq!(settled.answer().code(), Some(-32602));
+    }
+    // What a server that ignores case would read.
+    listen(json!({ "ResourceSubscriptions": ["file:///x"] })).assert_refused(400, "folded_key");
+    let folded = json!({ "Notifications": { "resourceSubscriptions": ["file:///x"] } });
+    vm.send(&Request::method("subscriptions/listen", folded).bearer(&token(BASELINE)))
+        .assert_refused(400, "folded_key");
 }
