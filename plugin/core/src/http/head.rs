@@ -256,6 +256,9 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Reason> {
 
 /// Equal values count as one, as lines or joined by a comma: what a proxy makes of a client that says it twice (P29).
 fn agreed<'a>(before: Option<&'a str>, value: &'a str) -> Result<&'a str, Reason> {
+    if before.is_none() && !value.contains(',') {
+        return Ok(value);
+    }
     let item = |item: &'a str| if value.contains(',') { item.trim_matches([' ', '\t']) } else { item };
     let mut values = before.into_iter().chain(value.split(',').map(item));
     let first = values.next().unwrap_or_default();

@@ -99,11 +99,15 @@ impl Policy {
 
     pub(crate) fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {
         // P38: an exact one before a family.
-        let found = |is_family: bool| {
-            let all = self.issuers.iter().enumerate();
-            all.filter(move |(_, issuer)| issuer.family.is_some() == is_family).find(|(_, issuer)| issuer.is(name))
-        };
-        found(false).or_else(|| found(true))
+        let mut family = None;
+        for (at, issuer) in self.issuers.iter().enumerate() {
+            match (issuer.is(name), &issuer.family) {
+                (true, None) => return Some((at, issuer)),
+                (true, Some(_)) => family = Some((at, issuer)),
+                (false, _) => {}
+            }
+        }
+        family
     }
 
     /// The dialect of whom a token names as its issuer.

@@ -54,12 +54,11 @@ impl Policy {
     }
 
     fn candidates(&self, route: Option<&str>, authority: &str) -> impl Iterator<Item = (usize, &Server)> {
-        let authority = authority.to_ascii_lowercase();
         let is_meant = move |server: &Server| match (route, self.select) {
             (Some(name), _) => *server.name == *name,
             (None, Select::Metadata) => false,
             (None, Select::Path) => true,
-            (None, Select::Host) => server.is_at(&authority),
+            (None, Select::Host) => server.is_at(authority),
         };
         self.servers.iter().enumerate().filter(move |(_, server)| is_meant(server))
     }
@@ -80,6 +79,6 @@ impl Server {
 
     fn is_at(&self, authority: &str) -> bool {
         let default = if self.url.https { ":443" } else { ":80" };
-        self.url.host() == authority.strip_suffix(default).unwrap_or(authority)
+        self.url.host().eq_ignore_ascii_case(authority.strip_suffix(default).unwrap_or(authority))
     }
 }
