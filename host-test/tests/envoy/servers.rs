@@ -45,7 +45,12 @@ fn metadata() -> Result<()> {
         ensure!(document["authorization_servers"] == serde_json::json!([stack.issuer()]), "{answer:?}");
         ensure!(document["scopes_supported"] == serde_json::json!(["mcp:connect"]), "{answer:?}");
     }
-    for path in ["/", "/mcp/", "/MCP", "/healthz", "/notes", "/.well-known/oauth-protected-resource"] {
+    // P29: one path with `/mcp`, whose document it names.
+    let answer = send(&Request::get(format!("{origin}/mcp/")))?;
+    let named = answer.challenge("resource_metadata");
+    let document = format!("{origin}/.well-known/oauth-protected-resource/mcp");
+    ensure!(answer.status == 401 && named == Some(document.as_str()), "{answer:?}");
+    for path in ["/", "/mcp/x", "/MCP", "/healthz", "/notes", "/.well-known/oauth-protected-resource"] {
         let answer = send(&Request::get(format!("{origin}{path}")))?;
         ensure!(answer.status == 404, "{path}: {answer:?}");
     }

@@ -30,8 +30,12 @@ pub fn reloads(stack: &EnvoyStack) -> Result<u64> {
 
 pub const DISCOVERY: &str = "extension_config_discovery.http_filter.step-up.";
 
-pub fn wait_for(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..1000 {
+pub fn wait_for(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_for_seconds(20, what, done)
+}
+
+pub fn wait_for_seconds(most: usize, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..most * 50 {
         if done()? {
             return Ok(());
         }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// P28: faults of settings, which waiting does not heal. The client is not told to come again.
+const LASTING: [&str; 4] = ["filter_not_accepted", "elevated_audience", "elevated_lifetime", "granted_too_wide"];
+
 /// A wrong answer, and what must become of the call.
 pub(super) struct Fault {
     name: &'static str,
@@ -91,13 +94,16 @@ pub(super) fn refusals() -> Result<()> {
         refused("access_denied"),
         refused("invalid_scope"),
         refused("invalid_target"),
+        // P28: the word for a dead subject token, said where the target has worked before; not twice in a minute.
+        refusal("invalid_request", 401, 40101, "subject_token_rejected", error(400, "invalid_request")),
         refused("invalid_request"),
+        // P28: about the target. A 401 is about us.
+        refused("invalid_client"),
         refused("something_unheard_of"),
         refusal("403 without words", 403, 40302, "elevation_refused", Behaviour::answer(403, "")),
         user("interaction_required"),
         user("consent_required"),
         user("insufficient_user_authentication"),
-        ours("invalid_client"),
         ours("unauthorized_client"),
         ours("unsupported_grant_type"),
         refusal("401", 503, 50301, "filter_not_accepted", Behaviour::answer(401, "")),
@@ -158,7 +164,8 @@ pub(super) fn refusal_of(stack: &EnvoyStack, caller: &str, fault: &Fault) -> Res
     let answer = expect(&elevated_call(stack, caller, fault.tool, 0.0), fault.status, fault.public)?;
     let message = answer.message().context("no body")?;
     ensure!(message["error"]["code"] == fault.code, "{message:#}");
-    ensure!(fault.status != 503 || answer.header("retry-after").is_some(), "no Retry-After: {answer:?}");
+    let comes_again = fault.status == 503 && !LASTING.contains(&fault.reason);
+    ensure!(answer.header("retry-after").is_some() == comes_again, "Retry-After: {answer:?}");
     let invalid = answer.challenge("error") == Some("invalid_token");
     ensure!(invalid == (fault.status == 401), "challenge: {answer:?}");
     let id = message["error"]["data"]["request_id"].as_str().context("no request_id")?.to_owned();

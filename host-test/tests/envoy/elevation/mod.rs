@@ -25,7 +25,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::report::resident;
-use crate::support::{apply, call, expect, reloads, wait_for};
+use crate::support::{apply, call, expect, reloads, wait_for, wait_for_seconds};
 use crate::trial;
 use faults::{late_answer, long_life, lost_answer, refusals, refused_upstream, wrong_answers};
 use many::many_callers;

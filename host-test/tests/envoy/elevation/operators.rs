@@ -18,7 +18,8 @@ pub(super) fn rotation() -> Result<()> {
     let wrong = refusal("", 503, 50301, "filter_not_accepted", Behaviour::pass());
     refusal_of(&stack, &caller, &wrong)?;
     stack.replace_credential(None)?;
-    wait_for("the right credential", || Ok(send(&elevated)?.status == 200))?;
+    // P28: after three such faults the rule is tried every 30 s, in each worker.
+    wait_for_seconds(40, "the right credential", || Ok(send(&elevated)?.status == 200))?;
     ensure!(reloads(&stack)? == before, "the filter was configured again");
     balanced(stack.fault_proxy()?).map(drop)
 }
