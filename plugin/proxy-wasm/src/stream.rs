@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use proxy_wasm::types::{Action, Bytes};
 use step_up_core::{BodyFault, Input, StreamId};
 use step_up_core::{RequestHead, ResponseHead};
 
@@ -39,11 +39,10 @@ impl Stream {
         self.driver.on_response(self.id, Input::ResponseBody { stream: self.stream(), body })
     }
 
-    /// The body is complete; `size` bytes of it, or all that there is.
-    fn body(&self, size: usize) -> Action {
-        let body = host::request_body(size);
-        let body = match &body {
-            Ok(bytes) if bytes.len() > self.driver.body_limit(self.id) => Err(BodyFault::TooLarge),
+    /// The body is complete; at most `most` bytes of it are looked at.
+    fn body(&self, bytes: Result<Bytes, ()>, most: usize) -> Action {
+        let body = match &bytes {
+            Ok(bytes) if bytes.len() > most => Err(BodyFault::TooLarge),
             Ok(bytes) => Ok(bytes.as_slice()),
             Err(()) => Err(BodyFault::Unreadable),
         };
@@ -73,14 +72,15 @@ impl HttpContext for Stream {
 
     // While pausing, `size` is that of everything buffered so far.
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if size > self.driver.body_limit(self.id) {
+        let most = self.driver.body_limit(self.id);
+        if size > most {
             return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::TooLarge) });
         }
         if !end_of_stream {
             self.driver.on_part_of_body(self.id);
             return Action::Pause;
         }
-        self.body(size)
+        self.body(host::request_body(size), most)
     }
 
     // With trailers, no part of the body is the last. They go no further; what was held back of the body does.
@@ -88,7 +88,7 @@ impl HttpContext for Stream {
         if !host::drop_request_trailers() {
             return self.tell(Input::Body { stream: self.stream(), body: Err(BodyFault::Unreadable) });
         }
-        self.body(usize::MAX)
+        self.body(host::request_body(usize::MAX), self.driver.body_limit(self.id))
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {

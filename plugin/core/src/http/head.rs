@@ -124,10 +124,12 @@ impl<'a> Head<'a> {
                     head.traceparent.get_or_insert(text(value)?);
                     continue;
                 }
+                b":protocol" | b"upgrade" | b"connection" | b"http2-settings" => {
+                    hops.note(name, value)?;
+                    continue;
+                }
                 other => {
-                    if !hops.note(other, value)? {
-                        head.note(other)?;
-                    }
+                    head.note(other)?;
                     continue;
                 }
             };

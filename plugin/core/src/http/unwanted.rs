@@ -29,8 +29,8 @@ pub(super) struct Hops<'a> {
 }
 
 impl<'a> Hops<'a> {
-    /// Takes note of a header of this hop. False: it is none.
-    pub(super) fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, Reason> {
+    /// Takes note of a header of this hop.
+    pub(super) fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Reason> {
         match name {
             b":protocol" => self.is_websocket = true,
             b"upgrade" => {
@@ -40,9 +40,9 @@ impl<'a> Hops<'a> {
             b"connection" => self.connection.push(super::head::text(value)?),
             // RFC 7540 3.2.1: it belongs to `Upgrade: h2c`, and would be the first frame of a connection that nobody judges.
             b"http2-settings" => self.has_settings = true,
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// After it nothing is judged any more.

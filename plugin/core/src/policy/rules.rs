@@ -49,7 +49,7 @@ struct Patterns {
     exact: HashMap<String, usize>,
     /// By what stands before the `*`; the empty prefix is `*` itself.
     prefix: HashMap<String, usize>,
-    /// The lengths of the prefixes, longest first.
+    /// The lengths of the prefixes, shortest first.
     lengths: Vec<usize>,
 }
 
@@ -97,13 +97,12 @@ impl Rules {
             }
         }
         let ends = plain.match_indices('/').filter_map(|(at, _)| plain.get(at + 1..));
-        let mut found: Vec<usize> = [name.as_str(), name.trim(), plain.as_str(), path.join("/").as_str()]
-            .into_iter()
-            .chain(ends)
-            .filter_map(|reading| self.folded.select(reading))
-            .collect();
-        found.sort_unstable();
-        found.dedup();
+        let mut found = Vec::new();
+        for reading in [name.as_str(), name.trim(), plain.as_str(), path.join("/").as_str()].into_iter().chain(ends) {
+            if let Some(at) = self.folded.select(reading) {
+                keep(&mut found, at);
+            }
+        }
         found.into_iter().filter_map(|at| self.list.get(at))
     }
 
@@ -115,7 +114,7 @@ impl Rules {
     pub(crate) fn less_specific<'r>(&'r self, pattern: &'r str) -> impl Iterator<Item = &'r Rule> {
         let stem = pattern.strip_suffix('*').unwrap_or(pattern);
         let own = pattern.ends_with('*').then_some(stem.len());
-        let shorter = self.written.lengths.iter().filter(move |length| Some(**length) != own);
+        let shorter = self.written.lengths.iter().rev().filter(move |length| Some(**length) != own);
         shorter.filter_map(move |length| self.list.get(*self.written.prefix.get(stem.get(..*length)?)?))
     }
 }
@@ -126,7 +125,7 @@ impl Patterns {
         for (at, pattern) in patterns.enumerate() {
             match pattern.strip_suffix('*') {
                 Some(prefix) => {
-                    index.lengths.push(prefix.len());
+                    keep(&mut index.lengths, prefix.len());
                     index.prefix.insert(prefix.to_owned(), at);
                 }
                 None => {
@@ -134,15 +133,19 @@ impl Patterns {
                 }
             }
         }
-        index.lengths.sort_unstable();
-        index.lengths.dedup();
-        index.lengths.reverse();
         index
     }
 
     fn select(&self, name: &str) -> Option<usize> {
-        let prefix = || self.lengths.iter().find_map(|length| self.prefix.get(name.get(..*length)?));
+        let prefix = || self.lengths.iter().rev().find_map(|length| self.prefix.get(name.get(..*length)?));
         self.exact.get(name).or_else(prefix).copied()
+    }
+}
+
+/// Sorted, each once.
+fn keep(sorted: &mut Vec<usize>, number: usize) {
+    if let Err(at) = sorted.binary_search(&number) {
+        sorted.insert(at, number);
     }
 }
 
