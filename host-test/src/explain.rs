@@ -39,8 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (record, outcome) = match &arguments.audit {
         Some(file) => (serde_json::from_str(&read(file)?).context("the record is no JSON")?, None),
         None => {
-            let outcome = call(arguments, &document)?;
-            (outcome.get("record").cloned().unwrap_or_default(), Some(outcome))
+            let (when, outcome) = call(arguments, &document)?;
+            (outcome.get("record").cloned().unwrap_or_default(), Some((when, outcome)))
         }
     };
     if record.get("reason").is_none() {
@@ -52,8 +52,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What becomes of the call, on the core, with a token service that says yes.
-fn call(arguments: &Arguments, document: &Value) -> Result<Value> {
+/// The call, and what becomes of it: on the core, with a token service that says yes.
+fn call(arguments: &Arguments, document: &Value) -> Result<(Value, Value)> {
     let tree = |file: &Path| -> Result<Value> {
         let value = yaml::read(&read(file)?).map_err(|fault| anyhow!("{}:{fault}", file.display()))?;
         Ok(yaml::to_json(&value))
@@ -68,7 +68,7 @@ fn call(arguments: &Arguments, document: &Value) -> Result<Value> {
         serde_json::from_value(json!({ "name": "explain", "given": given, "when": when, "then": {} }))?;
     let case = scenario::Case::of(scenario, document.clone());
     let outcome = case.run(&Native)?;
-    outcome.requests.first().cloned().context("nothing happened")
+    Ok((when, outcome.requests.first().cloned().context("nothing happened")?))
 }
 
 struct Page<'p> {
@@ -79,12 +79,15 @@ struct Page<'p> {
 }
 
 impl Page<'_> {
-    fn explain(&self, record: &Value, outcome: Option<&Value>) -> String {
+    fn explain(&self, record: &Value, call: Option<&(Value, Value)>) -> String {
         let member = |name: &str| record.get(name).and_then(Value::as_str);
         let mut text = String::new();
         let what = [member("method"), member("name")].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let who = [member("subject"), member("client")].into_iter().flatten().collect::<Vec<_>>().join(" by ");
         text += &line("request", &format!("{what}, from {who}"));
+        if let (Some((when, _)), Some(server)) = (call, member("server")) {
+            text += &self.source(server, when);
+        }
         text += &line("server", member("server").unwrap_or("none was found"));
         match (member("server"), member("rule")) {
             (Some(server), Some(rule)) => text += &self.rule(server, rule),
@@ -106,7 +109,7 @@ impl Page<'_> {
             }
             text += &line("to act", reason.acts().text());
         }
-        if let Some(outcome) = outcome {
+        if let Some((_, outcome)) = call {
             let part = |name: &str| outcome.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
             for name in ["status", "challenge", "error", "token", "elevated"] {
                 text += &part(name).map_or_else(String::new, |value| line(name, &value));
@@ -119,6 +122,19 @@ impl Page<'_> {
             }
         }
         text
+    }
+
+    /// What `source` conditions saw (P40), where the call says anything of certificates.
+    fn source(&self, server: &str, when: &Value) -> String {
+        let text = |value: Option<&'_ Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let (peer, forwarded) = (text(when.get("source")), text(when.pointer("/headers/x-forwarded-client-cert")));
+        if peer.is_none() && forwarded.is_none() {
+            return String::new();
+        }
+        let seen = self.policy.view().servers().find(|found| found.name() == server);
+        let seen = seen.and_then(|found| found.source(peer.as_deref(), forwarded.as_deref()));
+        let whose = if seen == peer { "the certificate of the peer" } else { "what the peer wrote of its client" };
+        line("source", &seen.map_or_else(|| "unknown".to_owned(), |seen| format!("{seen}, {whose}")))
     }
 
     /// The rule where it stands, and its tier.

@@ -135,6 +135,30 @@ fn a_call_and_its_record_are_explained_alike() {
     assert!(of_call.contains("insufficient_scope"), "{of_call}");
 }
 
+#[test]
+fn p40_explain_shows_what_was_seen_of_the_caller() {
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (policy, call) = (place.join("source.yaml"), place.join("source-call.yaml"));
+    let text = fs::read_to_string(host_test::paths::workspace().join(POLICY)).unwrap();
+    fs::write(&policy, format!("source_from: {{ xfcc: {{ peers: [spiffe://a/gateway] }} }}\n{text}")).unwrap();
+    for (when, expected) in [
+        (
+            "source: spiffe://a/gateway, headers: { x-forwarded-client-cert: URI=spiffe://a/sa }",
+            "spiffe://a/sa, what the peer",
+        ),
+        ("source: spiffe://a/gateway", "unknown"),
+        (
+            "source: spiffe://a/other, headers: { x-forwarded-client-cert: URI=spiffe://a/sa }",
+            "spiffe://a/other, the cert",
+        ),
+    ] {
+        fs::write(&call, format!("{{ tool: merge_pr, {when} }}")).unwrap();
+        let (code, out, error) = run(&["explain", policy.to_str().unwrap(), "--call", call.to_str().unwrap()]);
+        assert_eq!(code, 0, "{error}");
+        assert!(out.contains(&format!("source     {expected}")), "no `{expected}` in\n{out}");
+    }
+}
+
 /// `stepup test ... | head -1`: an error, and no panic.
 #[test]
 fn nobody_reads_to_the_end() {

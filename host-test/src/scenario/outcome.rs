@@ -258,7 +258,7 @@ fn removed(before: &Headers, after: &Headers) -> Vec<String> {
 fn call(record: &CallRecord, world: &World) -> Value {
     let mut sent: Map<String, Value> =
         form(&record.call.body).into_iter().map(|(name, value)| (name, value.into())).collect();
-    for name in ["subject_token", "token"] {
+    for name in ["subject_token", "assertion", "token"] {
         if let Some(value) = sent.get_mut(name) {
             *value = world.name_of(value.as_str().unwrap_or_default()).into();
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Claimed, Flow, Leg, Next, State, Turn};
 use crate::answer;
 use crate::audit::Caller;
-use crate::http::{Head, Method, RequestHead, last_uri};
+use crate::http::{Head, Method, RequestHead};
 use crate::jose::Compact;
 use crate::mcp::Mirror;
 use crate::policy::Address;
@@ -81,10 +81,7 @@ impl Flow {
         }
         self.session = head.session_id.map(str::to_owned);
         self.last_event_id = head.last_event_id.filter(|_| head.method == Method::Get).map(str::to_owned);
-        // P40: a peer that is named for it is believed about its own client.
-        let peer = host.source.map(str::to_owned);
-        let is_gateway = peer.as_ref().is_some_and(|peer| server.source_from.contains(peer));
-        self.source = if is_gateway { head.forwarded_cert.and_then(last_uri) } else { peer };
+        self.source = server.source(host.source, head.forwarded_cert);
         let trace = [("traceparent", head.traceparent()), ("x-request-id", head.request_id())];
         self.trace = trace.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value?)))).collect();
         self.unwanted = head.unwanted.clone();

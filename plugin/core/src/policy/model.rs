@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::http::Call;
+use crate::http::{Call, last_uri};
 use crate::policy::audience::Audiences;
 use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
@@ -70,6 +70,14 @@ pub(crate) struct Server {
     pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
     pub(crate) asked: String,
+}
+
+impl Server {
+    /// P40: who calls. A peer that is named for it is believed about its own client.
+    pub(crate) fn source(&self, peer: Option<&str>, forwarded: Option<&str>) -> Option<String> {
+        let is_gateway = peer.is_some_and(|peer| self.source_from.iter().any(|named| named == peer));
+        if is_gateway { forwarded.and_then(last_uri) } else { peer.map(str::to_owned) }
+    }
 }
 
 /// P34: how a request finds its server where the route names none.

@@ -86,6 +86,12 @@ impl<'p> ServerView<'p> {
         self.0.places.iter().filter_map(of_place)
     }
 
+    /// Who calls, as `source` conditions see it (P40): by the certificate of the peer, and by what it wrote into
+    /// `x-forwarded-client-cert`. `None`: unknown.
+    pub fn source(self, peer: Option<&str>, forwarded: Option<&str>) -> Option<String> {
+        self.0.source(peer, forwarded)
+    }
+
     /// All its rules.
     pub fn rules(self) -> impl Iterator<Item = RuleView<'p>> {
         self.0.rules.all().map(|(kind, rule)| RuleView { kind, rule })
