@@ -33,7 +33,7 @@ const EXCHANGES: [Variant; 6] = [
     Variant::Denied,
     Variant::Exchange(Answer::Refusal),
     Variant::Exchange(Answer::OtherType),
-    Variant::Exchange(Answer::OtherAudience),
+    Variant::Exchange(Answer::OtherSubject),
     Variant::StepUp,
     Variant::Exchange(Answer::Token),
 ];

@@ -16,8 +16,8 @@ pub enum Answer {
     Refusal,
     /// A token of another type: refused unread.
     OtherType,
-    /// A token for another server: refused when it has been read and its signature checked.
-    OtherAudience,
+    /// A token of somebody else: refused when it has been read and its signature checked.
+    OtherSubject,
     /// What was asked for.
     Token,
 }
@@ -28,14 +28,14 @@ impl Answer {
         match self {
             Answer::Refusal => "refusal",
             Answer::OtherType => "other-type",
-            Answer::OtherAudience => "other-audience",
+            Answer::OtherSubject => "other-subject",
             Answer::Token => "token",
         }
     }
 
     /// By that name.
     pub fn from_name(name: &str) -> Option<Answer> {
-        [Answer::Refusal, Answer::OtherType, Answer::OtherAudience, Answer::Token]
+        [Answer::Refusal, Answer::OtherType, Answer::OtherSubject, Answer::Token]
             .into_iter()
             .find(|answer| answer.name() == name)
     }
@@ -78,9 +78,10 @@ fn serve(port: u16, answer: Answer) -> Result<()> {
 
 fn token(key: &Key, answer: Answer, number: usize) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let audience = if answer == Answer::OtherAudience { "http://127.0.0.1/other" } else { RESOURCE };
+    // Not for another audience: after three faults of settings the filter would not ask (P28).
+    let subject = if answer == Answer::OtherSubject { "bob" } else { "alice" };
     let claims = json!({
-        "iss": ISSUER, "aud": audience, "sub": "alice", "client_id": "step-up-filter", "jti": format!("e-{number}"),
+        "iss": ISSUER, "aud": RESOURCE, "sub": subject, "client_id": "step-up-filter", "jti": format!("e-{number}"),
         "iat": now, "exp": now + 60, "scope": "repo:admin",
     });
     let kind = if answer == Answer::OtherType { "DPoP" } else { "Bearer" };

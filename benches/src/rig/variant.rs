@@ -36,7 +36,7 @@ impl Variant {
             Variant::Challenged => "challenged for a scope",
             Variant::Exchange(Answer::Refusal) => "the token service refuses",
             Variant::Exchange(Answer::OtherType) => "a token of another type, taken back",
-            Variant::Exchange(Answer::OtherAudience) => "a token for another server, taken back",
+            Variant::Exchange(Answer::OtherSubject) => "a token of somebody else, taken back",
             Variant::Exchange(Answer::Token) => "exchanged for, forwarded, taken back",
         }
     }
@@ -45,7 +45,7 @@ impl Variant {
     pub fn status(self) -> u16 {
         match self {
             Variant::Denied | Variant::Challenged | Variant::Exchange(Answer::Refusal) => 403,
-            Variant::Exchange(Answer::OtherType | Answer::OtherAudience) => 503,
+            Variant::Exchange(Answer::OtherType | Answer::OtherSubject) => 503,
             _ => 200,
         }
     }

@@ -95,8 +95,8 @@ pub const BUGS: &[Bug] = &[
         finding: 7,
         what: "with several servers the host says which one judges",
         file: "plugin/core/src/policy/select.rs",
-        there: "Select::Metadata => Vec::new(),",
-        instead: "Select::Metadata => all.collect(),",
+        there: "(None, Select::Metadata) => false,",
+        instead: "(None, Select::Metadata) => true,",
         noticed_by: Noticed::Core,
     },
     Bug {
@@ -253,8 +253,8 @@ pub const BUGS: &[Bug] = &[
         finding: 24,
         what: "two servers may differ by a final slash",
         file: "plugin/core/src/policy/select.rs",
-        there: "path.trim_end_matches('/').to_owned()",
-        instead: "path.to_owned()",
+        there: "without_slash(&place.path), place.query",
+        instead: "&place.path, place.query",
         noticed_by: Noticed::Check,
     },
     Bug {

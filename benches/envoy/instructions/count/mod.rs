@@ -70,7 +70,7 @@ const ROWS: [Row; 15] = [
     Row { is_fresh: true, ..row("first sight", Variant::StepUp, SMALL) },
     row("exchange: refused", Variant::Exchange(Answer::Refusal), SMALL),
     row("exchange: other type", Variant::Exchange(Answer::OtherType), SMALL),
-    row("exchange: other audience", Variant::Exchange(Answer::OtherAudience), SMALL),
+    row("exchange: other subject", Variant::Exchange(Answer::OtherSubject), SMALL),
     row("exchanged", Variant::Exchange(Answer::Token), SMALL),
 ];
 
