@@ -28,12 +28,30 @@ pub(super) fn unreadable(page: &Page<'_>, fault: &yaml::Fault, found: &mut Findi
 pub(super) fn policy(page: &Page<'_>, scan: &Scan, found: &mut Findings) {
     found.policies = 1;
     let odd = scan.oddities.iter().filter(|odd| odd.kind != Kind::TwoReadings);
-    let odd: Vec<_> = odd.map(|odd| Item::new(&odd.problem, "", odd.range.clone())).collect();
-    if !odd.is_empty() {
-        return page.errors(&page.name, &odd, &Verdict::Refused, found);
-    }
+    let odd: Vec<_> = odd.collect();
     let loaded = Policy::from_value(&scan.value, page.text.as_bytes(), &Assumed);
+    // P18: all faults at once; what an oddity hides has been said.
+    if !odd.is_empty() {
+        let faults = loaded.as_ref().err().into_iter().flatten();
+        let faults = faults.map(|fault| (fault, page.place(&scan.places, &fault.path)));
+        let is_said =
+            |place: &Range<usize>| odd.iter().any(|odd| odd.range.start < place.end && place.start < odd.range.end);
+        let mut items: Vec<_> = odd.iter().map(|odd| Item::new(&odd.problem, &help(odd), odd.range.clone())).collect();
+        items.extend(faults.filter(|(_, place)| !is_said(place)).map(|(fault, place)| Item::of(fault, place)));
+        return page.errors(&page.name, &items, &Verdict::Refused, found);
+    }
     page.loaded(&page.name, &loaded, |fault| Item::of(fault, page.place(&scan.places, &fault.path)), found);
+}
+
+/// What to do about it in a policy, and where it is.
+fn help(odd: &Oddity) -> String {
+    let what = match odd.kind {
+        Kind::Twice => "keep one of them",
+        Kind::Merge | Kind::Indirect => "write out what is meant, here",
+        Kind::Key => "put it in quotes, if it is a name",
+        Kind::TwoReadings => "put it in quotes",
+    };
+    if odd.path.is_empty() { what.to_owned() } else { format!("{what} (`{}`)", odd.path) }
 }
 
 /// The file is Envoy's.

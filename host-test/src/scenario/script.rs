@@ -110,7 +110,8 @@ fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minte
     let mut headers = Headers::of([(":method", method), (":path", &path), (":authority", &authority)]);
     headers.add(REQUEST_ID.as_bytes(), id.as_bytes());
 
-    let body = if method == "POST" { Some(body(when, &mut headers)?) } else { None };
+    // Another method has the body that is written, and no more.
+    let body = if method == "POST" { Some(body(when, &mut headers)?) } else { when.body.clone() };
     if let Some(name) = &when.token {
         let token = given.tokens.get(name).with_context(|| format!("there is no token `{name}` under `tokens`"))?;
         // The same token each time it is sent to the same server.
@@ -274,13 +275,9 @@ impl Policy {
 /// Host and path of a URL.
 pub fn place(url: &str) -> (String, String) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    match rest.find('/') {
-        Some(at) => {
-            let (authority, path) = rest.split_at(at);
-            (authority.to_owned(), path.to_owned())
-        }
-        None => (rest.to_owned(), "/".to_owned()),
-    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    (authority.to_owned(), format!("{slash}{path}"))
 }
 
 fn set(document: &mut Value, pointer: &str, value: &Value) -> Option<()> {
