@@ -51,7 +51,8 @@ pub(super) fn wrong_answers() -> Result<()> {
             ..fault("wider scope", "granted_too_wide", Behaviour::ask("scope", "tools:write tools:admin"))
         },
         fault("narrower scope", "granted_too_narrow", Behaviour::ask("scope", "tools:write")),
-        fault("another scope in the answer than in the token", "granted_too_wide", set("scope", json!("tools:write"))),
+        fault("less scope in the answer than in the token", "granted_too_narrow", set("scope", json!("tools:write"))),
+        fault("more of it", "granted_too_wide", set("scope", json!("tools:admin other"))),
         fault("another subject", "elevated_subject", Behaviour::ask("subject_token", other.clone())),
         fault("a foreign signature", "elevated_signature", forged(|_| {})),
         fault("a foreign issuer", "elevated_issuer", forged(|claims| claims["iss"] = json!("http://127.0.0.1:1"))),
@@ -180,7 +181,7 @@ pub(super) fn refusal_of(stack: &EnvoyStack, caller: &str, fault: &Fault) -> Res
 /// What came back through the proxy is asked back, and no caller's token ever is.
 pub(super) fn taken_back(stack: &EnvoyStack, caller: &str) -> Result<()> {
     let proxy = stack.fault_proxy()?;
-    let is_callers = |token: &str| claims(token).is_ok_and(|claims| claims["client_id"] != FILTER);
+    let is_callers = |token: &str| claims(token).is_ok_and(|claims| claims["act"]["client_id"] != FILTER);
     let books = proxy.books();
     let ours: Vec<String> = books.given.iter().filter(|token| !is_callers(token)).cloned().collect();
     let gone = wait_for("what was refused to be revoked", || Ok(all(&ours).is_subset(&proxy.books().revoked())));

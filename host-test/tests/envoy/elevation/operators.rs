@@ -84,7 +84,7 @@ pub(super) fn own_credentials() -> Result<()> {
         let answer =
             expect(&elevated_call(&stack, &caller, "show-token", 0.0), 200, "").with_context(|| format!("{client}"))?;
         let token = shown(&answer)?;
-        ensure!(claims(&token)?["client_id"] == client["id"], "{client}: another client's token");
+        ensure!(claims(&token)?["act"]["client_id"] == client["id"], "{client}: another client's token");
         wait_for("the revocation", || Ok(!stack.is_active(&token)?)).with_context(|| format!("{client}"))?;
     }
     Ok(())
