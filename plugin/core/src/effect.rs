@@ -76,8 +76,12 @@ pub enum BodyFault {
 /// Who should see a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// An operator, now: it works for nobody.
+    Error,
     /// An operator, always.
     Warning,
+    /// Who looks for what became of a call.
+    Info,
     /// Somebody who follows single calls: several lines for each exchange.
     Debug,
 }

@@ -85,7 +85,12 @@ pub fn read(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     read_some(bytes, &|_, _| true)
 }
 
-/// The same, with every number as it is written.
+/// The same, with any number of members: who asks bounds the length.
+pub fn read_long(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    read_within(bytes, &|_, _| true, usize::MAX, None)
+}
+
+/// The same as [`read`], with every number as it is written.
 pub fn read_exact(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     let numbers = std::str::from_utf8(bytes).map(numbers).unwrap_or_default();
     read_within(bytes, &|_, _| true, MAX_MEMBERS, Some(numbers))
@@ -105,17 +110,33 @@ pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Res
     read_within(bytes, keep, MAX_MEMBERS, None)
 }
 
+/// Keeps what `keep` wants of what somebody else will read: only syntax is checked, and of a name that comes twice the first is found.
+/// Nothing may be permitted by what it says.
+pub fn skim<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
+    read_as(bytes, keep, usize::MAX, None, true)
+}
+
 fn read_within<'a>(
     bytes: &'a [u8],
     keep: &dyn Fn(usize, &str) -> bool,
     members: usize,
     numbers: Option<Vec<Option<Decimal>>>,
 ) -> Result<Value<'a>, Fault> {
+    read_as(bytes, keep, members, numbers, false)
+}
+
+fn read_as<'a>(
+    bytes: &'a [u8],
+    keep: &dyn Fn(usize, &str) -> bool,
+    members: usize,
+    numbers: Option<Vec<Option<Decimal>>>,
+    skims: bool,
+) -> Result<Value<'a>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
     let (fault, control, left) = (Cell::new(Fault::Syntax), Cell::new(false), Cell::new(members));
     let numbers = numbers.map(|numbers| RefCell::new(numbers.into_iter()));
-    let seed =
-        Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left, numbers: numbers.as_ref() };
+    let numbers = numbers.as_ref();
+    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left, numbers, skims };
     let mut source = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
     source.end().map_err(|_| Fault::Syntax)?;
@@ -134,6 +155,8 @@ struct Seed<'s> {
     left: &'s Cell<usize>,
     /// Every number of the text in the order written, where they are asked for.
     numbers: Option<&'s RefCell<std::vec::IntoIter<Option<Decimal>>>>,
+    /// See [`skim`].
+    skims: bool,
 }
 
 impl Seed<'_> {
@@ -233,13 +256,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Some(left) => self.left.set(left),
                 None => return Err(self.refuse(Fault::TooManyMembers)),
             }
-            if !names.insert(name.clone()) {
+            let kept = self.kept && (self.keep)(self.depth, &name);
+            if !self.skims && !names.insert(name.clone()) {
                 return Err(self.refuse(Fault::DuplicateKey));
             }
-            if has_control(&name) {
+            if !self.skims && has_control(&name) {
                 self.control.set(true);
             }
-            let kept = self.kept && (self.keep)(self.depth, &name);
             let value = members.next_value_seed(Seed { kept, ..inside })?;
             if self.kept {
                 map.push((name, value));
@@ -303,83 +326,4 @@ impl<'a> Names<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(text: &str) -> Fault {
-        read(text.as_bytes()).unwrap_err()
-    }
-
-    #[test]
-    fn duplicate_keys_are_refused_at_any_depth_and_through_escapes() {
-        assert_eq!(fault(r#"{"a":1,"a":1}"#), Fault::DuplicateKey);
-        assert_eq!(fault(r#"{"a":1,"\u0061":1}"#), Fault::DuplicateKey);
-        assert_eq!(fault(r#"[{"x":{"y":[{"a":1,"a":2}]}}]"#), Fault::DuplicateKey);
-        let many: Vec<String> = (0..40).map(|n| format!(r#""k{n}":0"#)).collect();
-        assert!(read(format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
-        assert_eq!(fault(&format!(r#"{{{},"k3":0}}"#, many.join(","))), Fault::DuplicateKey);
-    }
-
-    #[test]
-    fn duplicates_are_refused_in_what_is_not_kept() {
-        let text = br#"{"arguments":{"a":1,"a":2}}"#;
-        assert_eq!(read_some(text, &|_, _| false), Err(Fault::DuplicateKey));
-    }
-
-    #[test]
-    fn control_characters_in_names_are_refused_wherever_they_stand() {
-        for text in
-            [r#"{"a\u0000":1}"#, r#"{"a":{"b":[{"\n":1}]}}"#, r#"{"\u001fa":1}"#, "{\"a\u{7f}\":1}", "{\"a\u{85}\":1}"]
-        {
-            assert_eq!(fault(text), Fault::ControlInName, "{text}");
-            assert_eq!(read_some(text.as_bytes(), &|_, _| false), Err(Fault::ControlInName), "{text}");
-        }
-        assert!(read(br#"{"a":"\u0000 in a value"}"#).is_ok());
-        assert_eq!(fault(r#"{"a\u0000":1,"a\u0000":1}"#), Fault::DuplicateKey);
-    }
-
-    #[test]
-    fn members_are_counted_in_all_objects_together() {
-        let object = |n: usize| format!("{{{}}}", (0..n).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
-        assert!(read(object(MAX_MEMBERS).as_bytes()).is_ok());
-        assert_eq!(fault(&object(MAX_MEMBERS + 1)), Fault::TooManyMembers);
-        let half = object(MAX_MEMBERS / 2);
-        assert_eq!(fault(&format!("[{half},{half},{{\"a\":0}}]")), Fault::TooManyMembers);
-        assert!(read_document(object(MAX_MEMBERS + 1).as_bytes()).is_ok());
-    }
-
-    #[test]
-    fn what_is_not_kept_is_skipped() {
-        let value = read_some(br#"{"a":{"b":"x"},"c":[1]}"#, &|depth, name| depth == 0 && name == "c").unwrap();
-        assert_eq!(value.get("a"), Some(&Value::Skipped));
-        assert_eq!(value.get("c"), Some(&Value::List(vec![Value::Integer(1)])));
-    }
-
-    #[test]
-    fn what_two_readers_may_read_differently_is_refused() {
-        for text in
-            ["\u{feff}{}", "{} {}", "{}x", "NaN", "[Infinity]", "1e400", r#""\ud800""#, "", "{'a':1}", "[1,]", "01"]
-        {
-            assert_eq!(fault(text), Fault::Syntax, "{text}");
-        }
-        assert_eq!(read(b"\"\xff\""), Err(Fault::NotUtf8));
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let nest = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
-        assert!(read(nest(MAX_DEPTH).as_bytes()).is_ok());
-        assert_eq!(fault(&nest(MAX_DEPTH + 1)), Fault::TooDeep);
-        assert_eq!(fault(&nest(5000)), Fault::TooDeep);
-    }
-
-    #[test]
-    fn only_whole_numbers_are_integers() {
-        assert_eq!(read(b"7"), Ok(Value::Integer(7)));
-        assert_eq!(read(b"7.0"), Ok(Value::Number(None)));
-        assert_eq!(
-            read_exact(b"[1e3,12,12345678901234567]"),
-            Ok(Value::List(vec![Value::Number(Decimal::parse("1000")), Value::Integer(12), Value::Number(None),]))
-        );
-    }
-}
+mod tests;

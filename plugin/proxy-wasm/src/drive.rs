@@ -268,7 +268,9 @@ impl Driver {
 
 fn severity(level: Level) -> LogLevel {
     match level {
+        Level::Error => LogLevel::Error,
         Level::Warning => LogLevel::Warn,
+        Level::Info => LogLevel::Info,
         Level::Debug => LogLevel::Debug,
     }
 }

@@ -328,7 +328,7 @@ impl Vm {
                     assert!(self.records.insert(stream, record).is_none(), "two records");
                 }
                 Effect::Log { level, line } => {
-                    if level == Level::Warning {
+                    if matches!(level, Level::Warning | Level::Error) {
                         self.warnings.push(line.clone());
                     }
                     self.logs.push(line);

@@ -74,19 +74,10 @@ pub(crate) fn refusal(
     version: Option<&str>,
     request_id: &str,
 ) -> Response {
-    let Wire { mut status, code, text } = refusal.reason.wire();
-    // MCP 2025-11-25: 404 means that the session is gone and the client must begin a new one.
-    if refusal.reason == Reason::UnknownMethod && !refusal.modern {
-        status = 200;
-    }
-    if matches!(refusal.challenge, Some(Asked::Login { .. })) {
-        status = 401;
-    }
-    match (refusal.shape(challenge.is_some(), denies_by_jsonrpc), &challenge) {
-        (Shape::Http, _) => {}
-        (Shape::Error, _) => status = 200,
-        (Shape::Result, Some(challenge)) => return result(refusal, challenge),
-        (Shape::Result, None) => {}
+    let Wire { code, text, .. } = refusal.reason.wire();
+    let status = status(refusal, challenge.is_some(), denies_by_jsonrpc);
+    if let (Shape::Result, Some(challenge)) = (refusal.shape(challenge.is_some(), denies_by_jsonrpc), &challenge) {
+        return result(refusal, challenge);
     }
     let mut headers = vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
     match refusal.reason {
@@ -111,6 +102,17 @@ pub(crate) fn refusal(
         }
     };
     Response { status, headers, body: body.to_string().into_bytes().into(), reason: refusal.reason }
+}
+
+/// The HTTP status of a refusal.
+pub(crate) fn status(refusal: &Refusal, is_challenged: bool, denies_by_jsonrpc: bool) -> u16 {
+    match refusal.shape(is_challenged, denies_by_jsonrpc) {
+        Shape::Error | Shape::Result => 200,
+        // MCP 2025-11-25: 404 means that the session is gone and the client must begin a new one.
+        Shape::Http if refusal.reason == Reason::UnknownMethod && !refusal.modern => 200,
+        Shape::Http if matches!(refusal.challenge, Some(Asked::Login { .. })) => 401,
+        Shape::Http => refusal.reason.wire().status,
+    }
 }
 
 /// In what a refusal leaves (P25).
@@ -144,7 +146,11 @@ impl Refusal {
 
 /// For clients that step up by what a result says, and by no header.
 fn result(refusal: &Refusal, challenge: &str) -> Response {
-    let text = format!("{}: authorize again with more scope, then call again", refusal.reason.wire().text);
+    let needed = match &refusal.challenge {
+        Some(Asked::Scopes(scopes)) if !scopes.is_empty() => format!("for {scopes}"),
+        _ => "with more scope".to_owned(),
+    };
+    let text = format!("{}: authorize again {needed}, then call again", refusal.reason.wire().text);
     let mut result = json!({
         "content": [{ "type": "text", "text": text }],
         "isError": true,

@@ -51,9 +51,9 @@ pub(super) fn asked<'s>(
     let claims = asker.caller.claims();
     let issuer = policy.issuer(&claims.issuer).map(|(_, issuer)| issuer);
     let spelled = |scope: &str| issuer.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope));
-    let held =
-        server.held_somewhere.iter().map(|scope| &**scope).filter(|scope| !asker.modern && claims.has_scope(scope));
-    let held = held.filter(|scope| !granted.contains(scope));
+    let steps_up = asker.ability.steps_up;
+    let held = server.held_somewhere.iter().filter(|(_, by_some)| steps_up || !by_some).map(|(scope, _)| &**scope);
+    let held = held.filter(|scope| !asker.modern && claims.has_scope(scope) && !granted.contains(scope));
     let mut scopes: Vec<String> = needed.map(spelled).collect();
     scopes.extend(held.map(spelled));
     scopes.sort_unstable();

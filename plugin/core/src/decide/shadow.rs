@@ -13,6 +13,8 @@ pub(crate) struct Suspended {
     pub reason: Reason,
     /// Scopes the caller lacks.
     pub missing: Vec<String>,
+    /// What would have been asked for.
+    pub challenge: Option<Asked>,
     pub would: Would,
 }
 
@@ -42,15 +44,16 @@ pub(super) fn suspend(
         }
         Verdict::Obtain(_) => {
             let would = Would { ending: Ending::Elevate, reason: Reason::Elevated, status: None };
-            (permit(), Some(Suspended { reason: Reason::Permitted, missing: Vec::new(), would }))
+            (permit(), Some(Suspended { reason: Reason::Permitted, missing: Vec::new(), challenge: None, would }))
         }
-        Verdict::Refuse(shortfall) if shortfall.reason.is_policy() => {
+        // Nothing is elevated, so a task is as good as any other call.
+        Verdict::Refuse(shortfall) if shortfall.reason.is_policy() || shortfall.reason == Reason::TaskNotElevated => {
             if *operation == Operation::Dropped {
                 // Allowed, it would go nowhere either.
-                (Verdict::Drop, None)
+                (Verdict::Drop, Some(Suspended::from(shortfall)))
             } else if !leads_elsewhere(rule, server, operation) {
                 (permit(), Some(Suspended::from(shortfall)))
-            } else if shortfall.reason == Reason::NameConfusable {
+            } else if matches!(shortfall.reason, Reason::NameConfusable | Reason::TaskNotElevated) {
                 refused(Reason::ShadowCannotExchange)
             } else {
                 (Verdict::Refuse(shortfall), None)
@@ -75,7 +78,7 @@ fn leads_elsewhere(rule: Option<&Rule>, server: &Server, operation: &Operation<'
 impl From<Shortfall> for Suspended {
     fn from(Shortfall { reason, missing, challenge }: Shortfall) -> Suspended {
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let status = if matches!(challenge, Some(Asked::Login { .. })) { 401 } else { reason.wire().status };
-        Suspended { reason, missing, would: Would { ending, reason, status: Some(status) } }
+        let would = Would { ending, reason, status: Some(reason.wire().status) };
+        Suspended { reason, missing, challenge, would }
     }
 }

@@ -29,18 +29,19 @@ impl Flow {
             self.facts.server = Some(Rc::clone(&server.name));
             return Ok(Next::Answer(answer::metadata(place, head.method == Method::Head), Reason::Metadata));
         }
-        // It has no path that could belong to a server (RFC 9110 9.3.6).
-        if head.method == Method::Connect && !head.upgrade {
-            return Err(Reason::MethodNotAllowed);
-        }
-        let spot = policy.select_server(host.server, address)?;
-        let (server, _) = policy.at(spot).ok_or(Reason::Internal)?;
-        self.spot = Some(spot);
-        self.facts.server = Some(Rc::clone(&server.name));
-        self.facts.protocol = head.protocol_version.map(field);
+        let spot = policy.select_server(host.server, address);
+        let at = spot.as_ref().ok().and_then(|spot| policy.at(*spot));
+        self.facts.server = at.map(|(server, _)| Rc::clone(&server.name));
         if head.upgrade {
             return Err(Reason::UpgradeNotAllowed);
         }
+        // It has no path that could belong to a server (RFC 9110 9.3.6).
+        if head.method == Method::Connect {
+            return Err(Reason::MethodNotAllowed);
+        }
+        self.spot = Some(spot?);
+        let (server, _) = at.ok_or(Reason::Internal)?;
+        self.facts.protocol = head.protocol_version.map(field);
         if head.method_override {
             return Err(Reason::MethodOverride);
         }
@@ -69,7 +70,7 @@ impl Flow {
             // RFC 9113 8.1: an end that comes late is no body.
             Method::Get | Method::Delete => Leg::Stream { has_ended: host.end_of_stream },
             // Clients look for the challenge so (RFC 9110 9.3.2: as to a GET).
-            Method::Head if head.authorization.is_none() => Leg::Message(Err(Reason::MethodNotAllowed)),
+            Method::Head if head.presented().is_err() => Leg::Message(Err(Reason::MethodNotAllowed)),
             Method::Head | Method::Connect | Method::Other => return Err(Reason::MethodNotAllowed),
         };
         if head.has_token_in_query() {
@@ -98,9 +99,9 @@ impl Flow {
             return self.await_stranger(head, leg, turn);
         }
         // One that was verified before has the form of a token, and its length.
-        let token = match turn.cache.known(head.presented()?) {
+        let token = match turn.cache.known(of_length(head.presented()?, policy.limits.token)?) {
             Some(token) => token,
-            None => Compact::new(of_length(head.bearer()?, policy.limits.token)?),
+            None => Compact::new(head.bearer()?),
         };
         self.facts.caller = Caller::Stranger(token.clone());
         let deadline = turn.now.plus_seconds(turn.policy.limits.keys_wait);

@@ -32,7 +32,7 @@ impl Flow {
             Err(Rejection::Final(reason)) => reason.into(),
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
-                self.state = State::AwaitOpinion(claimed);
+                self.state = State::AwaitOpinion(claimed, issuer);
                 Next::Ask(issuer, token)
             }
             Err(Rejection::Keys { issuer, reason }) => {
@@ -70,7 +70,7 @@ impl Flow {
 
     /// Its issuer has answered, or will not.
     pub(crate) fn opinion(&mut self, opinion: &Result<Option<Inspected>, Reason>, turn: &mut Turn<'_>) -> Next {
-        let State::AwaitOpinion(claimed) = std::mem::replace(&mut self.state, State::Faulted) else {
+        let State::AwaitOpinion(claimed, _) = std::mem::replace(&mut self.state, State::Faulted) else {
             return Reason::Internal.into();
         };
         let Some(at) = self.spot.and_then(|spot| turn.policy.at(spot)) else {

@@ -3,8 +3,9 @@
 use super::authenticate::follows;
 use super::{Flow, Following, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
-use crate::decide::{self, Asker, Shortfall, Verdict};
+use crate::decide::{self, Asker, Shortfall, Verdict, Would};
 use crate::effect::BodyFault;
+use crate::ends::Ending;
 use crate::mcp::{self, Frame, Mirror, NoFrame, Operation, Target};
 use crate::policy::Server;
 use crate::reason::Reason;
@@ -35,11 +36,11 @@ impl Flow {
                 self.state = State::AwaitKeys { claimed: claimed.with_body(), reason };
                 Next::Wait
             }
-            State::AwaitOpinion(claimed) if !claimed.body_arrived => {
-                self.state = State::AwaitOpinion(claimed.with_body());
+            State::AwaitOpinion(claimed, issuer) if !claimed.body_arrived => {
+                self.state = State::AwaitOpinion(claimed.with_body(), issuer);
                 Next::Wait
             }
-            State::AwaitOpinion(_)
+            State::AwaitOpinion(..)
             | State::AwaitKeys { .. }
             | State::AwaitElevation { .. }
             | State::AwaitStranger { .. }
@@ -50,7 +51,9 @@ impl Flow {
     /// P26: without a token. Whatever is not allowed so needs one, and is told so.
     fn judge_stranger(&mut self, mirror: &Mirror, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
         let server = self.spot.and_then(|spot| turn.policy.server_at(spot.server));
-        let body = body.ok().filter(|body| body.len() <= turn.policy.limits.anonymous_body);
+        let body = body
+            .ok()
+            .filter(|body| body.len() <= turn.policy.limits.anonymous_body.min(turn.policy.limits.request_body));
         let (Some(server), Some(body)) = (server, body) else { return Reason::TokenMissing.into() };
         let modern = mirror.is_modern();
         let needs_token = |id| Next::Refuse(Refusal { id, modern, ..Reason::TokenMissing.into() });
@@ -142,9 +145,17 @@ impl Flow {
         self.facts.step_up = decision.step_up;
         // P25: a client that looks for challenges in the results of its calls.
         let by_result = asker.ability.by_result && is_call;
+        let suspended = decision.suspended.map(|mut suspended| {
+            let Would { reason, ending, status } = &mut suspended.would;
+            let challenge = suspended.challenge.take();
+            let refusal = Refusal { id: id.clone(), challenge, modern, by_result, ..(*reason).into() };
+            let is_challenged = *ending == Ending::Challenge;
+            *status = status.map(|_| answer::status(&refusal, is_challenged, server.denies_by_jsonrpc));
+            suspended
+        });
         match decision.verdict {
-            Verdict::Permit(permit) => Next::Permit(permit, decision.suspended),
-            Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped),
+            Verdict::Permit(permit) => Next::Permit(permit, suspended),
+            Verdict::Drop => Next::Drop(suspended),
             Verdict::Obtain(mut elevation) => {
                 let fallback = elevation.fallback.take();
                 Next::Elevate(elevation, ReplyTo { id, modern, session, fallback, by_result })

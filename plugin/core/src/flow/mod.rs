@@ -62,7 +62,7 @@ enum State {
     /// Until the issuer's keys are there; `reason` says what is missing.
     AwaitKeys { claimed: Claimed, reason: Reason },
     /// Until the issuer has said what it thinks of the token (P23).
-    AwaitOpinion(Claimed),
+    AwaitOpinion(Claimed, usize),
     /// Until the body is complete. Without a mirror there must not be one.
     AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
     /// The same of somebody without a token, who may be allowed what is asked (P26).
@@ -146,6 +146,8 @@ pub(crate) enum Next {
     Elevate(Box<Elevation>, ReplyTo),
     Refuse(Refusal),
     Answer(Response, Reason),
+    /// A notification that nobody needs.
+    Drop(Option<Suspended>),
 }
 
 impl From<Reason> for Next {
@@ -192,7 +194,7 @@ impl Flow {
     pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
         match &self.state {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
-            State::AwaitOpinion(claimed) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
+            State::AwaitOpinion(claimed, _) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
             State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
                 let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
@@ -222,9 +224,24 @@ impl Flow {
         }
     }
 
-    /// Does it wait for what its issuer says of this token?
-    pub(crate) fn asks_about(&self, token: &Compact) -> bool {
-        matches!(&self.state, State::AwaitOpinion(claimed) if claimed.token == *token)
+    /// It waits for an exchange, and its client has called it off.
+    pub(crate) fn called_off(&mut self, id: &Id, session: Option<&str>) -> Option<ReplyTo> {
+        match std::mem::replace(&mut self.state, State::Faulted) {
+            State::AwaitElevation { request, .. }
+                if request.id.as_ref() == Some(id) && request.session.as_deref() == session =>
+            {
+                Some(request)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Does it wait for what this issuer says of this token?
+    pub(crate) fn asks(&self, issuer: usize, token: &Compact) -> bool {
+        matches!(&self.state, State::AwaitOpinion(claimed, asked) if *asked == issuer && claimed.token == *token)
     }
 
     pub(crate) fn is_stranger(&self) -> bool {
@@ -238,7 +255,7 @@ impl Flow {
     /// P29: of a GET or DELETE, the first byte is one too many.
     pub(crate) fn is_bodiless(&self) -> bool {
         match &self.state {
-            State::AwaitKeys { claimed, .. } | State::AwaitOpinion(claimed) => {
+            State::AwaitKeys { claimed, .. } | State::AwaitOpinion(claimed, _) => {
                 matches!(claimed.leg, Leg::Stream { .. })
             }
             State::AwaitBody { mirror, .. } => mirror.is_none(),

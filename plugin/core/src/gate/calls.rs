@@ -27,7 +27,7 @@ pub(super) enum Purpose {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// Each with the moment after which nobody will answer it.
-    under_way: BTreeMap<CallId, (Purpose, Millis)>,
+    under_way: BTreeMap<CallId, Box<(Purpose, Millis)>>,
     last: u32,
 }
 
@@ -40,23 +40,23 @@ impl Calls {
         // Unique among those under way.
         self.last = self.last.wrapping_add(1);
         let id = CallId(self.last);
-        self.under_way.insert(id, (purpose, now.plus(patience.saturating_add(GRACE))));
+        self.under_way.insert(id, Box::new((purpose, now.plus(patience.saturating_add(GRACE)))));
         id
     }
 
     /// A call ended. `None`: it was not one of ours, or is forgotten.
     pub(super) fn end(&mut self, call: CallId) -> Option<Purpose> {
-        self.under_way.remove(&call).map(|(purpose, _)| purpose)
+        self.under_way.remove(&call).map(|call| call.0)
     }
 
     /// What nobody will answer any more.
     pub(super) fn forgotten(&mut self, now: Millis) -> Vec<Purpose> {
-        self.under_way.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (purpose, _))| purpose).collect()
+        self.under_way.extract_if(.., |_, call| call.1 <= now).map(|(_, call)| call.0).collect()
     }
 
     /// The exchanges under way.
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
-        self.under_way.values().filter_map(|(purpose, _)| match purpose {
+        self.under_way.values().filter_map(|call| match &call.0 {
             Purpose::Exchange(pending) => Some(&**pending),
             Purpose::Keys { .. } | Purpose::Introspection { .. } | Purpose::Revocation(..) => None,
         })

@@ -7,7 +7,7 @@ use super::{Gate, Settled};
 use crate::answer::{Refusal, ReplyTo};
 use crate::audit::Elevated;
 use crate::decide::Permit;
-use crate::effect::Effect;
+use crate::effect::{Effect, Level};
 use crate::ends::{Ending, ExchangeEnd};
 use crate::flow::Flow;
 use crate::http::{CallFault, CallId, Reply, StreamId};
@@ -55,6 +55,7 @@ impl Gate {
         if let Some(reason) = self.history.in_vain(&elevation.rule, now) {
             return self.refuse(stream, &flow, &Refusal { lasting: true, ..Refusal::of(reason, &request) }, now);
         }
+        self.rates.count(&elevation.party);
         let decision = self.ids.decision();
         let call = elevation.call(service, &Stamp { unique: &decision, now });
         let deadline = now.plus_seconds(service.timeout.min(policy.limits.elevation_wait));
@@ -103,7 +104,7 @@ impl Gate {
 
     fn exchange_answered(&mut self, call: CallId, pending: Pending, answer: Answer, now: Millis) {
         let answer = match answer {
-            Answer::Unproven { minted, .. } => Answer::refused(Reason::ElevatedSignature, minted, None),
+            Answer::Unproven { minted, .. } => Answer::refused(Reason::ElevatedSignature, minted, Some(Said::of(200))),
             answer => self.interpreted(&pending, answer, now),
         };
         let waiting = self.streams.take(pending.stream).and_then(|mut flow| match flow.elevation_ended(call) {
@@ -173,15 +174,15 @@ impl Gate {
         let is = |error: &str| reason == Reason::ElevationRefused && said.as_ref().is_some_and(|said| said.is(error));
         let is_dead = is("invalid_request") && self.history.is_dead(rule, party, now);
         let reason = if is_dead { Reason::SubjectTokenRejected } else { reason };
-        if let Some(said) = &said {
-            let line = format!("{}: no token for {rule}: {}", pending.decision, said.text());
-            if is("invalid_client") && self.history.is_third_wrong_target(rule) {
-                self.out.warn(line);
-            } else {
-                self.out.debug(line);
-            }
+        let words = said.as_ref().map_or_else(|| "no answer".to_owned(), Said::text);
+        let mut line = format!("{}: no token for {rule}: {}: {words}", pending.decision, reason.name());
+        if lasting {
+            line += &format!(" ({})", reason.acts().text());
         }
-        if !is("invalid_client") {
+        let is_about_target = is("invalid_client");
+        let third = is_about_target && self.history.is_third_wrong_target(rule);
+        self.out.log(if third { Level::Error } else { Level::Info }, line);
+        if !is_about_target {
             self.history.other_answer(rule);
         }
         if lasting {
@@ -222,8 +223,9 @@ impl Gate {
             keeps_tasks: elevation.exchange.keeps_tasks,
             request,
             awaited: Awaited::default(),
+            is_resumed: false,
         };
-        self.tails.insert(stream, tail);
+        self.tails.insert(stream, Box::new(tail));
     }
 
     /// The same, of a token whose `exp` can be believed.
@@ -250,7 +252,7 @@ impl Gate {
         self.complained = Some(now);
         let line = "the token service does not accept this filter: look at its client and credential, and at \
                     `token_service.token`";
-        self.out.warn(line.to_owned());
+        self.out.log(Level::Error, line.to_owned());
     }
 
     fn want_keys_of(&mut self, service: usize, key: Option<&str>, now: Millis) -> Option<Fresh> {

@@ -1,6 +1,7 @@
 //! Keys: what came of a fetch, and who waited for it.
 
 use super::Gate;
+use crate::effect::Level;
 use crate::ends::KeysEnd;
 use crate::flow::Flow;
 use crate::http::{CallFault, Reply};
@@ -15,12 +16,13 @@ impl Gate {
             FetchOutcome::Fetched { skipped } => {
                 if let Some((skipped, is_wrong)) = skipped {
                     let line = format!("keys of {issuer} that are not used: {skipped}");
-                    if is_wrong { self.out.warn(line) } else { self.out.debug(line) }
+                    self.out.log(if is_wrong { Level::Warning } else { Level::Info }, line);
                 }
                 (KeysEnd::Fetched, None)
             }
-            FetchOutcome::Withdrawn => {
-                let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted");
+            FetchOutcome::Withdrawn { skipped } => {
+                let skipped = skipped.map(|skipped| format!("; not used: {skipped}")).unwrap_or_default();
+                let line = format!("{issuer} has withdrawn all its keys: none of its tokens is accepted{skipped}");
                 (KeysEnd::Withdrawn, Some(line))
             }
             FetchOutcome::Unreachable => {

@@ -1,6 +1,7 @@
 //! The decision core of one VM: all its flows, its keys and its verified tokens, behind one entry and one exit.
 
 mod announce;
+mod answers;
 mod calls;
 mod exchanges;
 mod ids;
@@ -14,7 +15,6 @@ mod streams;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::answer::{self, Refusal};
 use crate::effect::{Effect, Input};
 use crate::ends::Ending;
 use crate::flow::{Flow, Next, Turn};
@@ -33,6 +33,7 @@ use calls::{Calls, Purpose};
 use exchanges::Unproven;
 use ids::Ids;
 use outbox::{Outbox, Settled};
+use responses::Resting;
 use streams::Streams;
 
 /// The version of this module, for `info` and for people.
@@ -129,11 +130,10 @@ pub struct Gate {
     out: Outbox,
     calls: Calls,
     /// The elevated operations that have gone upstream.
-    tails: BTreeMap<StreamId, Tail>,
+    tails: BTreeMap<StreamId, Box<Tail>>,
     /// Calls with the caller's own token whose response is looked at.
-    own: BTreeMap<StreamId, Own>,
-    /// Those whose stream the server closed on purpose, each with the end of its patience.
-    paused: Vec<(Millis, Tail)>,
+    own: BTreeMap<StreamId, Box<Own>>,
+    resting: Vec<Resting>,
     ledger: Ledger,
     rates: Rates,
     /// What came of the exchanges of each rule.
@@ -177,7 +177,7 @@ impl Gate {
             calls: Calls::default(),
             tails: BTreeMap::new(),
             own: BTreeMap::new(),
-            paused: Vec::new(),
+            resting: Vec::new(),
             ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
             history: History::default(),
@@ -301,43 +301,21 @@ impl Gate {
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
             Next::Permit(mut permit, suspended) => {
                 let continues = self.follow(stream, &flow, now);
-                if continues || self.looks_at_response(stream, &flow) {
+                if self.looks_at_response(stream, &flow) || continues {
                     permit.watch(continues);
                 }
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
                 if let Some(suspended) = &suspended {
                     settled.reason = suspended.reason;
-                    settled.missing = &suspended.missing;
-                    settled.would = Some(&suspended.would);
+                    settled.suspend(suspended);
                 }
                 self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
             }
-            Next::Answer(response, reason) => {
-                let id = self.ids.decision();
-                let mut settled = Settled::new(&id, Ending::Answer, reason);
-                settled.status = Some(response.status);
-                self.out.settle(stream, &flow.facts, &settled, now, Effect::Reply { stream, response });
-            }
+            Next::Answer(response, reason) => self.answer(stream, &flow, response, reason, None, now),
+            Next::Drop(suspended) => self.drop_it(stream, &flow, suspended.as_ref(), now),
             Next::Refuse(refusal) => self.refuse(stream, &flow, &refusal, now),
         }
-    }
-
-    /// The one place where a refusal leaves.
-    fn refuse(&mut self, stream: StreamId, flow: &Flow, refusal: &Refusal, now: Millis) {
-        let id = flow.decision.clone().unwrap_or_else(|| self.ids.decision());
-        let at = flow.spot.and_then(|spot| self.policy.at(spot));
-        let challenge = at.and_then(|(server, place)| answer::challenge(refusal, server, place));
-        let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let denies_by_jsonrpc = at.is_some_and(|(server, _)| server.denies_by_jsonrpc);
-        let protocol = flow.facts.protocol.as_deref();
-        let response = answer::refusal(refusal, challenge, denies_by_jsonrpc, protocol, &id);
-        let settled = Settled {
-            status: Some(response.status),
-            missing: &refusal.missing,
-            ..Settled::new(&id, ending, refusal.reason)
-        };
-        self.out.settle(stream, &flow.facts, &settled, now, Effect::Reply { stream, response });
     }
 
     fn tick(&mut self, now: Millis) {
@@ -370,6 +348,7 @@ impl Gate {
         let at = now.plus(if busy { BUSY } else { IDLE });
         // What is due now was more than is tried in one callback, or was refused by the host a moment ago.
         let at = self.ledger.next_due().map_or(at, |due| due.max(now.plus(1)).min(at));
+        let at = self.resting.iter().map(|rest| rest.until.max(now.plus(1))).min().map_or(at, |next| next.min(at));
         // When the next of those who wait for an exchange has waited long enough.
         let deadlines = self.calls.exchanges().map(|pending| pending.deadline).filter(|deadline| *deadline > now);
         let at = deadlines.min().map_or(at, |next| next.min(at));
@@ -383,7 +362,7 @@ impl Gate {
     /// to be revoked?
     pub fn is_idle(&self) -> bool {
         let has_exchanges = self.calls.exchanges().next().is_some();
-        let are_over = self.tails.is_empty() && self.paused.is_empty() && self.unproven.is_empty();
+        let are_over = self.tails.is_empty() && self.resting.is_empty() && self.unproven.is_empty();
         self.streams.is_empty() && !has_exchanges && are_over && self.ledger.is_idle()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::audit::{Audit, Facts, Limiter};
-use crate::decide::Would;
+use crate::decide::{Suspended, Would};
 use crate::effect::{Effect, Level};
 use crate::ends::Ending;
 use crate::http::StreamId;
@@ -26,6 +26,12 @@ pub(super) struct Settled<'r> {
 impl<'r> Settled<'r> {
     pub(super) fn new(id: &'r str, ending: Ending, reason: Reason) -> Settled<'r> {
         Settled { id, ending, reason, status: None, missing: &[], would: None }
+    }
+
+    /// With what enforcement would have done.
+    pub(super) fn suspend(&mut self, suspended: &'r Suspended) {
+        self.missing = &suspended.missing;
+        self.would = Some(&suspended.would);
     }
 }
 
@@ -67,12 +73,16 @@ impl Outbox {
         self.effects.push_back(effect);
     }
 
+    pub(super) fn log(&mut self, level: Level, line: String) {
+        self.put(Effect::Log { level, line });
+    }
+
     pub(super) fn warn(&mut self, line: String) {
-        self.put(Effect::Log { level: Level::Warning, line });
+        self.log(Level::Warning, line);
     }
 
     pub(super) fn debug(&mut self, line: String) {
-        self.put(Effect::Log { level: Level::Debug, line });
+        self.log(Level::Debug, line);
     }
 
     pub(super) fn count(&mut self, metric: Metric) {

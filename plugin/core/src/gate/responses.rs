@@ -8,13 +8,22 @@ use crate::effect::{BodyFault, Effect, ResponseAct};
 use crate::ends::RevocationEnd;
 use crate::flow::{Flow, Following, Follows};
 use crate::http::{ResponseHead, StreamId};
+use crate::mcp::Id;
 use crate::metrics::Metric;
-use crate::obtain::{Revocation, expiry};
+use crate::obtain::{Pending, Revocation, expiry};
 use crate::policy::Spot;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
 use crate::watch::{OperationEnd, Own, Refused, Tail, instead, is_oauth_error};
+
+/// An operation whose stream has ended before its result, and whose token lives on for a while.
+pub(super) struct Resting {
+    pub until: Millis,
+    tail: Box<Tail>,
+    /// The server closed the stream on purpose: a GET may continue it.
+    may_resume: bool,
+}
 
 /// Longer bodies are no OAuth errors.
 const MAX_ERROR: usize = 64 * 1024;
@@ -22,7 +31,8 @@ const MAX_ERROR: usize = 64 * 1024;
 impl Gate {
     /// Headers of a response that is watched.
     pub(super) fn response_head(&mut self, stream: StreamId, head: &ResponseHead<'_>, now: Millis) {
-        let Some(tail) = self.tails.get_mut(&stream) else { return self.own_response(stream, head) };
+        self.own_response(stream, head);
+        let Some(tail) = self.tails.get_mut(&stream) else { return };
         match tail.refusal(head) {
             Refused::Yes => self.token_refused(stream, head.status, now),
             Refused::Perhaps => {
@@ -41,7 +51,7 @@ impl Gate {
         let policy = &self.policy;
         let is_seen = |spot: &Spot| policy.server_at(spot.server).is_some_and(|server| server.challenges_itself);
         let Some(spot) = flow.spot.filter(is_seen) else { return false };
-        self.own.insert(stream, Own { spot, issuer: flow.issuer });
+        self.own.insert(stream, Box::new(Own { spot, issuer: flow.issuer }));
         true
     }
 
@@ -100,15 +110,16 @@ impl Gate {
         let (linger, resume) = service.map_or((0, 0), |service| (service.linger, service.resume));
         let millis = now.0.saturating_sub(tail.forwarded.0);
         self.out.debug(format!("{}: {} after {millis} ms", tail.decision, end.name()));
+        let later = |seconds| now.plus_seconds(seconds).min(tail.until.max(now));
         match end {
             OperationEnd::Paused => {
-                let until = now.plus_seconds(linger.max(resume)).min(tail.until.max(now));
-                self.paused.push((until, tail));
+                let until = later(linger.max(resume));
+                self.resting.push(Resting { until, tail, may_resume: true });
             }
             OperationEnd::Continues => self.revocation_ended(&end_of(tail, now), RevocationEnd::Kept),
-            OperationEnd::Incomplete if tail.may_linger() => {
-                let due = now.plus_seconds(linger).min(tail.until.max(now));
-                self.take_back(end_of(tail, due), now);
+            OperationEnd::Incomplete if tail.may_linger() && linger > 0 => {
+                let until = later(linger);
+                self.resting.push(Resting { until, tail, may_resume: false });
             }
             OperationEnd::Incomplete | OperationEnd::Completed | OperationEnd::Cancelled => {
                 self.take_back(end_of(tail, now), now);
@@ -119,49 +130,64 @@ impl Gate {
     /// A request of the same caller that is about an operation under way (P30). True: its response continues it.
     pub(super) fn follow(&mut self, stream: StreamId, flow: &Flow, now: Millis) -> bool {
         let Some(Follows { issuer, subject, what }) = &flow.follows else { return false };
-        let is_theirs = |tail: &Tail| tail.is_of(issuer, subject.as_deref());
+        let is_theirs = |tail: &Tail| tail.is_of(issuer, subject.as_deref(), flow.session.as_deref());
         match what {
             Following::Resumes(id) => {
-                let is_it = |(_, tail): &(Millis, Tail)| is_theirs(tail) && tail.paused_at() == Some(id.as_str());
-                let Some(at) = self.paused.iter().position(is_it) else { return false };
-                let (_, tail) = self.paused.swap_remove(at);
-                self.tails.insert(stream, tail);
+                let is_it = |rest: &Resting| {
+                    rest.may_resume && is_theirs(&rest.tail) && rest.tail.paused_at() == Some(id.as_str())
+                };
+                let Some(at) = self.resting.iter().position(is_it) else { return false };
+                let Resting { tail, .. } = self.resting.swap_remove(at);
+                self.tails.insert(stream, Box::new(Tail { is_resumed: true, ..*tail }));
                 true
             }
             Following::Cancels(id) => {
-                let is_it = |tail: &Tail| {
-                    is_theirs(tail) && tail.request.id.as_ref() == Some(id) && tail.request.session == flow.session
-                };
+                let is_it = |tail: &Tail| is_theirs(tail) && tail.request.id.as_ref() == Some(id);
                 let named: Vec<StreamId> =
                     self.tails.iter().filter(|(_, tail)| is_it(tail)).map(|(stream, _)| *stream).collect();
                 named.into_iter().for_each(|stream| self.finish(stream, OperationEnd::Cancelled, now));
-                let (over, rest) = std::mem::take(&mut self.paused).into_iter().partition(|(_, tail)| is_it(tail));
-                self.paused = rest;
-                self.end_pauses(over, now);
+                self.end_rest(now, |rest| is_it(&rest.tail));
+                self.cancel_exchange(id, flow, now);
                 false
             }
         }
     }
 
-    /// Pauses that are over by now.
-    pub(super) fn age_pauses(&mut self, now: Millis) {
-        let (over, rest) = std::mem::take(&mut self.paused).into_iter().partition(|(until, _)| *until <= now);
-        self.paused = rest;
-        self.end_pauses(over, now);
+    /// The operation that is called off still waits for its token: it does not go upstream, and what is minted for it is taken back.
+    fn cancel_exchange(&mut self, id: &Id, flow: &Flow, now: Millis) {
+        let Some(Follows { issuer, subject, .. }) = &flow.follows else { return };
+        let under_way = self.calls.exchanges().chain(self.unproven.iter().map(|unproven| &unproven.pending));
+        let is_theirs = |pending: &&Pending| {
+            pending.elevation.claims.issuer == *issuer && pending.elevation.claims.subject == *subject
+        };
+        let streams: Vec<StreamId> = under_way.filter(is_theirs).map(|pending| pending.stream).collect();
+        for stream in streams {
+            let Some(mut waiting) = self.streams.take(stream) else { continue };
+            match waiting.called_off(id, flow.session.as_deref()) {
+                Some(request) => self.refuse(stream, &waiting, &Refusal::of(Reason::Cancelled, &request), now),
+                None => self.streams.keep(stream, waiting),
+            }
+        }
     }
 
-    fn end_pauses(&mut self, over: Vec<(Millis, Tail)>, now: Millis) {
-        over.into_iter().for_each(|(_, tail)| self.take_back(end_of(tail, now), now));
+    /// Operations whose patience is over by now.
+    pub(super) fn age_resting(&mut self, now: Millis) {
+        self.end_rest(now, |rest| rest.until <= now);
+    }
+
+    fn end_rest(&mut self, now: Millis, is_over: impl Fn(&Resting) -> bool) {
+        let over: Vec<Resting> = self.resting.extract_if(.., |rest| is_over(rest)).collect();
+        over.into_iter().for_each(|rest| self.take_back(end_of(rest.tail, now), now));
     }
 
     /// Is it the token of an operation under way?
     pub(super) fn is_in_use(&self, token: &Secret) -> bool {
-        let paused = self.paused.iter().map(|(_, tail)| tail);
-        self.tails.values().chain(paused).any(|tail| tail.token.text() == token)
+        let resting = self.resting.iter().map(|rest| &rest.tail);
+        self.tails.values().chain(resting).any(|tail| tail.token.text() == token)
     }
 }
 
-fn end_of(tail: Tail, due: Millis) -> Revocation {
+fn end_of(tail: Box<Tail>, due: Millis) -> Revocation {
     Revocation {
         service: tail.service,
         token: tail.token.text().clone(),

@@ -75,7 +75,7 @@ impl Gate {
         for stream in over {
             self.finish(stream, OperationEnd::Incomplete, now);
         }
-        self.age_pauses(now);
+        self.age_resting(now);
         self.ledger.forget(now);
         for forgotten in self.calls.forgotten(now) {
             match forgotten {

@@ -55,14 +55,14 @@ impl Streams {
     pub(super) fn body_limit(&self, stream: StreamId, limits: &Limits) -> usize {
         match self.flows.get(&stream) {
             Some(flow) if flow.is_bodiless() => 0,
-            Some(flow) if flow.is_stranger() => limits.anonymous_body,
+            Some(flow) if flow.is_stranger() => limits.anonymous_body.min(limits.request_body),
             _ => limits.request_body,
         }
     }
 
-    /// Those that wait for what an issuer says of this token.
-    pub(super) fn that_ask(&self, token: &Compact) -> Vec<StreamId> {
-        self.flows.iter().filter(|(_, flow)| flow.asks_about(token)).map(|(stream, _)| *stream).collect()
+    /// Those that wait for what this issuer says of this token.
+    pub(super) fn that_ask(&self, issuer: usize, token: &Compact) -> Vec<StreamId> {
+        self.flows.iter().filter(|(_, flow)| flow.asks(issuer, token)).map(|(stream, _)| *stream).collect()
     }
 
     /// Those that wait for keys.

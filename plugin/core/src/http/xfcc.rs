@@ -6,12 +6,12 @@ pub(crate) fn last_uri(header: &str) -> Option<String> {
     let mut rest = header;
     loop {
         let (key, value, after) = pair(rest)?;
-        if key.eq_ignore_ascii_case("uri") && !value.is_empty() && uri.replace(value).is_some() {
+        if key.eq_ignore_ascii_case("uri") && uri.replace(value).is_some() {
             return None;
         }
         let mut tail = after.chars();
         match tail.next() {
-            None => return uri,
+            None => return uri.filter(|uri| !uri.is_empty()),
             Some(';') => {}
             // Another element: what this one said is about somebody further away.
             Some(',') => uri = None,
@@ -57,6 +57,8 @@ mod tests {
             ("Subject=\";URI=spiffe://a/sa", None),
             ("Hash=a\";URI=spiffe://a/sa\"", None),
             ("URI=", None),
+            ("URI=;URI=spiffe://a/sa", None),
+            ("URI=spiffe://a/sa;URI=", None),
             ("", None),
             (",", None),
             ("URI=spiffe://a/sa,", None),

@@ -24,6 +24,9 @@ pub(crate) struct Claims {
     pub(crate) scopes: Vec<String>,
     /// Is there a claim that says them? ID tokens have none.
     pub(crate) says_scopes: bool,
+    /// `aud` and `exp` were there; only an introspection may leave them out (RFC 7662 2.2).
+    pub(crate) says_audience: bool,
+    pub(crate) says_end: bool,
     /// `client_id`, which RFC 9068 2.2 requires; or what the issuer has in its place.
     pub(crate) says_client: bool,
     /// `cnf` is present: the token works only together with a key or certificate (RFC 7800).
@@ -67,6 +70,8 @@ impl Claims {
             token_id: text("jti")?,
             scopes: scopes(scope)?,
             says_scopes: scope.is_some(),
+            says_audience: true,
+            says_end: true,
             says_client: dialect.maps_client || payload.get("client_id").is_some(),
             clients: [payload.get("client_id"), payload.get("azp")]
                 .into_iter()
@@ -100,7 +105,7 @@ impl Claims {
             add("iss", Value::Text(issuer.to_owned().into()));
         }
         if !has("aud") {
-            add("aud", Value::Text(NOBODY.into()));
+            add("aud", Value::Text("-".into()));
         }
         if !has("exp") {
             add("exp", Value::Integer(until));
@@ -108,18 +113,23 @@ impl Claims {
         if !has("iat") {
             add("iat", Value::Integer(0));
         }
-        let (says_exp, says_iat) = (has("exp"), has("iat"));
+        let (says_exp, says_iat, says_audience) = (has("exp"), has("iat"), has("aud"));
         let mut claims = Claims::read(&Value::Map(members), bytes, dialect)?;
         // P13: a lifetime that is not said is more than any.
         if !says_exp || !says_iat {
             claims.issued_at = ALWAYS;
+        }
+        claims.says_end = says_exp;
+        claims.says_audience = says_audience;
+        if !says_audience {
+            claims.audience.clear();
         }
         Ok(claims)
     }
 
     /// Does it say for whom it is?
     pub(crate) fn names_audience(&self) -> bool {
-        self.audience.iter().any(|audience| audience != NOBODY)
+        self.says_audience
     }
 
     /// `exp - iat`, in seconds.
@@ -141,9 +151,6 @@ impl Claims {
         self.scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
     }
 }
-
-/// No audience that a policy or an issuer could have.
-const NOBODY: &str = "\0";
 
 /// Whom an `act` or `may_act` names.
 fn parties(value: &Value<'_>) -> Vec<String> {

@@ -60,7 +60,13 @@ impl Place {
     }
 
     pub(crate) fn find<'v>(&self, claims: &'v Value<'_>) -> Option<&'v Value<'v>> {
-        self.0.iter().try_fold(claims, |value, name| value.get(name))
+        self.0.iter().try_fold(claims, |value, name| match value {
+            // RFC 6901 4: the position, without leading zeros.
+            Value::List(items) if name == "0" || !name.starts_with(['0', '+']) => {
+                items.get(name.parse::<usize>().ok()?)
+            }
+            _ => value.get(name),
+        })
     }
 
     /// The name, where it is one of the token itself.

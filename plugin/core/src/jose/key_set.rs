@@ -52,7 +52,8 @@ impl KeySet {
         if document.len() > MAX_DOCUMENT {
             return Err(DocumentFault::TooLarge);
         }
-        KeySet::from_value(&json::read(document).map_err(|_| DocumentFault::Malformed)?)
+        // Its length bounds it: members of keys that are skipped do not count.
+        KeySet::from_value(&json::read_long(document).map_err(|_| DocumentFault::Malformed)?)
     }
 
     /// The same, from a document that is part of another.
@@ -137,7 +138,7 @@ impl KeySet {
 
     /// The keys of the document that cannot be used, each with the reason; `None` where there is none.
     pub(crate) fn skipped(&self) -> Option<String> {
-        const MOST: usize = 8;
+        const MOST: usize = 32;
         let named = self.skipped.iter().take(MOST).map(|(id, why)| format!("{id} ({why})"));
         let text = named.collect::<Vec<_>>().join(", ");
         match self.skipped.len() {

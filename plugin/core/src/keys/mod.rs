@@ -98,7 +98,7 @@ pub(crate) enum FetchOutcome {
     /// A usable document. Of what it had to skip: what differs from the last one, and whether something is wrong with it.
     Fetched { skipped: Option<(String, bool)> },
     /// A well-formed document without a usable key: the issuer has none any more.
-    Withdrawn,
+    Withdrawn { skipped: Option<String> },
     /// No answer, or a status other than 200.
     Unreachable,
     /// An answer that is no usable document.
@@ -220,8 +220,12 @@ impl KeyRing {
                     shared.set(&fetched.document_slot, &document, None);
                     let skipped = set.skipped();
                     let is_news = std::mem::replace(&mut fetched.skipped, skipped.clone()) != skipped;
-                    let skipped = skipped.filter(|_| is_news).map(|text| (text, !set.skips_as_usual()));
-                    if set.is_empty() { FetchOutcome::Withdrawn } else { FetchOutcome::Fetched { skipped } }
+                    if set.is_empty() {
+                        FetchOutcome::Withdrawn { skipped }
+                    } else {
+                        let skipped = skipped.filter(|_| is_news).map(|text| (text, !set.skips_as_usual()));
+                        FetchOutcome::Fetched { skipped }
+                    }
                 }
                 Err(fault) => FetchOutcome::Unusable(fault),
             },

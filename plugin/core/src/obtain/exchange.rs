@@ -132,22 +132,24 @@ impl Elevation {
         let Some(service) = policy.service_at(self.exchange.service) else {
             return Answer::refused(Reason::Internal, Vec::new(), None);
         };
-        let refused = |reason: Reason, minted| Answer::refused(reason, minted, None);
-        let unavailable = || refused(Reason::ElevationUnavailable, Vec::new());
-        let Some(reply) = reply.as_ref().ok().filter(|reply| reply.body.len() <= MAX_READ) else {
-            return unavailable();
+        let Ok(reply) = reply else {
+            return Answer::refused(Reason::ElevationUnavailable, Vec::new(), None);
         };
+        if reply.body.len() > MAX_READ {
+            let said = Some(Said::of(reply.status));
+            return Answer::refused(Reason::ElevationUnavailable, Vec::new(), said);
+        }
         let Ok(body) = json::read(reply.body) else {
             if reply.status != 200 {
-                let said = Some(Said::read(reply.status, &Value::Null));
+                let said = Some(Said::of(reply.status));
                 return Answer::refused(refusal(reply.status, None), Vec::new(), said);
             }
             // Nobody's answer is believed that can be read in two ways. What it may have minted has to go all the same.
             let minted: Vec<(Secret, &'static str)> =
                 tokens_in(reply.body).into_iter().filter(|(token, _)| token.reveal() != self.subject.text()).collect();
             let lost = minted.is_empty() && String::from_utf8_lossy(reply.body).contains("access_token");
-            let reason = Reason::ElevationUnavailable;
-            return Answer::Refused { reason, minted, lost, said: None, lasting: false };
+            let (reason, said) = (Reason::ElevationUnavailable, Some(Said::of(reply.status)));
+            return Answer::Refused { reason, minted, lost, said, lasting: false };
         };
         let text = |name: &str| body.get(name).and_then(Value::text).filter(|text| !text.is_empty());
         // Whatever the status says: what was minted has to go. The caller's own token is never revoked, that would log
@@ -166,12 +168,19 @@ impl Elevation {
         let issued = body.get("issued_token_type");
         let is_typed = match issued {
             None | Some(Value::Null) => service.answer.assumes_type,
-            Some(kind) => matches!(kind.text(), Some(ACCESS_TOKEN | JWT)),
+            // P28: a JWT is what was asked for where it was asked for.
+            Some(kind) => match kind.text() {
+                Some(ACCESS_TOKEN) => true,
+                Some(JWT) => service.request.token_type == Some(JWT),
+                _ => false,
+            },
         };
         let unfit = |reason: Reason| Err(Unfit::Other(reason));
         let checked = match text("access_token") {
             _ if reply.body.len() > MAX_ANSWER => unfit(Reason::ElevationUnavailable),
             None => unfit(Reason::ElevationUnavailable),
+            // An answer of both kinds (RFC 6749 5.1 and 5.2) is one of none.
+            Some(_) if !matches!(body.get("error"), None | Some(Value::Null)) => unfit(Reason::ElevationUnavailable),
             Some(token) if is_callers(token) => unfit(Reason::ElevatedTokenNotOurs),
             // Null is absent; anything else that is no text is nonsense.
             Some(_) if ["refresh_token", "scope"].iter().any(|name| is_nonsense(body.get(name))) => {
@@ -195,10 +204,10 @@ impl Elevation {
             Ok(token) => Answer::Elevated(token),
             Err(Unfit::Unproven(key)) => Answer::Unproven { key, minted },
             Err(Unfit::Algorithm) => {
-                let reason = Reason::ElevatedSignature;
-                Answer::Refused { reason, minted, lost: false, said: None, lasting: true }
+                let (reason, said) = (Reason::ElevatedSignature, Some(Said::read(reply.status, &body)));
+                Answer::Refused { reason, minted, lost: false, said, lasting: true }
             }
-            Err(Unfit::Other(reason)) => refused(reason, minted),
+            Err(Unfit::Other(reason)) => Answer::refused(reason, minted, Some(Said::read(reply.status, &body))),
         }
     }
 }
@@ -224,8 +233,8 @@ fn is_absolute_uri(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, rest)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-            && !rest.is_empty()
             && !rest.bytes().any(is_unsafe)
+            && rest.split('%').skip(1).all(|escape| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
     })
 }
 

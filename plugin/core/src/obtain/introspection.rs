@@ -10,7 +10,7 @@ use crate::obtain::Stamp;
 use crate::policy::{Introspection, Issuer};
 use crate::reason::Reason;
 use crate::time::Millis;
-use crate::token::{Inspected, record};
+use crate::token::{Asked, Inspected, record};
 
 /// Longer answers are none.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -47,13 +47,14 @@ pub(crate) fn opinion(
     Ok(Some(Inspected { issuer: at, claims: Rc::new(claims), record }))
 }
 
-/// The questions under way, by digest, and how many strangers' there were in this second.
+/// The questions under way, and how many strangers' there were in this second.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     /// True: of a token that was active before.
-    under_way: Vec<([u8; 32], bool)>,
+    under_way: Vec<(Asked, bool)>,
     second: u64,
-    strange: u32,
+    /// By issuer.
+    strange: Vec<(usize, u32)>,
 }
 
 impl Questions {
@@ -61,26 +62,37 @@ impl Questions {
         self.under_way.is_empty()
     }
 
-    pub(crate) fn is_asked(&self, digest: &[u8; 32]) -> bool {
-        self.under_way.iter().any(|(asked, _)| asked == digest)
+    pub(crate) fn is_asked(&self, asked: &Asked) -> bool {
+        self.under_way.iter().any(|(other, _)| other == asked)
     }
 
     /// May it be asked? Tokens that were never seen active have a rate, and half of the places.
-    pub(crate) fn admit(&mut self, digest: [u8; 32], is_known: bool, rate: u32, places: usize, now: Millis) -> bool {
+    pub(crate) fn admit(&mut self, asked: Asked, is_known: bool, rate: u32, places: usize, now: Millis) -> bool {
         if self.second != now.0 / 1000 {
-            (self.second, self.strange) = (now.0 / 1000, 0);
+            self.second = now.0 / 1000;
+            self.strange.clear();
         }
         let strange = self.under_way.iter().filter(|(_, known)| !known).count();
-        let has_room = self.under_way.len() < places && (is_known || strange < places.div_ceil(2));
-        if !has_room || (!is_known && self.strange >= rate) {
+        let has_room = self.under_way.len() < places && (is_known || strange < (places / 2).max(1));
+        if !has_room || (!is_known && !self.is_within(asked.0, rate)) {
             return false;
         }
-        self.strange += u32::from(!is_known);
-        self.under_way.push((digest, is_known));
+        self.under_way.push((asked, is_known));
         true
     }
 
-    pub(crate) fn ended(&mut self, digest: &[u8; 32]) {
-        self.under_way.retain(|(asked, _)| asked != digest);
+    /// One more of a stranger, in this second, of this issuer.
+    fn is_within(&mut self, issuer: usize, rate: u32) -> bool {
+        let at = self.strange.iter().position(|(other, _)| *other == issuer).unwrap_or_else(|| {
+            self.strange.push((issuer, 0));
+            self.strange.len() - 1
+        });
+        let Some((_, count)) = self.strange.get_mut(at).filter(|(_, count)| *count < rate) else { return false };
+        *count += 1;
+        true
+    }
+
+    pub(crate) fn ended(&mut self, asked: &Asked) {
+        self.under_way.retain(|(other, _)| other != asked);
     }
 }

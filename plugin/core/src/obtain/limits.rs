@@ -40,19 +40,26 @@ impl Rates {
         waiting < limits.exchanges
             && of_caller < limits.exchanges_per_caller
             && all < limits.exchanges.saturating_mul(LATE_FACTOR)
-            && self.admit(caller, limits.exchange_rate, now)
+            && self.begun(caller, now) < limits.exchange_rate
     }
 
-    fn admit(&mut self, caller: &Party, most: usize, now: Millis) -> bool {
+    /// In this minute.
+    fn begun(&mut self, caller: &Party, now: Millis) -> usize {
         let minute = now.0 / 60_000;
         if self.minute != minute {
             *self = Rates { minute, begun: HashMap::new() };
         }
+        self.begun.get(&self.place(caller)).copied().unwrap_or_default()
+    }
+
+    /// It does begin.
+    pub(crate) fn count(&mut self, caller: &Party) {
+        *self.begun.entry(self.place(caller)).or_default() += 1;
+    }
+
+    fn place(&self, caller: &Party) -> Option<Party> {
         let own = Some(caller.clone());
         let has_own = self.begun.len() < Self::MOST || self.begun.contains_key(&own);
-        let key = if has_own { own } else { None };
-        let begun = self.begun.entry(key).or_default();
-        *begun += 1;
-        *begun <= most
+        if has_own { own } else { None }
     }
 }

@@ -33,6 +33,11 @@ impl Said {
         }
     }
 
+    /// Nothing that could be read.
+    pub(crate) fn of(status: u16) -> Said {
+        Said { status, ..Said::default() }
+    }
+
     pub(crate) fn is(&self, error: &str) -> bool {
         self.error.as_deref() == Some(error)
     }

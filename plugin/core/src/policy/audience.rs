@@ -57,6 +57,11 @@ impl Audiences {
     }
 }
 
+/// Do both mean the same?
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    key(one) == key(other)
+}
+
 /// RFC 3986 6.2, and of it exactly this: scheme and host without case, the default port, an empty path as `/`.
 fn key(text: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = split(text) else { return Cow::Borrowed(text) };

@@ -1,15 +1,41 @@
 //! Clients by their ids, and by the origins of those that are URLs (P14): what a client's metadata URL says of who it is.
 
-use crate::policy::document::{Entry, Report};
+use crate::policy::condition::Truth;
+use crate::policy::document::{Entry, Report, no_pattern};
 
 /// Equal, or https URLs that differ only in the case of the host. Never a prefix.
 pub(crate) fn is_same(entry: &str, client: &str) -> bool {
-    let split = |text: &str| {
-        let rest = text.strip_prefix("https://")?;
-        let (host, path) = rest.split_once('/')?;
-        (!host.contains('@')).then(|| (host.to_ascii_lowercase(), path.to_owned()))
-    };
-    entry == client || split(entry).is_some_and(|wanted| split(client) == Some(wanted))
+    entry == client || split(entry).is_some_and(|(host, rest)| split(client) == Some((host, rest)))
+}
+
+/// Is the client one of these? Unknown of a URL that could be one of theirs in another spelling.
+pub(crate) fn among(list: &[String], client: &str) -> Truth {
+    if list.iter().any(|entry| is_same(entry, client)) {
+        return Truth::True;
+    }
+    let is_clear = || split(client).is_some_and(|(host, rest)| is_plain(rest) && !host.ends_with(":443"));
+    let is_url = client.contains(':') && client.contains('/') && list.iter().any(|entry| split(entry).is_some());
+    if is_url && !is_clear() { Truth::Unknown } else { Truth::False }
+}
+
+/// The host in lower case, and what follows.
+fn split(text: &str) -> Option<(String, &str)> {
+    let rest = text.strip_prefix("https://")?;
+    let (host, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    (!host.contains('@')).then(|| (host.to_ascii_lowercase(), rest))
+}
+
+fn is_plain(path: &str) -> bool {
+    let is_visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    is_visible && !path.contains('#') && !path.split('/').any(|part| matches!(part, "." | ".."))
+}
+
+/// P14: an https URL must have one reading.
+pub(crate) fn check(text: &str, entry: &Entry<'_>, report: &mut Report) {
+    let has_one = |(host, rest): (String, &str)| Origin::parse(&host).is_some() && is_plain(rest);
+    if text.starts_with("https:") && !split(text).is_some_and(has_one) {
+        entry.fault(report, "a URL that can be read in two ways", "write it plainly, without user information");
+    }
 }
 
 /// Scheme, host and port of a client's metadata URL.
@@ -24,9 +50,7 @@ impl Origin {
     pub(crate) fn of(client: &str) -> Option<Origin> {
         let rest = client.strip_prefix("https://")?;
         let (authority, path) = rest.split_once('/')?;
-        let is_visible = client.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-        let is_plain = is_visible && !path.contains('#') && !path.split('/').any(|part| matches!(part, "." | ".."));
-        if is_plain { Origin::parse(authority) } else { None }
+        if is_plain(path) { Origin::parse(authority) } else { None }
     }
 
     fn parse(authority: &str) -> Option<Origin> {
@@ -47,6 +71,9 @@ impl Origin {
     /// As a policy has it, without a path.
     pub(crate) fn read(entry: &Entry<'_>, report: &mut Report) -> Option<Origin> {
         let text = entry.text(report)?;
+        if no_pattern(text, entry, report) {
+            return None;
+        }
         let origin = text.strip_prefix("https://").and_then(Origin::parse);
         if origin.is_none() {
             let help = "write scheme and host, and the port if it is another: https://agents.example.com";
@@ -59,6 +86,31 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p14_ids_that_are_urls_are_parsed() {
+        let list =
+            ["https://agents.example.com/ci.json".to_owned(), "https://bare.example.com".to_owned(), "ci".to_owned()];
+        for (client, truth) in [
+            ("https://AGENTS.example.com/ci.json", Truth::True),
+            ("https://BARE.example.com", Truth::True),
+            ("ci", Truth::True),
+            ("CI", Truth::False),
+            ("https://agents.example.com/CI.json", Truth::False),
+            ("https://agents.example.com/ci.json?x", Truth::False),
+            ("https://agents.example.com:8443/ci.json", Truth::False),
+            ("urn:agent:ci", Truth::False),
+            ("https://x@agents.example.com/ci.json", Truth::Unknown),
+            ("https://agents.example.com:443/ci.json", Truth::Unknown),
+            ("HTTPS://agents.example.com/ci.json", Truth::Unknown),
+            ("http://agents.example.com/ci.json", Truth::Unknown),
+            ("https://agents.example.com/x/../ci.json", Truth::Unknown),
+            ("https://agents.example.com/ci.json#x", Truth::Unknown),
+        ] {
+            assert_eq!(among(&list, client), truth, "{client}");
+        }
+        assert_eq!(among(&["ci".to_owned()], "HTTPS://x@y/z"), Truth::False, "no URL is asked for");
+    }
 
     #[test]
     fn p14_the_origin_of_a_metadata_url() {

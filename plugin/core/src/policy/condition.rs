@@ -4,7 +4,6 @@
 use crate::decimal::Decimal;
 use crate::json::Value;
 use crate::policy::client::{self, Origin};
-use crate::policy::document::Url;
 use crate::policy::document::{Entry, Fields, Report, kind, no_pattern, vocabulary};
 
 /// A condition as written.
@@ -62,9 +61,7 @@ impl Condition {
             Condition::All(list) => list.iter().fold(Truth::True, |truth, next| truth.and(next.holds(subject))),
             Condition::Any(list) => list.iter().fold(Truth::True.not(), |truth, next| truth.or(next.holds(subject))),
             Condition::Not(inner) => inner.holds(subject).not(),
-            Condition::Client(list) => subject
-                .client
-                .map_or(Truth::Unknown, |client| list.iter().any(|entry| client::is_same(entry, client)).into()),
+            Condition::Client(list) => subject.client.map_or(Truth::Unknown, |client| client::among(list, client)),
             Condition::ClientOrigin(list) => {
                 subject.client.and_then(Origin::of).map_or(Truth::Unknown, |origin| list.contains(&origin).into())
             }
@@ -105,7 +102,9 @@ impl Condition {
         }
         if let Some(list) = fields.take("client") {
             let clients = texts(&list, report);
-            clients.iter().for_each(|client| no_pattern(client, &list, report));
+            for client in &clients {
+                no_pattern(client, &list, report);
+            }
             found.push(Condition::Client(clients));
         }
         if let Some(entry) = fields.take("client_origin") {
@@ -335,9 +334,7 @@ fn texts(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
     let mut texts = Vec::new();
     for item in items {
         let Some(text) = item.text(report) else { continue };
-        if text.starts_with("https:") && Url::parse(text).is_err() {
-            item.fault(report, "a URL that can be read in two ways", "write it plainly, without user information");
-        }
+        client::check(text, &item, report);
         texts.push(text.to_owned());
     }
     texts

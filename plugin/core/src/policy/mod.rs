@@ -25,7 +25,7 @@ pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View
 pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
 pub(crate) use condition::{Condition, Subject};
-pub(crate) use issuer::{Introspection, Issuer, KeySource, TokenType};
+pub(crate) use issuer::{Introspection, Issuer, KeySource, TokenType, is_tenant};
 pub(crate) use model::{Endpoint, Mode, Select, Server};
 pub(crate) use place::Place;
 pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};

@@ -58,8 +58,8 @@ pub(crate) struct Server {
     pub(crate) baseline: Requirement,
     /// P40: the peers whose `x-forwarded-client-cert` says who their client is. Empty: the peer's own certificate counts.
     pub(crate) source_from: Vec<String>,
-    /// Scopes that some rule wants of the caller's own token (P24), sorted.
-    pub(crate) held_somewhere: Vec<Rc<str>>,
+    /// Scopes that some rule wants of the caller's own token (P24), sorted; true: only of callers that step up.
+    pub(crate) held_somewhere: Vec<(Rc<str>, bool)>,
     /// P23: the issuer that is asked about tokens that are no JWS: a position in the policy's issuers.
     pub(crate) introspects: Option<usize>,
     /// P26: some rule is for callers without a token.

@@ -89,6 +89,8 @@ pub enum Acts {
     TokenService,
     /// The same, by its settings: waiting heals nothing.
     Settings,
+    /// The same, by one of them (P11).
+    Lifespan,
     /// The same, or the user.
     TokenServiceOrUser,
     /// Who runs the filter.
@@ -113,6 +115,9 @@ impl Acts {
             Acts::Policy => "the client if it was challenged, else who writes the policy",
             Acts::TokenService => "who runs the token service",
             Acts::Settings => "who runs the token service: its settings differ from what the policy says",
+            Acts::Lifespan => {
+                "who runs the token service: the lifespan of the access tokens that it gives this filter is to be at most the `ttl` of the rule"
+            }
             Acts::TokenServiceOrUser => "who runs the token service, or the user",
             Acts::Filter => "who runs the filter: the token service does not accept it",
             Acts::Server => "who runs the server: it does not accept the elevated token",
@@ -129,6 +134,6 @@ impl Reason {
 
     /// P28: may another try later end otherwise, although nobody has changed anything?
     pub fn heals_with_time(self) -> bool {
-        !matches!(self.acts(), Acts::Settings | Acts::Filter)
+        !matches!(self.acts(), Acts::Settings | Acts::Lifespan | Acts::Filter)
     }
 }

@@ -223,7 +223,9 @@ reasons! {
     /// The caller's own token already has a scope that is to be obtained for one call only.
     StandingPrivilege: "standing_privilege", Policy, 403, Some(40303), Nothing, Policy, "this operation needs a token without that standing privilege";
     /// The call is to go on as a task after its answer, and a token is for the call only.
-    TaskNotElevated: "task_not_elevated", Policy, 403, Some(40302), Nothing, Policy, "this operation cannot be a task: call it without `task`";
+    TaskNotElevated: "task_not_elevated", TokenService, 403, Some(40302), Nothing, Policy, "this operation cannot be a task: call it without `task`";
+    /// `notifications/cancelled` named it while its token was being obtained (P30).
+    Cancelled: "cancelled", Request, 400, Some(-32600), Nothing, Request, "the client has cancelled this request";
     /// Too many exchanges: in this VM, or for this caller.
     ElevationRate: "elevation_rate", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// The token service said no.
@@ -247,7 +249,7 @@ reasons! {
     /// It is for another audience, or for several.
     ElevatedAudience: "elevated_audience", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It lives longer than the rule's `ttl`: shorten it at the token service.
-    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, Settings, "no token could be obtained for this operation", told "elevation_unavailable";
+    ElevatedLifetime: "elevated_lifetime", TokenService, 503, Some(50300), Nothing, Lifespan, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It is about another subject.
     ElevatedSubject: "elevated_subject", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// It was issued to another client, or is the caller's own.

@@ -87,7 +87,7 @@ impl Verifier<'_> {
                 (issuer, entry.claims, entry.record)
             }
             None => {
-                match server.introspects.and_then(|_| cache.opinions.of(token.digest(), self.now)) {
+                match server.introspects.and_then(|at| cache.opinions.of(&(at, *token.digest()), self.now)) {
                     Some(Some(inspected)) => return self.vouched(token, at, &inspected).map_err(Rejection::Final),
                     Some(None) => return Err(Rejection::Final(Reason::TokenInactive)),
                     None => {}
@@ -110,6 +110,10 @@ impl Verifier<'_> {
     ) -> Result<CallerToken, Reason> {
         let Inspected { issuer, claims, record } = inspected;
         if !server.issuers.contains(issuer) {
+            return Err(Reason::IssuerUnknown);
+        }
+        // P38: what a family says of a token of an exact issuer beside it is nothing.
+        if self.policy.issuer(&claims.issuer).is_none_or(|(at, _)| at != *issuer) {
             return Err(Reason::IssuerUnknown);
         }
         let issuer = self.policy.issuer_at(*issuer).ok_or(Reason::Internal)?;
@@ -180,6 +184,9 @@ impl Verifier<'_> {
             Ok(key) => key,
             Err(Unconfirmed::NoKey { tried }) => {
                 if tried {
+                    if algorithm.is_slow() {
+                        cache.failed_slowly();
+                    }
                     cache.refuse(token.digest(), set.generation(), Reason::KeyUnknown);
                 }
                 return Err(missing(Reason::KeyUnknown));

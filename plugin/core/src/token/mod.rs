@@ -10,4 +10,4 @@ mod rules;
 pub(crate) use cache::Cache;
 pub(crate) use caller::{CallerToken, Rejection, Verifier, record};
 pub(crate) use elevated::{ElevatedToken, Unfit, Wanted};
-pub(crate) use opinions::Inspected;
+pub(crate) use opinions::{Asked, Inspected};

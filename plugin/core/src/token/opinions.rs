@@ -16,59 +16,72 @@ pub(crate) struct Inspected {
     pub record: Rc<str>,
 }
 
-/// By digest.
+/// The issuer that is asked, a position in the policy's issuers, and the digest of the token. What one issuer says of a token is
+/// nothing to the server of another.
+pub(crate) type Asked = (usize, [u8; 32]);
+
 #[derive(Default)]
 pub(crate) struct Opinions {
-    active: HashMap<[u8; 32], (Option<Inspected>, Millis)>,
+    active: Recent,
     /// Strangers send those, and must not push out what callers need.
-    inactive: HashMap<[u8; 32], (Option<Inspected>, Millis)>,
-    /// Until when a token says that it lives that was active once: asking about it again is no stranger's question.
-    seen: HashMap<[u8; 32], (Option<Inspected>, Millis)>,
+    inactive: Recent,
+    /// Tokens that were active once: asking about one again is no stranger's question.
+    seen: Recent,
 }
 
 /// Seconds in which "inactive" is not asked about again.
 const INACTIVE: u64 = 5;
-/// Opinions of a kind.
+/// Seconds in which a token that does not say when it ends is known.
+const KNOWN: u64 = 3600;
+/// Entries of a generation.
 const MOST: usize = 4096;
 
 impl Opinions {
     /// `Some(None)`: it is not active.
-    pub(crate) fn of(&self, digest: &[u8; 32], now: Millis) -> Option<Option<Inspected>> {
-        let fresh = |(opinion, until): &(Option<Inspected>, Millis)| (now < *until).then(|| opinion.clone());
-        let found = self.active.get(digest).and_then(fresh);
-        found.or_else(|| self.inactive.get(digest).and_then(fresh))
+    pub(crate) fn of(&self, asked: &Asked, now: Millis) -> Option<Option<Inspected>> {
+        self.active.get(asked, now).or_else(|| self.inactive.get(asked, now)).cloned()
     }
 
-    pub(crate) fn was_active(&self, digest: &[u8; 32], now: Millis) -> bool {
-        self.seen.get(digest).is_some_and(|(_, until)| now < *until)
+    pub(crate) fn was_active(&self, asked: &Asked, now: Millis) -> bool {
+        self.seen.get(asked, now).is_some()
     }
 
     /// `cache`: seconds.
-    pub(crate) fn remember(&mut self, digest: [u8; 32], opinion: Option<Inspected>, cache: u64, now: Millis) {
+    pub(crate) fn remember(&mut self, asked: Asked, opinion: Option<Inspected>, cache: u64, now: Millis) {
         let Some(inspected) = opinion else {
-            self.active.remove(&digest);
-            return keep(&mut self.inactive, digest, None, now.plus_seconds(INACTIVE), now);
+            self.active.remove(&asked);
+            return self.inactive.put(asked, None, now.plus_seconds(INACTIVE));
         };
         let expires = Millis(0).plus_seconds(u64::try_from(inspected.claims.expires_at).unwrap_or(0));
-        keep(&mut self.seen, digest, None, expires, now);
-        self.inactive.remove(&digest);
-        keep(&mut self.active, digest, Some(inspected), expires.min(now.plus_seconds(cache)), now);
+        let known = if inspected.claims.says_end { expires } else { now.plus_seconds(KNOWN) };
+        self.seen.put(asked, None, known);
+        self.inactive.remove(&asked);
+        self.active.put(asked, Some(inspected), expires.min(now.plus_seconds(cache)));
     }
 }
 
-/// Where it is full, what is over goes, and if that is nothing all of it: it is asked again.
-fn keep(
-    map: &mut HashMap<[u8; 32], (Option<Inspected>, Millis)>,
-    digest: [u8; 32],
-    opinion: Option<Inspected>,
-    until: Millis,
-    now: Millis,
-) {
-    if map.len() >= MOST {
-        map.retain(|_, (_, until)| now < *until);
-        if map.len() >= MOST {
-            map.clear();
-        }
+/// Two generations: where the young one is full it becomes the old one, and what was not asked about meanwhile is forgotten.
+#[derive(Default)]
+struct Recent {
+    young: HashMap<Asked, (Option<Inspected>, Millis)>,
+    old: HashMap<Asked, (Option<Inspected>, Millis)>,
+}
+
+impl Recent {
+    fn get(&self, asked: &Asked, now: Millis) -> Option<&Option<Inspected>> {
+        let (value, until) = self.young.get(asked).or_else(|| self.old.get(asked))?;
+        (now < *until).then_some(value)
     }
-    map.insert(digest, (opinion, until));
+
+    fn put(&mut self, asked: Asked, value: Option<Inspected>, until: Millis) {
+        if self.young.len() >= MOST {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(asked, (value, until));
+    }
+
+    fn remove(&mut self, asked: &Asked) {
+        self.young.remove(asked);
+        self.old.remove(asked);
+    }
 }

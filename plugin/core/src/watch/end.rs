@@ -29,6 +29,8 @@ pub(crate) struct Tail {
     pub keeps_tasks: bool,
     pub request: ReplyTo,
     pub awaited: Awaited,
+    /// It goes on in the response to a GET (SEP-1699).
+    pub is_resumed: bool,
 }
 
 /// What of the response is looked at.
@@ -39,7 +41,7 @@ pub(crate) enum Awaited {
     /// Ends with the response.
     End,
     /// The same, and what it holds says whether the operation goes on; `None`: too much of it.
-    Body(Option<Vec<u8>>),
+    Body { kept: Option<Vec<u8>>, is_accepted: bool },
     /// Ends with the event that holds the result; the stream may go on.
     Event(Events),
 }
@@ -92,10 +94,12 @@ impl Tail {
     /// Does this response refuse the token, which the client never had (P30)?
     pub(crate) fn refusal(&self, head: &ResponseHead<'_>) -> Refused {
         match head.status {
+            // It was sent with the caller's own token.
+            _ if self.is_resumed => Refused::No,
             401 => Refused::Yes,
             403 if head.challenge.is_some() => Refused::Yes,
             // OAuth errors stand in bodies, too.
-            403 if !head.end_of_stream && !head.has_events() => Refused::Perhaps,
+            403 if !head.end_of_stream => Refused::Perhaps,
             // A server may tie its sessions to the client that the token names, which an exchange changes.
             404 if self.request.session.is_some() => Refused::Yes,
             _ => Refused::No,
@@ -103,6 +107,9 @@ impl Tail {
     }
 
     pub(crate) fn head(&mut self, head: &ResponseHead<'_>) -> Option<OperationEnd> {
+        if self.is_resumed && !(200..300).contains(&head.status) {
+            return Some(OperationEnd::Incomplete);
+        }
         if head.end_of_stream {
             // An answer that only says *accepted*: the result comes over another stream.
             let is_accepted = self.keeps_tasks && (200..300).contains(&head.status);
@@ -110,7 +117,7 @@ impl Tail {
         }
         self.awaited = match (head.has_events(), self.keeps_tasks && (200..300).contains(&head.status)) {
             (true, _) => Awaited::Event(Events::default()),
-            (false, true) => Awaited::Body(Some(Vec::new())),
+            (false, true) => Awaited::Body { kept: Some(Vec::new()), is_accepted: head.status == 202 },
             (false, false) => Awaited::End,
         };
         None
@@ -120,27 +127,25 @@ impl Tail {
         let (id, keeps, may_linger) = (&self.request.id, self.keeps_tasks, self.may_linger());
         match &mut self.awaited {
             Awaited::Head | Awaited::End => end_of_stream.then_some(OperationEnd::Completed),
-            Awaited::Body(kept) => {
+            Awaited::Body { kept, is_accepted } => {
                 let fits = kept.as_ref().is_some_and(|kept| kept.len() + bytes.len() <= MAX_RESULT);
                 match kept {
                     Some(kept) if fits => kept.extend_from_slice(bytes),
                     _ => *kept = None,
                 }
                 let body = kept.as_deref().filter(|_| end_of_stream);
-                let goes_on = body.is_some_and(|body| body.is_empty() || goes_on(body, id));
+                let goes_on = body.is_some_and(|body| goes_on(body, *is_accepted, &self.request));
                 end_of_stream.then_some(if goes_on { OperationEnd::Continues } else { OperationEnd::Completed })
             }
             Awaited::Event(events) => {
-                let is_task = Cell::new(false);
+                let stays = Cell::new(false);
                 let found = events.feed(bytes, |data| {
-                    let found = is_final(data, id);
-                    if found {
-                        is_task.set(keeps && goes_on(data, id));
-                    }
-                    found
+                    let message = skimmed(data).filter(|message| is_final(message, id));
+                    stays.set(keeps && message.as_ref().is_some_and(|message| is_task(message, &self.request)));
+                    message.is_some()
                 });
                 match (found, end_of_stream, events.last_id()) {
-                    (true, ..) if is_task.get() => Some(OperationEnd::Continues),
+                    (true, ..) if stays.get() => Some(OperationEnd::Continues),
                     (true, ..) => Some(OperationEnd::Completed),
                     (false, true, Some(_)) if may_linger => Some(OperationEnd::Paused),
                     (false, true, _) => Some(OperationEnd::Incomplete),
@@ -154,25 +159,41 @@ impl Tail {
     pub(crate) fn paused_at(&self) -> Option<&str> {
         match &self.awaited {
             Awaited::Event(events) => events.last_id(),
-            Awaited::Head | Awaited::End | Awaited::Body(_) => None,
+            Awaited::Head | Awaited::End | Awaited::Body { .. } => None,
         }
     }
 
-    pub(crate) fn is_of(&self, issuer: &str, subject: Option<&str>) -> bool {
-        self.caller.issuer == issuer && self.caller.subject.as_deref() == subject
+    /// Of this caller, and in this session?
+    pub(crate) fn is_of(&self, issuer: &str, subject: Option<&str>, session: Option<&str>) -> bool {
+        let caller = &self.caller;
+        caller.issuer == issuer && caller.subject.as_deref() == subject && self.request.session.as_deref() == session
     }
 }
 
 /// RFC 6749 5.2, as servers write it under a 403: `error` is a text. That of JSON-RPC is an object.
 pub(crate) fn is_oauth_error(body: &[u8]) -> bool {
-    let message = json::read_some(body, &|depth, name| depth == 0 && name == "error");
-    matches!(message.as_ref().ok().and_then(|message| message.get("error")), Some(Value::Text(_)))
+    let message = json::skim(body, &|depth, name| depth == 0 && name == "error");
+    let members = message.as_ref().ok().and_then(Value::members).unwrap_or_default();
+    members.iter().any(|(_, error)| matches!(error, Value::Text(_)))
+}
+
+/// What of an answer of JSON-RPC tells how its operation goes on.
+fn skimmed(data: &[u8]) -> Option<Value<'_>> {
+    let wanted = |depth, name: &str| {
+        matches!((depth, name), (0, "id" | "method" | "result" | "error") | (1, "resultType" | "task"))
+    };
+    json::skim(data, &wanted).ok()
+}
+
+/// P29: a member that is null is absent beside another.
+fn says(message: &Value<'_>, name: &str) -> bool {
+    message.get(name).is_some_and(|value| *value != Value::Null)
 }
 
 /// Is this the result or the error of that request? A progress notification or a request of the server is not.
-fn is_final(data: &[u8], id: &Option<Id>) -> bool {
-    let Ok(message) = json::read_some(data, &|depth, name| depth == 0 && name == "id") else { return false };
-    let ended = message.get("result").is_some() || message.get("error").is_some();
+fn is_final(message: &Value<'_>, id: &Option<Id>) -> bool {
+    let is_empty = || message.get("method").is_none() && message.get("result").is_some();
+    let ended = says(message, "result") || says(message, "error") || is_empty();
     let same = match (message.get("id"), id) {
         (Some(Value::Integer(a)), Some(Id::Number(b))) => a == b,
         (Some(Value::Text(a)), Some(Id::Text(b))) => a == b,
@@ -181,16 +202,27 @@ fn is_final(data: &[u8], id: &Option<Id>) -> bool {
     ended && same
 }
 
-/// Does the operation go on: a task (MCP 2025-11-25, and `resultType` of 2026-07-28), or an answer without result and error? What cannot
-/// be read says nothing.
-fn goes_on(data: &[u8], id: &Option<Id>) -> bool {
-    let wanted = |depth, name: &str| matches!((depth, name), (0, "result") | (1, "resultType" | "task"));
-    let Ok(message) = json::read_some(data, &wanted) else { return false };
-    match message.get("result") {
-        Some(result) => {
-            let is_task = result.get("resultType").and_then(Value::text) == Some("task");
-            is_final(data, id) && (is_task || result.get("task").is_some_and(|task| *task != Value::Null))
+/// Is this the result of that request, and a task? Its type says so where it has one (2026-07-28); before, it carries the task.
+fn is_task(message: &Value<'_>, request: &ReplyTo) -> bool {
+    let member = |name| message.get("result").and_then(|result| result.get(name));
+    let is_task = match member("resultType") {
+        Some(kind) => kind.text() == Some("task"),
+        None => !request.modern && matches!(member("task"), Some(Value::Map(_))),
+    };
+    is_task && !says(message, "error") && is_final(message, &request.id)
+}
+
+/// Does the operation go on after this whole body: as a task, or with its result elsewhere? What cannot be read says nothing but what
+/// its status says.
+fn goes_on(body: &[u8], is_accepted: bool, request: &ReplyTo) -> bool {
+    match skimmed(body) {
+        _ if body.is_empty() => true,
+        None => is_accepted,
+        Some(message @ Value::Map(_)) => {
+            let is_answer = message.get("result").is_some() || message.get("error").is_some();
+            !is_answer || is_task(&message, request)
         }
-        None => message.get("error").is_none(),
+        // A batch, or no message at all.
+        Some(_) => false,
     }
 }

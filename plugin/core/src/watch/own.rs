@@ -29,7 +29,7 @@ pub(crate) fn instead(
         _ => return None,
     };
     let spelled = |scope: &str| issuer.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope));
-    let named = || server.held_somewhere.iter().map(|scope| &**scope);
+    let named = || server.held_somewhere.iter().map(|(scope, _)| &**scope);
     let asked = |said: &String| named().find(|name| name == said || spelled(name) == *said).map(&spelled);
     let mut scopes: Vec<String> = said.scopes.iter().filter_map(asked).collect();
     let dropped = u32::try_from(said.scopes.len() - scopes.len()).unwrap_or(u32::MAX);
@@ -37,7 +37,8 @@ pub(crate) fn instead(
     scopes.dedup();
     let error = said.error.filter(|error| ERRORS.contains(&error.as_str()));
     let scopes = match scopes.is_empty() && head.status == 401 {
-        true => server.asked.clone(),
+        true if issuer.is_none() => server.asked.clone(),
+        true => server.baseline.held.iter().map(|held| spelled(&held.scope.name)).collect::<Vec<_>>().join(" "),
         false => scopes.join(" "),
     };
     let mut parameters = Vec::new();

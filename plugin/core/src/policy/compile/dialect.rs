@@ -41,10 +41,11 @@ fn request(fields: Option<&Fields<'_>>, report: &mut Report) -> RequestForm {
     });
     let types = [("access_token", Some(ACCESS_TOKEN)), ("jwt", Some(JWT)), ("unsaid", None)];
     let token_type = take("token_type").and_then(|entry| {
-        if grant == Grant::OnBehalfOf {
+        let kind = document::word(&entry, &types, report)?;
+        if grant == Grant::OnBehalfOf && kind.is_some() {
             entry.fault(report, "`token_type` beside `on-behalf-of`", "it sends none: leave it out");
         }
-        document::word(&entry, &types, report)
+        Some(kind)
     });
     let (target, token_type) = match grant {
         Grant::TokenExchange => (target.unwrap_or(Target::ByForm), token_type.unwrap_or(Some(ACCESS_TOKEN))),
@@ -101,5 +102,7 @@ fn answer(fields: &Fields<'_>, grant: Option<Grant>, report: &mut Report) -> Ans
 }
 
 fn patterns(items: &[Entry<'_>], report: &mut Report) {
-    items.iter().for_each(|item| document::no_pattern(item.value.text().unwrap_or_default(), item, report));
+    for item in items {
+        document::no_pattern(item.value.text().unwrap_or_default(), item, report);
+    }
 }

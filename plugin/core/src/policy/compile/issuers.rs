@@ -8,7 +8,7 @@ use crate::jose::{Algorithm, Dialect, DocumentFault, KeySet, Place};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
 use crate::policy::issuer::Family;
-use crate::policy::{Endpoint, Environment, Issuer, KeySource, TokenType};
+use crate::policy::{Endpoint, Environment, Issuer, KeySource, TokenType, is_tenant};
 use crate::text::is_scope_token;
 
 /// Seconds. A removed key must not be trusted for longer than this when the issuer cannot be reached.
@@ -45,7 +45,7 @@ fn issuer(name: &str, entry: &Entry<'_>, environment: &dyn Environment, report: 
     // As one of the family would read.
     let example = pattern.as_ref().map(|(prefix, suffix)| format!("{prefix}x{suffix}"));
     match Url::parse(example.as_deref().unwrap_or(name)) {
-        _ if pattern.is_none() && name.contains(['*', '{', '}']) => document::no_pattern(name, entry, report),
+        _ if pattern.is_none() && document::no_pattern(name, entry, report) => {}
         Ok(url) if url.https || url.is_loopback() => {}
         Ok(_) => entry.fault(report, "an issuer without TLS", "use https; only loopback may go without"),
         Err(problem) => entry.fault(report, format!("not an issuer identifier: {problem}"), "RFC 8414 2: an https URL"),
@@ -109,7 +109,8 @@ fn pattern(name: &str) -> Option<(String, String)> {
     let is_path = prefix.ends_with('/') && prefix.split('/').count() > 3;
     let is_segment = is_path && (suffix.is_empty() || suffix.starts_with('/'));
     let is_name = !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_only = ![prefix, suffix].iter().any(|part| part.contains(['*', '{', '}']));
+    // RFC 8414 2: an issuer has neither query nor fragment.
+    let is_only = ![prefix, suffix].iter().any(|part| part.contains(['*', '{', '}', '?', '#']));
     (is_segment && is_name && is_only).then(|| (prefix.to_owned(), suffix.to_owned()))
 }
 
@@ -126,6 +127,10 @@ fn family(pattern: Option<(String, String)>, fields: &Fields<'_>, report: &mut R
     let claim = claim.and_then(|entry| place(&entry, report));
     let list = tenants.take("in").map(|entry| {
         let items = entry.some_list(report).unwrap_or_default();
+        for item in items.iter().filter(|item| item.value.text().is_some_and(|text| !is_tenant(text))) {
+            let help = "write each out: 1 to 64 letters, digits, dots and hyphens";
+            item.fault(report, "not a tenant, which is one segment of the issuer's path", help);
+        }
         items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect::<Vec<_>>()
     });
     let any = tenants
@@ -150,6 +155,10 @@ fn advertised(name: &str, is_family: bool, fields: &Fields<'_>, report: &mut Rep
     match entry.value {
         Value::Bool(false) => None,
         Value::Bool(true) if !is_family => own,
+        Value::Text(text) if is_family && text.contains(['*', '{', '}']) => {
+            document::no_pattern(text, &entry, report);
+            None
+        }
         Value::Text(text) if is_family => match Url::parse(text) {
             Ok(url) if url.https || url.is_loopback() => Some(text.to_string()),
             _ => {

@@ -97,6 +97,7 @@ fn policy(
     let mut context =
         servers::Context { issuers: &issuers, scopes, tiers, services: &services, max_ttl: limits.max_ttl };
     let servers = context.read(several, &fields, report);
+    tools::name_scopes(&context.tiers, &mut context.scopes);
     context.check_shared(&servers, report);
     context.finish(report);
     also_granted(&services, &context.scopes, report);

@@ -22,11 +22,10 @@ impl Resource {
     /// P42: any absolute http or https URI without a fragment, as far as a proxy delivers it.
     pub(super) fn read(entry: &Entry<'_>, report: &mut Report) -> Option<Resource> {
         let text = entry.text(report)?;
+        if document::no_pattern(text, entry, report) {
+            return None;
+        }
         match Url::parse_identifier(text) {
-            Ok(_) if text.contains('*') => {
-                document::no_pattern(text, entry, report);
-                None
-            }
             Ok(_) if !is_escaped_well(text) => {
                 entry.fault(
                     report,
@@ -130,8 +129,7 @@ pub(super) fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String
     let mut paths = Vec::new();
     for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
+        if document::no_pattern(text, &item, report) {
             continue;
         }
         match Url::parse(&format!("https://host{text}")) {
@@ -148,8 +146,8 @@ pub(super) fn origins(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Stri
     let mut origins = Vec::new();
     for item in entry.some_list(report)? {
         let Some(text) = item.text(report) else { continue };
-        if text.contains('*') {
-            document::no_pattern(text, &item, report);
+        if document::no_pattern(text, &item, report) {
+            // Said.
         } else if is_origin(text) {
             origins.push(text.to_owned());
         } else {

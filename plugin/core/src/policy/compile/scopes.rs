@@ -72,6 +72,11 @@ impl Hierarchy {
         scope
     }
 
+    /// A scope that a tier names, whether or not a rule uses that.
+    pub(super) fn name(&mut self, scope: &str) {
+        self.named.insert(scope.to_owned());
+    }
+
     /// Does the policy name it anywhere?
     pub(super) fn is_named(&self, scope: &str) -> bool {
         self.named.contains(scope) || self.targets.iter().any(|(target, _)| target == scope)

@@ -102,7 +102,7 @@ impl Context<'_> {
 
     pub(super) fn finish(&self, report: &mut Report) {
         self.scopes.finish(report);
-        tools::unused(&self.tiers, report);
+        tools::unused(&self.tiers, self.services, report);
     }
 
     /// P34: whose tokens count at this server, in the order in which metadata names them (P39). Unsaid, everybody's, in the order of
@@ -115,7 +115,8 @@ impl Context<'_> {
                     "each of them could grant every scope here: list those whose tokens count, `issuers: [ ... ]`";
                 report.fault(&fields.path, "several issuers and servers, and no `issuers`", help);
             }
-            let name = |at: usize| self.issuers.get(at).map(|issuer| issuer.name.as_str());
+            let name =
+                |at: usize| self.issuers.get(at).map(|issuer| issuer.advertised.as_deref().unwrap_or(&issuer.name));
             let mut all: Vec<usize> = Vec::new();
             for at in 0..self.issuers.len() {
                 let place = all.iter().position(|other| name(at) < name(*other)).unwrap_or(all.len());
@@ -129,6 +130,7 @@ impl Context<'_> {
             match self.issuers.iter().position(|issuer| issuer.name == name) {
                 Some(at) if list.contains(&at) => item.fault(report, "named twice", "keep one of them"),
                 Some(at) => list.push(at),
+                None if document::no_pattern(name, &item, report) => {}
                 None => item.fault(report, "not one of `issuers` of the policy", "add it there, with its keys"),
             }
         }
@@ -167,14 +169,17 @@ impl Context<'_> {
                 baseline: &asked,
                 resource: resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default(),
                 services: self.services,
+                max_ttl: self.max_ttl,
             },
-            max_ttl: self.max_ttl,
         };
         let rules = RuleBook { tools: maker.rules(tools, report) };
-        let needs = rules.all().flat_map(|(_, rule)| std::iter::once(&rule.requirement).chain(&rule.challenge));
-        let held: BTreeSet<Rc<str>> =
-            needs.flat_map(|needs| needs.held.iter().map(|held| Rc::clone(&held.scope.name))).collect();
-        let held_somewhere = held.into_iter().collect();
+        let names = |needs: &Requirement| -> Vec<Rc<str>> {
+            needs.held.iter().map(|held| Rc::clone(&held.scope.name)).collect()
+        };
+        let by_all: BTreeSet<Rc<str>> = rules.all().flat_map(|(_, rule)| names(&rule.requirement)).collect();
+        let by_some = rules.all().filter_map(|(_, rule)| rule.challenge.as_ref()).flat_map(names);
+        let all: BTreeSet<Rc<str>> = by_some.chain(by_all.iter().cloned()).collect();
+        let held_somewhere = all.into_iter().map(|name| (Rc::clone(&name), !by_all.contains(&name))).collect();
         let ways = [("http", false), ("jsonrpc", true)];
         let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
         let denies_by_jsonrpc = denials.unwrap_or(false);

@@ -47,6 +47,9 @@ fn service(
     let known = |entry: &Entry<'_>, report: &mut Report| {
         let name = entry.text(report)?;
         let at = place(name);
+        if at.is_none() && document::no_pattern(name, entry, report) {
+            return None;
+        }
         if at.is_none() && !issuers.is_empty() {
             entry.fault(report, "not one of `issuers`", "its keys verify what the token service returns: add it there");
         }
@@ -100,6 +103,7 @@ fn service(
         .and_then(|entry| client(&entry, audience, environment, report));
     let mut time = |name, default| match fields.take(name) {
         None => Some(default),
+        Some(entry) if matches!(name, "linger" | "resume") && entry.value.text() == Some("0s") => Some(0),
         Some(entry) => document::duration(&entry, report),
     };
     let (timeout, late, linger, resume) = (time("timeout", 2), time("late", 30), time("linger", 0), time("resume", 10));
@@ -154,7 +158,11 @@ pub(super) fn client(
     report: &mut Report,
 ) -> Option<Client> {
     let fields = entry.fields(&[vocabulary::CLIENT], report)?;
-    let id = fields.require("id", "write our client id", report).and_then(|entry| entry.text(report));
+    let id = fields.require("id", "write our client id", report).and_then(|entry| {
+        let text = entry.text(report)?;
+        document::no_pattern(text, &entry, report);
+        Some(text)
+    });
     let by_cluster = fields.take("auth").and_then(|entry| document::word(&entry, &[("cluster", ())], report));
     let secret = fields.take("secret_env").and_then(|entry| variable(&entry, environment, report));
     let key = fields.take("private_key_env").and_then(|entry| signing_key(&entry, environment, report));

@@ -2,9 +2,11 @@
 
 use super::scopes::Hierarchy;
 use super::service::Named;
+use crate::policy::audience;
 use crate::policy::condition::Condition;
 use crate::policy::document::{self, Entry, Fields, Report};
 use crate::policy::requirement::{Exchange, Held, Requirement, Scope, StepUp, Ways, both, each_once, smaller};
+use crate::text::is_scope_token;
 
 /// What a tier or a rule says. `None` is not written.
 #[derive(Clone, Debug, Default)]
@@ -127,27 +129,15 @@ impl Terms {
 
     /// P13: after a challenge the client has a wide token for its whole life.
     pub(super) fn is_challenge_without_end(&self) -> bool {
-        let challenges = self.step_up.is_none_or(|step_up| step_up == StepUp::Challenge);
+        let challenges = self.step_up.is_none_or(|step_up| matches!(step_up, StepUp::Challenge | StepUp::Auto));
         challenges && !self.deny && self.max_lifetime.or(self.max_age).is_none()
     }
 
     /// P6, P8 to P11: what belongs to an exchange, and to nothing else.
     pub(super) fn check(&self, site: &Site<'_>, path: &str, report: &mut Report) {
         let leads_elsewhere = self.leads_elsewhere(site.resource);
-        if !matches!(self.step_up, Some(StepUp::Exchange | StepUp::Auto)) {
-            let words = [
-                (self.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
-                (self.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
-                (self.fallback.is_some(), "fallback", "a missing scope is challenged here anyway"),
-                (self.task.is_some(), "task", "only a token of one call has an end to put off"),
-                (!self.may_elevate.is_empty(), "may_elevate", "nobody is elevated by this rule"),
-                (self.token_service.is_some(), "token_service", "nothing is obtained by this rule"),
-                (leads_elsewhere, "audience", "the caller's token is for `resource` and must not go elsewhere"),
-            ];
-            for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
-                let path = format!("{path}.{word}");
-                report.fault(&path, format!("`{word}` needs `step_up: exchange`"), *help);
-            }
+        if !self.may_exchange() {
+            self.check_words(leads_elsewhere, path, report);
             let is_beyond = self.scope.iter().flatten().any(|name| !site.has(name));
             if self.step_up.is_none() && is_beyond && !self.deny && !site.services.is_empty() {
                 let help =
@@ -156,9 +146,18 @@ impl Terms {
             }
             return;
         }
+        // P22: another spelling of the resource leads nowhere else.
+        let leads_elsewhere =
+            leads_elsewhere && !audience::is_same(self.audience.as_deref().unwrap_or_default(), site.resource);
         self.check_service(site, path, report);
-        if self.step_up == Some(StepUp::Auto) {
-            self.check_auto(path, report);
+        self.check_conflicts(path, report);
+        if self.step_up == Some(StepUp::Auto) && self.may_elevate.is_empty() {
+            let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
+            report.fault(path, "`auto` without `may_elevate` (P24)", help);
+        }
+        if self.ttl.is_none() && site.max_ttl < DEFAULT_TTL {
+            let help = format!("it is {DEFAULT_TTL}s; `limits.max_ttl` is less: say one of at most {}s", site.max_ttl);
+            report.fault(path, "`ttl` is not said, and its default is too long", help);
         }
         let scopes = self.scope.as_ref().is_some_and(|scopes| !scopes.is_empty());
         if !scopes && !leads_elsewhere {
@@ -171,10 +170,6 @@ impl Terms {
         if self.standing.is_some() && !scopes {
             report.fault(path, "`standing` without scopes", "there is nothing a caller could hold already");
         }
-        if self.standing == Some(Standing::Refuse) && self.fallback.is_some() {
-            let help = "the token that the challenge asks for would be refused; keep one of them";
-            report.fault(path, "`standing: refuse` beside `fallback: challenge`", help);
-        }
         if self.standing == Some(Standing::Refuse) && self.scope.iter().flatten().any(|name| site.has(name)) {
             let help = "the baseline, which every caller has, holds a scope that this rule refuses to see";
             report.warn(path, "a tool nobody can call", help);
@@ -185,8 +180,48 @@ impl Terms {
         }
     }
 
-    /// P24: for some callers there is no exchange, so nothing may hang on it; and who is not listed must not have the easier way.
-    fn check_auto(&self, path: &str, report: &mut Report) {
+    fn may_exchange(&self) -> bool {
+        matches!(self.step_up, Some(StepUp::Exchange | StepUp::Auto))
+    }
+
+    fn check_words(&self, leads_elsewhere: bool, path: &str, report: &mut Report) {
+        let words = [
+            (self.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
+            (self.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
+            (self.fallback.is_some(), "fallback", "a missing scope is challenged here anyway"),
+            (self.task.is_some(), "task", "only a token of one call has an end to put off"),
+            (!self.may_elevate.is_empty(), "may_elevate", "nobody is elevated by this rule"),
+            (self.token_service.is_some(), "token_service", "nothing is obtained by this rule"),
+            (leads_elsewhere, "audience", "the caller's token is for `resource` and must not go elsewhere"),
+        ];
+        for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
+            let path = format!("{path}.{word}");
+            report.fault(&path, format!("`{word}` needs `step_up: exchange`"), *help);
+        }
+    }
+
+    /// What a tier that no rule uses says wrongly by itself, whatever a rule would add.
+    pub(super) fn check_alone(&self, services: &Named, path: &str, report: &mut Report) {
+        if let Some(name) = self.token_service.as_ref().filter(|name| services.iter().all(|(known, _)| known != *name))
+        {
+            report.fault(&format!("{path}.token_service"), format!("unknown token service `{name}`"), "correct it");
+        }
+        if self.step_up.is_some() && !self.may_exchange() {
+            self.check_words(false, path, report);
+        } else {
+            self.check_conflicts(path, report);
+        }
+    }
+
+    fn check_conflicts(&self, path: &str, report: &mut Report) {
+        if self.standing == Some(Standing::Refuse) && self.fallback.is_some() {
+            let help = "the token that the challenge asks for would be refused; keep one of them";
+            report.fault(path, "`standing: refuse` beside `fallback: challenge`", help);
+        }
+        if self.step_up != Some(StepUp::Auto) {
+            return;
+        }
+        // P24: for some callers there is no exchange, so nothing may hang on it; and who is not listed must not have the easier way.
         let words = [
             (self.audience.is_some(), "audience", "a challenge brings a token for the `resource` only"),
             (self.standing == Some(Standing::Refuse), "standing", "a challenge brings the scope that is refused"),
@@ -194,10 +229,6 @@ impl Terms {
         ];
         for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
             report.fault(&format!("{path}.{word}"), format!("`{word}` beside `step_up: auto` (P24)"), *help);
-        }
-        if self.may_elevate.is_empty() {
-            let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
-            report.fault(path, "`auto` without `may_elevate` (P24)", help);
         }
     }
 
@@ -224,6 +255,20 @@ impl Terms {
                 report.fault(&place, format!("unknown token service `{name}`"), help);
             }
             Some(_) => {}
+        }
+        self.check_spelling(site, path, report);
+    }
+
+    /// P28: what is asked for is still a scope (P3), whatever the audience is.
+    fn check_spelling(&self, site: &Site<'_>, path: &str, report: &mut Report) {
+        let at = site.service(self.token_service.as_deref()).and_then(|at| site.services.get(at));
+        let Some((_, Some(service))) = at else { return };
+        let audience = self.audience.as_deref().unwrap_or(site.resource);
+        let spelled = |scope: &String| service.request.spelled(scope, audience);
+        let spoilt = self.scope.iter().flatten().filter_map(spelled).find(|spelled| !is_scope_token(spelled));
+        if let Some(spelled) = spoilt {
+            let help = "give the rule an `audience` that can stand in one, or change `request.scope`";
+            report.fault(path, format!("`{spelled}` would be asked for, which is no scope (P28)"), help);
         }
     }
 
@@ -274,6 +319,11 @@ impl Terms {
         }
     }
 
+    /// The scopes that are written.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &String> {
+        self.scope.iter().flatten()
+    }
+
     /// P10: absent means `resource`.
     fn leads_elsewhere(&self, resource: &str) -> bool {
         self.audience.as_deref().is_some_and(|audience| audience != resource)
@@ -286,6 +336,8 @@ pub(super) struct Site<'s> {
     pub resource: &'s str,
     /// The token services, by name.
     pub services: &'s Named,
+    /// Seconds.
+    pub max_ttl: u64,
 }
 
 impl Site<'_> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scopes::Hierarchy;
+use super::service::Named;
 use super::terms::{Site, Terms};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Report, vocabulary};
@@ -35,9 +36,15 @@ pub(super) fn tiers(entry: Option<Entry<'_>>, max_ttl: u64, report: &mut Report)
     tiers
 }
 
-pub(super) fn unused(tiers: &Tiers, report: &mut Report) {
+/// What the tiers name counts, whether or not a rule uses them.
+pub(super) fn name_scopes(tiers: &Tiers, scopes: &mut Hierarchy) {
+    tiers.values().flat_map(|tier| tier.terms.scopes()).for_each(|scope| scopes.name(scope));
+}
+
+pub(super) fn unused(tiers: &Tiers, services: &Named, report: &mut Report) {
     for tier in tiers.values().filter(|tier| !tier.used) {
         report.warn(&tier.path, "a tier that no rule uses", "remove it");
+        tier.terms.check_alone(services, &tier.path, report);
     }
 }
 
@@ -46,7 +53,6 @@ pub(super) struct Maker<'m> {
     pub scopes: &'m mut Hierarchy,
     pub tiers: &'m mut Tiers,
     pub site: Site<'m>,
-    pub max_ttl: u64,
 }
 
 impl Maker<'_> {
@@ -101,7 +107,7 @@ impl Maker<'_> {
         let fields = entry.fields(&[vocabulary::TERMS, vocabulary::RULE], report)?;
         // Looked at above.
         let _ = fields.take("anonymous");
-        let own = Terms::read(&fields, self.max_ttl, report);
+        let own = Terms::read(&fields, self.site.max_ttl, report);
         let tier = fields.take("tier");
         let allow_weaker = match fields.take("allow_weaker") {
             None => false,

@@ -14,14 +14,17 @@ pub(super) fn word(field: &str, entry: &Entry<'_>, report: &mut Report) -> bool 
 }
 
 /// P38: the places that know no patterns. A `*` there would stand for itself, which nobody means.
-pub(crate) fn no_pattern(text: &str, entry: &Entry<'_>, report: &mut Report) {
-    if text.contains(['*', '{', '}']) {
+/// True: one stands here, and that was said.
+pub(crate) fn no_pattern(text: &str, entry: &Entry<'_>, report: &mut Report) -> bool {
+    let is_pattern = text.contains(['*', '{', '}']);
+    if is_pattern {
         entry.fault(
             report,
             "a pattern where none is understood",
             "write each value out; `*` and braces are for names of tools",
         );
     }
+    is_pattern
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ fn p28_the_type_is_asked_for_as_the_service_wants_it() {
             let mut body = answer(&good().text());
             body["issued_token_type"] = json!(issued);
             say(&mut vm, id, 200, &body);
-            assert!(vm.elevated(stream).is_some(), "{word} {issued}");
+            let is_asked = issued == ACCESS_TOKEN || word == "jwt";
+            assert_eq!(vm.elevated(stream).is_some(), is_asked, "{word} {issued}");
         }
     }
 }
@@ -338,4 +339,98 @@ fn p28_what_waits_for_a_key_that_does_not_come_is_refused_and_taken_back() {
     settled.assert_refused(503, "elevated_signature");
     assert!(settled.answer().header("retry-after").is_some(), "waiting may heal it");
     assert_eq!(revoked(&mut vm), [rotated]);
+}
+
+#[test]
+fn p28_what_is_added_unasked_may_stand_in_the_token_alone_or_in_the_answer_alone() {
+    let document = served(json!({ "also_granted": ["profile", "email"] }));
+    for (token, said) in [
+        ("repo:admin", "repo:admin profile"),
+        ("repo:admin profile email", "repo:admin"),
+        ("repo:admin repo:write", "email repo:admin"),
+    ] {
+        let mut vm = Vm::new(&load(&document));
+        let (stream, id) = exchange(&mut vm, &call());
+        let mut body = answer(&good().claim("scope", token).text());
+        body["scope"] = json!(said);
+        say(&mut vm, id, 200, &body);
+        assert!(vm.elevated(stream).is_some(), "{token}, {said}");
+    }
+    // Named by a tier that no rule uses is named, too.
+    let tier = with(document, "/tiers", json!({ "spare": { "scope": "profile" } }));
+    assert_fault(&tier, &["token_service.also_granted", "`profile` is a scope of this policy"]);
+}
+
+#[test]
+fn p28_an_answer_of_200_that_refuses_is_told_like_any_other() {
+    let mut vm = vm();
+    for body in [json!({ "error": "access_denied", "error_description": "no" }), {
+        let mut both = answer(&good().text());
+        (both["error"], both["error_description"]) = (json!("access_denied"), json!("no"));
+        both
+    }] {
+        let settled = refused_with(&mut vm, &call(), 200, &body);
+        settled.assert_refused(503, "elevation_unavailable");
+        assert_eq!(settled.record["service_error"], "200 access_denied: no");
+    }
+    assert_eq!(revoked(&mut vm), [good().text()], "what came with the error");
+    let (stream, id) = exchange(&mut vm, &call());
+    vm.reply(id, Ok((200, b"<html>")));
+    assert_eq!(vm.settled(stream).record["service_error"], "200");
+    let lines = vm.logs.iter().filter(|line| line.contains("no token for tools.delete")).count();
+    assert_eq!(lines, 3, "{:?}", vm.logs);
+}
+
+#[test]
+fn p11_who_reads_the_log_learns_what_to_configure() {
+    let mut vm = vm();
+    let settled = refused_with(&mut vm, &call(), 200, &answer(&good().claim("exp", START + 61).text()));
+    settled.assert_refused(503, "elevated_lifetime");
+    assert!(vm.logs.iter().any(|line| line.contains("lifespan") && line.contains("`ttl`")), "{:?}", vm.logs);
+}
+
+#[test]
+fn p28_what_is_not_made_in_the_pause_is_not_counted() {
+    let mut vm = Vm::new(&load(&with(plain(), "/limits", json!({ "exchange_rate": 4 }))));
+    for id in 0..3 {
+        let long = good().claim("jti", format!("long-{id}")).claim("exp", START + 3600).text();
+        refused_with(&mut vm, &call(), 200, &answer(&long)).assert_refused(503, "elevated_lifetime");
+        vm.take_calls();
+    }
+    for _ in 0..9 {
+        let stream = begin(&mut vm, &call());
+        let settled = vm.settled(stream);
+        settled.assert_refused(503, "elevated_lifetime");
+        assert_eq!(settled.answer().header("retry-after"), None);
+    }
+}
+
+#[test]
+fn p28_a_template_makes_scopes_of_every_audience() {
+    let mut document = served(json!({ "request": { "scope": "{audience}/{scope}" } }));
+    for audience in ["a b", "a\"b", "\u{e9}"] {
+        document["tools"]["delete"]["audience"] = json!(audience);
+        assert_fault(&document, &["tools.delete", "which is no scope (P28)"]);
+    }
+    // What on-behalf-of sends may be written.
+    load(&served(json!({ "request": { "grant": "on-behalf-of", "token_type": "unsaid" } })));
+    load(&served(json!({ "linger": "0s", "resume": "0s" })));
+}
+
+#[test]
+fn p11_the_default_is_bounded_by_the_longest() {
+    let short = with(exchanging(json!({ "ttl": null })), "/limits", json!({ "max_ttl": "30s" }));
+    assert_fault(&short, &["tools.delete", "`ttl` is not said"]);
+}
+
+#[test]
+fn a_tier_that_no_rule_uses_is_looked_at_all_the_same() {
+    for (tier, problem) in [
+        (json!({ "standing": "refuse", "fallback": "challenge", "step_up": "exchange" }), "beside `fallback"),
+        (json!({ "step_up": "challenge", "ttl": "10s", "max_age": "1h" }), "`ttl` needs `step_up: exchange`"),
+        (json!({ "token_service": "zz" }), "unknown token service `zz`"),
+        (json!({ "step_up": "auto", "audience": "x" }), "`audience` beside `step_up: auto`"),
+    ] {
+        assert_fault(&with(plain(), "/tiers", json!({ "spare": tier })), &["tiers.spare", problem]);
+    }
 }

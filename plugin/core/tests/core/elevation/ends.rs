@@ -68,7 +68,7 @@ fn p30_the_same_caller_continues_its_stream() {
         vm.settled(stream).assert_forwarded();
         assert!(!vm.continues(stream));
     }
-    let stream = vm.head(&resume(&token(BASELINE), "e-1"));
+    let stream = begin(&mut vm, &resume(&token(BASELINE), "e-1"));
     assert!(vm.settled(stream).removed().contains(&"accept-encoding".to_owned()));
     assert!(vm.continues(stream));
     vm.pass(20_000);
@@ -77,7 +77,7 @@ fn p30_the_same_caller_continues_its_stream() {
     vm.response_chunk(stream, RESULT, false);
     assert_eq!(revoked(&mut vm), [good().text()]);
     // Once.
-    let again = vm.head(&resume(&token(BASELINE), "e-1"));
+    let again = begin(&mut vm, &resume(&token(BASELINE), "e-1"));
     assert!(!vm.continues(again));
 }
 
@@ -85,11 +85,11 @@ fn p30_the_same_caller_continues_its_stream() {
 fn p30_a_stream_may_pause_again() {
     let mut vm = vm();
     closed_after(&mut vm, &call(), PRIMED);
-    let stream = vm.head(&resume(&token(BASELINE), "e-1"));
+    let stream = begin(&mut vm, &resume(&token(BASELINE), "e-1"));
     vm.response_head(stream, 200, EVENTS, false);
     vm.response_chunk(stream, b"id: e-2\ndata: \n\n", true);
     assert!(revoked(&mut vm).is_empty());
-    let stream = vm.head(&resume(&token(BASELINE), "e-2"));
+    let stream = begin(&mut vm, &resume(&token(BASELINE), "e-2"));
     vm.gone(stream);
     assert_eq!(revoked(&mut vm).len(), 1, "a client that left is an end");
 }
@@ -102,21 +102,31 @@ fn keeping() -> Json {
 fn p30_an_operation_that_goes_on_as_a_task_keeps_its_token_where_the_rule_says_so() {
     let json = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":7,{result}}}"#).into_bytes();
     let event = |body: &[u8]| [b"data: ".as_slice(), body, b"\n\n"].concat();
-    for (body, goes_on) in [
-        (json(r#""result":{"resultType":"task","taskId":"t"}"#), true),
-        (json(r#""result":{"task":{"taskId":"t","status":"working"}}"#), true),
-        (json(r#""result":{"resultType":"complete"}"#), false),
-        (json(r#""result":{"resultType":"input_required"}"#), false),
-        (json(r#""result":{"content":[{"task":{}}],"task":null}"#), false),
-        (json(r#""error":{"code":1,"message":"x"}"#), false),
-        (json(r#""result":{"resultType":"task","resultType":"complete"}"#), false),
-        (b"<html>".to_vec(), false),
+    // The result's type says it (2026-07-28); where it has none, it carries a task (2025-11-25).
+    for (body, is_modern, goes_on) in [
+        (json(r#""result":{"resultType":"task","taskId":"t"}"#), true, true),
+        (json(r#""result":{"resultType":"task","taskId":"t"}"#), false, true),
+        (json(r#""result":{"task":{"taskId":"t","status":"working"}}"#), false, true),
+        (json(r#""result":{"task":{"taskId":"t","status":"working"}}"#), true, false),
+        (json(r#""result":{"resultType":"complete","task":{"taskId":"t"}}"#), true, false),
+        (json(r#""result":{"resultType":"input_required","task":{}}"#), true, false),
+        (json(r#""result":{"resultType":"complete","task":{"taskId":"t"}}"#), false, false),
+        (json(r#""result":{"task":"done"}"#), false, false),
+        (json(r#""error":{"code":1},"result":{"task":{}}"#), false, false),
+        (b"[{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}]".to_vec(), false, false),
+        (b"null".to_vec(), false, false),
+        (json(r#""result":{"resultType":"complete"}"#), true, false),
+        (json(r#""result":{"resultType":"input_required"}"#), true, false),
+        (json(r#""result":{"content":[{"task":{}}],"task":null}"#), false, false),
+        (json(r#""error":{"code":1,"message":"x"}"#), false, false),
+        (json(r#""result":{"resultType":"complete","resultType":"task"}"#), true, false),
+        (b"<html>".to_vec(), false, false),
     ] {
         for events in [false, true] {
             for document in [keeping(), plain()] {
                 let keeps = goes_on && document == keeping();
                 let mut vm = Vm::new(&load(&document));
-                let stream = elevated(&mut vm, &call());
+                let stream = elevated(&mut vm, &if is_modern { modern_call() } else { call() });
                 vm.response_head(stream, 200, if events { EVENTS } else { JSON }, false);
                 let sent = if events { event(&body) } else { body.clone() };
                 vm.response_chunk(stream, &sent[..3], false);
@@ -136,9 +146,15 @@ fn p30_an_operation_that_goes_on_as_a_task_keeps_its_token_where_the_rule_says_s
 #[test]
 fn p30_an_answer_that_only_says_accepted_is_treated_like_a_task() {
     for document in [keeping(), plain()] {
-        for (status, body, goes_on) in
-            [(202, b"".as_slice(), true), (200, b"", true), (200, b"{}", true), (500, b"", false)]
-        {
+        for (status, body, goes_on) in [
+            (202, b"".as_slice(), true),
+            (202, b"Accepted", true),
+            (200, b"Accepted", false),
+            (200, b"", true),
+            (200, b"{}", true),
+            (202, br#"{"jsonrpc":"2.0","id":7,"result":{}}"#, false),
+            (500, b"", false),
+        ] {
             let keeps = goes_on && document == keeping();
             let mut vm = Vm::new(&load(&document));
             let stream = elevated(&mut vm, &call());
@@ -198,9 +214,80 @@ fn p30_a_cancellation_ends_the_operation_that_it_names() {
         vm.response_chunk(stream, RESULT, true);
         assert_eq!(revoked(&mut vm).len(), usize::from(!ends), "once");
     }
+    // One whose client has left already, and that lingers.
+    let mut vm = lingering();
+    let stream = elevated(&mut vm, &in_session());
+    vm.response_head(stream, 200, EVENTS, false);
+    vm.gone(stream);
+    assert!(revoked(&mut vm).is_empty());
+    vm.send(&cancelled(&named).header("mcp-session-id", "s-1")).assert_forwarded();
+    assert_eq!(revoked(&mut vm).len(), 1);
     // One that pauses, too.
-    let mut vm = vm();
+    let mut vm = self::vm();
     closed_after(&mut vm, &in_session(), PRIMED);
     vm.send(&cancelled(&named).header("mcp-session-id", "s-1")).assert_forwarded();
     assert_eq!(revoked(&mut vm).len(), 1);
+}
+
+#[test]
+fn p30_a_call_that_is_cancelled_before_it_has_its_token_never_has_it() {
+    let in_session = call().header("mcp-session-id", "s-1");
+    for (session, ends) in [("s-1", true), ("s-2", false)] {
+        let mut vm = vm();
+        let (stream, id) = exchange(&mut vm, &in_session);
+        vm.send(&cancelled(&json!(7)).header("mcp-session-id", session)).assert_forwarded();
+        assert_eq!(vm.is_settled(stream), ends);
+        if ends {
+            vm.settled(stream).assert_refused(400, "cancelled");
+        }
+        grant(&mut vm, id, &good().text());
+        assert_eq!(vm.elevated(stream).is_some(), !ends);
+        assert_eq!(revoked(&mut vm).len(), usize::from(ends), "what was minted for nobody");
+    }
+}
+
+#[test]
+fn p30_a_result_is_seen_whatever_else_it_holds() {
+    let many = format!("{{{}}}", (0..10_001).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
+    for (result, ends) in [
+        (many.as_str(), true),
+        (r#"{"a\u0001":0}"#, true),
+        (r#"{"a":1,"a":2}"#, true),
+        (r#"null"#, true),
+        (r#"{"#, false),
+    ] {
+        let mut vm = vm();
+        let stream = elevated(&mut vm, &call());
+        vm.response_head(stream, 200, EVENTS, false);
+        vm.response_chunk(stream, format!("data: {{\"id\":7,\"result\":{result}}}\n\n").as_bytes(), false);
+        assert_eq!(revoked(&mut vm).len(), usize::from(ends), "{}", result.chars().take(20).collect::<String>());
+    }
+    // P29: a request of the server, with a member that is null and so absent.
+    let mut vm = vm();
+    let stream = elevated(&mut vm, &call());
+    vm.response_head(stream, 200, EVENTS, false);
+    vm.response_chunk(stream, b"data: {\"id\":7,\"method\":\"ping\",\"error\":null,\"result\":null}\n\n", false);
+    assert!(revoked(&mut vm).is_empty());
+}
+
+#[test]
+fn p30_what_goes_on_in_a_get_has_the_callers_own_token() {
+    let resume = |session: &str| resume(&token(BASELINE), "e-1").header("mcp-session-id", session);
+    let paused = |vm: &mut Vm| closed_after(vm, &call().header("mcp-session-id", "s-1"), PRIMED);
+    // Ids of events are unique in a session only.
+    let mut vm = vm();
+    paused(&mut vm);
+    let other = begin(&mut vm, &resume("s-2"));
+    vm.response_head(other, 200, EVENTS, false);
+    vm.response_chunk(other, RESULT, true);
+    assert!(revoked(&mut vm).is_empty());
+    // Refusals are about that token, and pass.
+    for status in [401, 403, 404] {
+        let mut vm = self::vm();
+        paused(&mut vm);
+        let stream = begin(&mut vm, &resume("s-1"));
+        vm.response_head(stream, status, JSON, true);
+        assert_eq!((vm.replaced(stream), vm.is_held(stream)), (None, false));
+        assert_eq!(revoked(&mut vm).len(), 1, "nobody will continue it");
+    }
 }

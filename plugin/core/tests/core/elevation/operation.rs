@@ -269,11 +269,13 @@ fn p30_no_refusal_of_a_token_that_the_client_never_had_leaves() {
         vm.response(stream, head);
         assert_refused_upstream(&mut vm, stream, metric);
     }
-    let held: [(&[u8], bool); 3] = [(oauth, true), (rpc, false), (b"Forbidden", false)];
-    for (body, is_refusal) in held {
+    let twice: &[u8] = br#"{"error":{},"error":"invalid_token"}"#;
+    let held: [(&[u8], bool); 4] = [(oauth, true), (twice, true), (rpc, false), (b"Forbidden", false)];
+    // Whatever its head calls the body.
+    for ((body, is_refusal), content_type) in held.into_iter().flat_map(|held| [(held, JSON), (held, EVENTS)]) {
         let mut vm = vm();
         let stream = elevated(&mut vm, &call());
-        vm.response(stream, head(403, None));
+        vm.response(stream, ResponseHead { content_type, ..head(403, None) });
         assert!(vm.is_held(stream) && vm.take_calls().is_empty());
         vm.response_body(stream, Ok(body));
         if is_refusal {
@@ -290,7 +292,7 @@ fn p30_no_refusal_of_a_token_that_the_client_never_had_leaves() {
     vm.response_body(stream, Err(BodyFault::TooLarge));
     assert_eq!(revoked(&mut vm).len(), 1);
     assert_eq!(vm.replaced(stream), None);
-    for head in [head(404, None), head(400, None), ResponseHead { content_type: EVENTS, ..head(403, None) }] {
+    for head in [head(404, None), head(400, None)] {
         let stream = elevated_with(&mut vm, &call(), &good().claim("jti", head.status.to_string()).text());
         vm.response(stream, head);
         assert_eq!((vm.replaced(stream), vm.is_held(stream)), (None, false), "{head:?}");

@@ -46,7 +46,8 @@ fn p10_an_audience_is_asked_for_as_resource_or_by_name() {
         (json!("git-admin"), "audience"),
         (json!("git admin: all"), "audience"),
         (json!("git:admin all"), "audience"),
-        (json!("git:"), "audience"),
+        (json!("git:"), "resource"),
+        (json!("https://git.internal/%zz"), "audience"),
         (json!("1git:admin"), "audience"),
         (json!("https://git.internal/admin#x"), "audience"),
     ] {

@@ -333,6 +333,8 @@ fn p25_a_challenge_as_a_result() {
         assert_eq!((&body["id"], &result["isError"], body.get("error")), (&json!(7), &json!(true), None));
         assert_eq!(result.get("resultType"), modern.then_some(&json!("complete")));
         assert_eq!(result["content"].as_array().map(Vec::len), Some(1));
+        let text = result["content"][0]["text"].as_str().expect("what is needed");
+        assert!(text.contains("authorize again for mcp:connect repo:"), "{text}");
         let challenge = result["_meta"]["mcp/www_authenticate"][0].as_str().expect("the challenge");
         assert!(challenge.starts_with("Bearer error=\"insufficient_scope\", scope=\"mcp:connect repo:"), "{challenge}");
     }
@@ -361,4 +363,61 @@ fn p24_who_knows_rfc_9470_is_told_how_fresh_a_login_must_be() {
     let settled = vm.send(&Request::call("fresh").bearer(&able().text()));
     settled.assert_refused(403, "login_too_old");
     assert_eq!(settled.challenge(), None);
+}
+
+#[test]
+fn p14_an_id_that_is_a_url_has_one_reading() {
+    let not =
+        ruled(json!({ "scope": "repo:read", "callers": { "not": { "client": ["https://agents.example.com"] } } }));
+    for (id, expected) in [
+        ("https://agents.example.com", "caller_not_allowed"),
+        ("https://AGENTS.example.com", "caller_not_allowed"),
+        ("https://x@agents.example.com", "caller_not_allowed"),
+        ("HTTPS://agents.example.com/", "caller_not_allowed"),
+        ("https://other.example.com", "permitted"),
+        ("agents", "permitted"),
+    ] {
+        assert_eq!(reason(&not, &of_client(id)), expected, "{id}");
+    }
+    let listed = |id: &str| with(automatic(json!({})), "/clients", json!([{ "client": [id], "steps_up": true }]));
+    assert_faulty(&listed("https://u@a.example.com/x"), &["clients[0].client[0]"]);
+    load(&listed("https://A.example.com"));
+}
+
+#[test]
+fn p24_what_only_auto_wants_is_granted_to_who_does_not_step_up() {
+    let mut document = automatic(json!({}));
+    document["tools"]["get"] = json!({ "scope": "repo:read" });
+    document["clients"] = json!([{ "client": ["codex"], "steps_up": true }]);
+    let mut vm = Vm::new(&load(&document));
+    for (client, scopes) in [("agent", "mcp:connect repo:read"), ("codex", "mcp:connect repo:read repo:write")] {
+        let caller = Token::new("mcp:connect repo:write").claim("client_id", client).text();
+        assert_eq!(scope_of(&vm.send(&Request::call("get").bearer(&caller))), scopes, "{client}");
+    }
+}
+
+#[test]
+fn p15_p25_what_would_have_been_has_the_status_that_it_would_have_had() {
+    let mut document = with(automatic(json!({})), "/denials", json!("jsonrpc"));
+    document["tools"]["shell"] = json!("deny");
+    document["clients"] = json!([{ "client": ["chat"], "steps_up": true, "challenge": "result" }]);
+    document["callers"] = json!({ "not": { "client": ["bad"] } });
+    (document["mode"], document["until"]) = (json!("shadow"), json!("2027-03-01"));
+    let mut vm = Vm::new(&load(&document));
+    let would = |vm: &mut Vm, request: &Request, client: &str| {
+        vm.send(&request.clone().bearer(&of_client(client).text())).record["would"].clone()
+    };
+    let denied = would(&mut vm, &Request::call("shell"), "agent");
+    assert_eq!(denied, json!({ "verdict": "deny", "reason": "denied", "status": 200 }));
+    let challenged = would(&mut vm, &Request::call("put"), "chat");
+    assert_eq!(challenged, json!({ "verdict": "challenge", "reason": "scope_missing", "status": 200 }));
+    // What has no answer is refused in HTTP; one that goes nowhere would have been refused, too.
+    for notification in ["notifications/initialized", "notifications/foo"] {
+        let refused = would(&mut vm, &Request::notification(notification), "bad");
+        assert_eq!(
+            refused,
+            json!({ "verdict": "deny", "reason": "caller_not_allowed", "status": 403 }),
+            "{notification}"
+        );
+    }
 }

@@ -291,3 +291,10 @@ fn p29_the_id_of_a_session_may_hold_a_comma() {
     let twice = Request::call("get").bearer(&good()).another("mcp-session-id", "a").another("mcp-session-id", "b");
     vm.send(&twice).assert_refused(400, "header_duplicated");
 }
+
+#[test]
+fn p29_a_head_with_other_credentials_has_no_token_either() {
+    let settled = vm().send(&Request::bare("HEAD", "/mcp").header("authorization", "Basic YTpi"));
+    settled.assert_refused(401, "scheme_not_bearer");
+    assert!(settled.challenge().is_some());
+}

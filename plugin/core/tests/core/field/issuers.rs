@@ -327,9 +327,121 @@ fn p29_only_usable_keys_count() {
     many.push(key().jwk());
     let (reason, logs) = fetched(&many);
     assert_eq!(reason, "permitted");
-    assert!(logs.contains("\"k1\" (not for signatures") && logs.contains("and 292 more"), "{logs}");
+    assert!(logs.contains("\"k1\" (not for signatures") && logs.contains("and 268 more"), "{logs}");
     let (_, logs) = fetched(&[key().jwk(), with(key().jwk(), "/x", json!("AAAA="))]);
     assert!(logs.contains("malformed"), "{logs}");
     assert_eq!(fetched(&vec![key().jwk(); 128]).0, "permitted");
     assert_eq!(fetched(&vec![key().jwk(); 129]).0, "keys_unavailable");
+}
+
+#[test]
+fn p38_what_a_family_says_of_an_exact_issuer_beside_it_is_nothing() {
+    let exact = "https://login.example.com/t-1/v2.0";
+    let mut document = family(FAMILY, json!({ "claim": "tid", "any": true }));
+    document["issuers"][exact] = document["issuers"][FAMILY].clone();
+    document["issuers"][exact].as_object_mut().expect("a map").remove("tenants");
+    // By introspection, where the server names the family only.
+    let mut asking = document.clone();
+    asking["issuers"][FAMILY]["introspection"] =
+        json!({ "cluster": "as", "url": "https://as.example.com/i", "client": "none" });
+    let server = |document: &Json| json!({ "git": { "resource": RESOURCE, "baseline": BASELINE, "issuers": [FAMILY], "tools": document["tools"] } });
+    let listed = json!({
+        "version": 1, "select": "host", "issuers": asking["issuers"], "servers": server(&asking),
+    });
+    let said = |tenant: &str| {
+        let mut vm = Vm::new(&load(&listed));
+        let stream = vm.head(&Request::call("get").bearer("opaque"));
+        let (id, _) = vm.take_calls().pop().expect("a question");
+        let answer = json!({
+            "active": true, "iss": format!("https://login.example.com/{tenant}/v2.0"), "tid": tenant, "aud": RESOURCE, "sub": "a",
+            "client_id": "agent", "scope": "mcp:connect repo:read", "exp": START + 60,
+        });
+        vm.reply(id, Ok((200, answer.to_string().as_bytes())));
+        if !vm.is_settled(stream) {
+            vm.body(stream, Request::call("get").body());
+        }
+        vm.settled(stream).reason().to_owned()
+    };
+    assert_eq!((said("t-2").as_str(), said("t-1").as_str()), ("permitted", "issuer_unknown"));
+}
+
+#[test]
+fn p38_patterns_are_refused_as_such() {
+    let no_pattern = "a pattern where none is understood";
+    let with_family = |place: &str, value: &str| {
+        let mut document = family(FAMILY, json!({ "claim": "tid", "in": ["t-1"] }));
+        document["issuers"][FAMILY][place] = json!(value);
+        document
+    };
+    assert_fault(&with_family("advertised", "https://login.example.com/*"), &["advertised", no_pattern]);
+    assert_fault(&with_family("advertised", "https://login.example.com/{x}"), &["advertised", no_pattern]);
+    for (place, value) in [
+        ("/resource", json!("https://mcp.example.com/{x}")),
+        ("/paths", json!(["/{x}"])),
+        ("/origins", json!(["https://{x}.example.com"])),
+        ("/callers", json!({ "client_origin": ["https://*.example.com"] })),
+    ] {
+        let found = faults(&with(speaking(json!({})), place, value));
+        assert!(found.iter().any(|fault| fault.problem == no_pattern), "{place}");
+    }
+    let asked = |id: &str| {
+        speaking(json!({ "introspection": {
+            "cluster": "as", "url": "https://as.example.com/i", "client": { "id": id, "auth": "cluster" },
+        } }))
+    };
+    assert_fault(&asked("mcp*"), &["introspection.client.id", no_pattern]);
+    // One path segment, and tenants that can be one.
+    for name in ["https://login.example.com/?q=/{tid}", "https://login.example.com/{tid}/?x=1"] {
+        assert!(!faults(&family(name, json!({ "claim": "tid", "any": true }))).is_empty(), "{name}");
+    }
+    for tenant in ["*", "a/b", "", &"x".repeat(65)] {
+        assert!(!faults(&family(FAMILY, json!({ "claim": "tid", "in": [tenant] }))).is_empty(), "{tenant}");
+    }
+}
+
+#[test]
+fn p39_the_alphabet_is_that_of_what_is_named() {
+    let mut document = speaking(json!({}));
+    let mut listed = family("https://a.example.com/{tid}", json!({ "claim": "tid", "any": true }))["issuers"]
+        ["https://a.example.com/{tid}"]
+        .clone();
+    listed["advertised"] = json!("https://z.example.com");
+    document["issuers"]["https://a.example.com/{tid}"] = listed;
+    let mut vm = Vm::new(&load(&document));
+    let metadata = vm.send(&Request::bare("GET", "/.well-known/oauth-protected-resource/mcp"));
+    assert_eq!(metadata.answer().json()["authorization_servers"], json!([ISSUER, "https://z.example.com"]));
+}
+
+#[test]
+fn p21_a_pointer_counts_the_items_of_a_list() {
+    let document = speaking(json!({ "claims": { "subject": ["/ids/0", "sub"] } }));
+    for (ids, subject) in [(json!(["i-0", "i-1"]), "i-0"), (json!([]), "alice"), (json!({ "0": "named" }), "named")] {
+        let settled = judge(&document, &able().claim("ids", ids.clone()).text(), "get");
+        assert_eq!(settled.record["subject"], subject, "{ids}");
+    }
+}
+
+#[test]
+fn p29_a_document_whose_keys_are_all_skipped_says_why() {
+    let policy = speaking(json!({ "jwks": { "cluster": "as", "url": "https://as.example.com/jwks" } }));
+    let policy = load(&without(policy, &format!("{AT}/keys")));
+    let fetching = || {
+        let mut vm = Vm::new(&policy);
+        vm.tick();
+        let (id, _) = vm.take_calls().pop().expect("a fetch");
+        (vm, id)
+    };
+    let (mut vm, id) = fetching();
+    let document = json!({ "keys": [with(key().jwk(), "/alg", json!("RS512")), { "kid": "b", "kty": "EC" }] });
+    vm.reply(id, Ok((200, document.to_string().as_bytes())));
+    let line = vm.warnings.iter().find(|line| line.contains("withdrawn")).expect("a line");
+    assert!(line.contains("\"k1\" (") && line.contains("\"b\" ("), "{line}");
+    // Members of keys that are skipped do not count either.
+    let mut keys = vec![json!({ "kty": "x" }); 11_000];
+    keys.push(key().jwk());
+    let document = json!({ "keys": keys }).to_string();
+    assert!(document.len() < 256 * 1024);
+    let (mut vm, id) = fetching();
+    vm.reply(id, Ok((200, document.as_bytes())));
+    vm.send(&Request::call("get").bearer(&able().text())).assert_forwarded();
 }

@@ -312,3 +312,65 @@ fn p23_what_cannot_be_meant_is_a_load_error() {
     });
     assert_faulty(&service, &["token_service"]);
 }
+
+#[test]
+fn p23_a_token_that_does_not_say_when_it_ends_is_no_stranger_the_second_time() {
+    let mut vm = Vm::new(&load(&asking(true, json!({ "cache": "1s", "rate": 1 }))));
+    let endless = changed(json!({ "exp": null }));
+    let (stream, id, _) = waiting(&mut vm, OPAQUE);
+    answered(&mut vm, stream, id, &endless).assert_forwarded();
+    vm.pass(32_000);
+    vm.take_calls();
+    // The one stranger of this second.
+    waiting(&mut vm, "stranger");
+    let (stream, id, _) = waiting(&mut vm, OPAQUE);
+    answered(&mut vm, stream, id, &endless).assert_forwarded();
+}
+
+#[test]
+fn p23_many_callers_do_not_make_strangers_of_each_other() {
+    let document = with(asking(true, json!({ "rate": 100_000 })), "/limits", json!({ "introspections": 64 }));
+    let mut vm = Vm::new(&load(&document));
+    let long = changed(json!({ "exp": START + 3600 }));
+    for number in 0..4_200 {
+        let (stream, id, _) = waiting(&mut vm, &format!("caller-{number}"));
+        answered(&mut vm, stream, id, &long).assert_forwarded();
+    }
+    vm.pass(31_000);
+    vm.take_calls();
+    // Strangers take their half of the places.
+    for number in 0..32 {
+        waiting(&mut vm, &format!("stranger-{number}"));
+    }
+    let turned_away = vm.head(&Request::call("get").bearer("stranger-33"));
+    vm.settled(turned_away).assert_refused(503, "introspection_unavailable");
+    let (stream, id, _) = waiting(&mut vm, "caller-0");
+    answered(&mut vm, stream, id, &long).assert_forwarded();
+}
+
+#[test]
+fn p23_what_one_issuer_says_is_nothing_to_the_server_of_another() {
+    const OTHER: &str = "https://other.example.com";
+    let one = asking(true, json!({ "rate": 1 }));
+    let mut issuer = one.pointer(AT).expect("the issuer").clone();
+    issuer["introspection"]["url"] = json!("https://other.example.com/introspect");
+    let server = |path: &str, issuer: &str| json!({ "resource": format!("https://mcp.example.com{path}"), "issuers": [issuer], "baseline": BASELINE, "tools": one["tools"] });
+    let document = json!({
+        "version": 1, "select": "host",
+        "issuers": { ISSUER: one.pointer(AT).expect("the issuer"), OTHER: issuer },
+        "servers": { "one": server("/mcp", ISSUER), "two": server("/two", OTHER) },
+    });
+    let at_two = |token: &str| Request::call("get").header(":path", "/two").bearer(token);
+    let mut vm = Vm::new(&load(&document));
+    let (first, asked, _) = waiting(&mut vm, OPAQUE);
+    // Asked of both, at the same time and although each has a rate of one.
+    let second = vm.head(&at_two(OPAQUE));
+    let (also, call) = vm.take_calls().pop().expect("a question to the other");
+    assert_eq!(call.authority, "other.example.com");
+    vm.reply(asked, Ok((200, br#"{"active":false}"#)));
+    vm.settled(first).assert_refused(401, "token_inactive");
+    let theirs = changed(json!({ "iss": OTHER, "aud": "https://mcp.example.com/two" }));
+    vm.reply(also, Ok((200, theirs.to_string().as_bytes())));
+    vm.body(second, Request::call("get").body());
+    vm.settled(second).assert_forwarded();
+}

@@ -188,3 +188,20 @@ fn p41_what_the_server_needs_cannot_be_removed() {
     assert_faulty(&saying(json!({ "remove_headers": [] })), &["remove_headers"]);
     assert_faulty(&saying(json!({ "remove_headers": "x-a" })), &["remove_headers"]);
 }
+
+#[test]
+fn p42_an_upgrade_that_leads_away_is_one_wherever_it_leads() {
+    let mut vm = vm(json!({}));
+    vm.send(&Request::bare("GET", "/other").header("upgrade", "websocket")).assert_refused(400, "upgrade_not_allowed");
+    vm.send(&Request::bare("CONNECT", "/other").header(":protocol", "websocket"))
+        .assert_refused(400, "upgrade_not_allowed");
+    vm.send(&Request::bare("CONNECT", "/other")).assert_refused(405, "method_not_allowed");
+}
+
+#[test]
+fn p42_the_length_of_a_token_comes_before_its_characters() {
+    let mut vm = vm(json!({ "limits": { "token": "1KiB" } }));
+    let settled = vm.send(&Request::call("get").header("authorization", format!("Bearer {} \u{e9}", "a".repeat(1025))));
+    settled.assert_refused(431, "token_too_large");
+    assert_eq!(settled.challenge(), None);
+}

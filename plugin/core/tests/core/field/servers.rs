@@ -221,3 +221,28 @@ fn p26_nothing_stands_beside_it() {
     let stream = vm.head(&Request::call("search"));
     vm.settled(stream).assert_refused(401, "token_missing");
 }
+
+#[test]
+fn p26_a_body_has_the_shorter_of_both_bounds() {
+    let document = with(open_to_anybody(), "/limits", json!({ "request_body": "1KiB" }));
+    let mut vm = Vm::new(&load(&document));
+    let stream = vm.head(&Request::call("search"));
+    let long = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "search", "arguments": { "q": "x".repeat(2000) } } });
+    assert_eq!(vm.body_limit(stream), 1024);
+    vm.body(stream, long.to_string().as_bytes());
+    vm.settled(stream).assert_refused(401, "token_missing");
+}
+
+#[test]
+fn p27_the_baseline_is_asked_for_as_the_callers_issuer_writes_it() {
+    let mut document = challenging();
+    let mut other = document.pointer(AT).expect("the issuer").clone();
+    other["ask"] = json!("api://1/{scope}");
+    document["issuers"]["https://other.example.com"] = document.pointer(AT).expect("the issuer").clone();
+    *document.pointer_mut(AT).expect("the issuer") = other;
+    let (challenge, _) = seen(&document, 401, None);
+    assert!(
+        challenge.as_ref().is_some_and(|challenge| challenge.contains("scope=\"api://1/mcp:connect\"")),
+        "{challenge:?}"
+    );
+}
