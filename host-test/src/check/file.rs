@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use step_up_core::{Policy, join};
+use step_up_core::{Fault, Policy, join};
 
 use super::deployed::{self, Content, Delivery};
 use super::page::{Item, Page, Verdict, offset};
@@ -34,10 +34,14 @@ pub(super) fn policy(page: &Page<'_>, scan: &Scan, found: &mut Findings) {
     if !odd.is_empty() {
         let faults = loaded.as_ref().err().into_iter().flatten();
         let faults = faults.map(|fault| (fault, page.place(&scan.places, &fault.path)));
-        let is_said =
-            |place: &Range<usize>| odd.iter().any(|odd| odd.range.start < place.end && place.start < odd.range.end);
+        let is_said = |fault: &Fault, place: &Range<usize>| {
+            let is_there = |odd: &&&Oddity| odd.range.start < place.end && place.start < odd.range.end;
+            odd.iter().filter(is_there).any(|odd| is_within(&fault.path, &odd.path))
+        };
         let mut items: Vec<_> = odd.iter().map(|odd| Item::new(&odd.problem, &help(odd), odd.range.clone())).collect();
-        items.extend(faults.filter(|(_, place)| !is_said(place)).map(|(fault, place)| Item::of(fault, place)));
+        items.extend(
+            faults.filter(|(fault, place)| !is_said(fault, place)).map(|(fault, place)| Item::of(fault, place)),
+        );
         return page.errors(&page.name, &items, &Verdict::Refused, found);
     }
     page.loaded(&page.name, &loaded, |fault| Item::of(fault, page.place(&scan.places, &fault.path)), found);

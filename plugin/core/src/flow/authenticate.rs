@@ -122,7 +122,8 @@ impl Flow {
 /// Of the same caller.
 pub(super) fn follows(caller: &CallerToken, what: Following) -> Follows {
     let claims = caller.claims();
-    Follows { issuer: claims.issuer.clone(), subject: claims.subject.clone(), what }
+    let (issuer, subject, client) = (claims.issuer.clone(), claims.subject.clone(), claims.client_id.clone());
+    Follows { issuer, subject, client, what }
 }
 
 impl Turn<'_> {

@@ -9,7 +9,7 @@ use crate::answer::{Refusal, ReplyTo};
 use crate::audit::Facts;
 use crate::decide::{Permit, Suspended};
 use crate::http::{CallId, Head, RequestHead, Response, Unwanted};
-use crate::jose::{Compact, Signatures};
+use crate::jose::{Claims, Compact, Signatures};
 use crate::keys::{KeyRing, Shared};
 use crate::mcp::{Id, Mirror};
 use crate::obtain::Elevation;
@@ -78,7 +78,16 @@ enum State {
 pub(crate) struct Follows {
     pub issuer: String,
     pub subject: Option<String>,
+    pub client: Option<String>,
     pub what: Following,
+}
+
+impl Follows {
+    /// Of the same issuer and subject; and without a session to tell them apart, of the same client: ids begin with 1 in each.
+    pub(crate) fn is_of(&self, caller: &Claims, flow: &Flow) -> bool {
+        let is_same = flow.session.is_some() || caller.client_id == self.client;
+        caller.issuer == self.issuer && caller.subject == self.subject && is_same
+    }
 }
 
 #[derive(Debug)]
@@ -222,6 +231,11 @@ impl Flow {
                 None
             }
         }
+    }
+
+    /// Was it sent to that server?
+    pub(crate) fn is_at(&self, server: &str) -> bool {
+        self.facts.server.as_deref() == Some(server)
     }
 
     /// It waits for an exchange, and its client has called it off.

@@ -105,8 +105,9 @@ impl Gate {
     fn exchange_answered(&mut self, call: CallId, pending: Pending, answer: Answer, now: Millis) {
         let answer = match answer {
             Answer::Unproven { minted, .. } => Answer::refused(Reason::ElevatedSignature, minted, Some(Said::of(200))),
-            answer => self.interpreted(&pending, answer, now),
+            answer => answer,
         };
+        let answer = self.interpreted(&pending, answer, now);
         let waiting = self.streams.take(pending.stream).and_then(|mut flow| match flow.elevation_ended(call) {
             Some(request) => Some((flow, request)),
             None => {
@@ -211,7 +212,7 @@ impl Gate {
         let settled = Settled::new(&pending.decision, Ending::Permit, Reason::Elevated);
         self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
         let until = expiry(token.expires_at()).min(now.plus_seconds(exchange.ttl));
-        let Pending { elevation, decision, .. } = pending;
+        let Pending { elevation, decision, server, .. } = pending;
         let tail = Tail {
             token,
             service: elevation.exchange.service,
@@ -219,11 +220,12 @@ impl Gate {
             trace: elevation.trace,
             forwarded: now,
             until,
+            server,
             caller: elevation.claims,
             keeps_tasks: elevation.exchange.keeps_tasks,
             request,
             awaited: Awaited::default(),
-            is_resumed: false,
+            resumed: None,
         };
         self.tails.insert(stream, Box::new(tail));
     }

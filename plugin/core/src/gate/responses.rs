@@ -116,6 +116,10 @@ impl Gate {
                 let until = later(linger.max(resume));
                 self.resting.push(Resting { until, tail, may_resume: true });
             }
+            OperationEnd::NotResumed => {
+                let until = tail.resumed.unwrap_or(now);
+                self.resting.push(Resting { until, tail, may_resume: true });
+            }
             OperationEnd::Continues => self.revocation_ended(&end_of(tail, now), RevocationEnd::Kept),
             OperationEnd::Incomplete if tail.may_linger() && linger > 0 => {
                 let until = later(linger);
@@ -129,16 +133,18 @@ impl Gate {
 
     /// A request of the same caller that is about an operation under way (P30). True: its response continues it.
     pub(super) fn follow(&mut self, stream: StreamId, flow: &Flow, now: Millis) -> bool {
-        let Some(Follows { issuer, subject, what }) = &flow.follows else { return false };
-        let is_theirs = |tail: &Tail| tail.is_of(issuer, subject.as_deref(), flow.session.as_deref());
+        let Some(follows @ Follows { what, .. }) = &flow.follows else { return false };
+        let is_theirs = |tail: &Tail| {
+            follows.is_of(&tail.caller, flow) && flow.is_at(&tail.server) && tail.request.session == flow.session
+        };
         match what {
             Following::Resumes(id) => {
                 let is_it = |rest: &Resting| {
                     rest.may_resume && is_theirs(&rest.tail) && rest.tail.paused_at() == Some(id.as_str())
                 };
                 let Some(at) = self.resting.iter().position(is_it) else { return false };
-                let Resting { tail, .. } = self.resting.swap_remove(at);
-                self.tails.insert(stream, Box::new(Tail { is_resumed: true, ..*tail }));
+                let Resting { until, tail, .. } = self.resting.swap_remove(at);
+                self.tails.insert(stream, Box::new(Tail { resumed: Some(until), ..*tail }));
                 true
             }
             Following::Cancels(id) => {
@@ -155,11 +161,10 @@ impl Gate {
 
     /// The operation that is called off still waits for its token: it does not go upstream, and what is minted for it is taken back.
     fn cancel_exchange(&mut self, id: &Id, flow: &Flow, now: Millis) {
-        let Some(Follows { issuer, subject, .. }) = &flow.follows else { return };
+        let Some(follows) = &flow.follows else { return };
         let under_way = self.calls.exchanges().chain(self.unproven.iter().map(|unproven| &unproven.pending));
-        let is_theirs = |pending: &&Pending| {
-            pending.elevation.claims.issuer == *issuer && pending.elevation.claims.subject == *subject
-        };
+        let is_theirs =
+            |pending: &&Pending| follows.is_of(&pending.elevation.claims, flow) && flow.is_at(&pending.server);
         let streams: Vec<StreamId> = under_way.filter(is_theirs).map(|pending| pending.stream).collect();
         for stream in streams {
             let Some(mut waiting) = self.streams.take(stream) else { continue };

@@ -136,8 +136,8 @@ impl Elevation {
             return Answer::refused(Reason::ElevationUnavailable, Vec::new(), None);
         };
         if reply.body.len() > MAX_READ {
-            let said = Some(Said::of(reply.status));
-            return Answer::refused(Reason::ElevationUnavailable, Vec::new(), said);
+            let (reason, said) = (Reason::ElevationUnavailable, Some(Said::of(reply.status)));
+            return Answer::Refused { reason, minted: Vec::new(), lost: reply.status == 200, said, lasting: false };
         }
         let Ok(body) = json::read(reply.body) else {
             if reply.status != 200 {

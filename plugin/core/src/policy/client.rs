@@ -13,9 +13,13 @@ pub(crate) fn among(list: &[String], client: &str) -> Truth {
     if list.iter().any(|entry| is_same(entry, client)) {
         return Truth::True;
     }
-    let is_clear = || split(client).is_some_and(|(host, rest)| is_plain(rest) && !host.ends_with(":443"));
-    let is_url = client.contains(':') && client.contains('/') && list.iter().any(|entry| split(entry).is_some());
-    if is_url && !is_clear() { Truth::Unknown } else { Truth::False }
+    let is_url = |text: &str| {
+        ["https:", "http:"]
+            .iter()
+            .any(|scheme| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)))
+    };
+    let is_doubtful = is_url(client) && !has_one_reading(client) && list.iter().any(|entry| is_url(entry));
+    if is_doubtful { Truth::Unknown } else { Truth::False }
 }
 
 /// The host in lower case, and what follows.
@@ -30,11 +34,20 @@ fn is_plain(path: &str) -> bool {
     is_visible && !path.contains('#') && !path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
+/// Is it an https URL that nobody could write in another way, but for the case of its host?
+fn has_one_reading(text: &str) -> bool {
+    split(text).is_some_and(|(host, rest)| {
+        let port = host.split_once(':').map(|(_, port)| port);
+        let is_written = port.is_none_or(|port| port != "443" && !port.starts_with('0'));
+        is_written && Origin::parse(&host).is_some() && is_plain(rest)
+    })
+}
+
 /// P14: an https URL must have one reading.
 pub(crate) fn check(text: &str, entry: &Entry<'_>, report: &mut Report) {
-    let has_one = |(host, rest): (String, &str)| Origin::parse(&host).is_some() && is_plain(rest);
-    if text.starts_with("https:") && !split(text).is_some_and(has_one) {
-        entry.fault(report, "a URL that can be read in two ways", "write it plainly, without user information");
+    if text.starts_with("https:") && !has_one_reading(text) {
+        let help = "write it plainly, without user information, default port, fragment and dot segments";
+        entry.fault(report, "a URL that can be read in two ways", help);
     }
 }
 
@@ -100,6 +113,10 @@ mod tests {
             ("https://agents.example.com/ci.json?x", Truth::False),
             ("https://agents.example.com:8443/ci.json", Truth::False),
             ("urn:agent:ci", Truth::False),
+            ("spiffe://td/ns/ci", Truth::False),
+            ("https://agents.example.com:/ci.json", Truth::Unknown),
+            ("https://agents.example.com:0443/ci.json", Truth::Unknown),
+            ("https://agents.example.com./ci.json", Truth::Unknown),
             ("https://x@agents.example.com/ci.json", Truth::Unknown),
             ("https://agents.example.com:443/ci.json", Truth::Unknown),
             ("HTTPS://agents.example.com/ci.json", Truth::Unknown),

@@ -33,8 +33,9 @@ pub(crate) struct Opinions {
 const INACTIVE: u64 = 5;
 /// Seconds in which a token that does not say when it ends is known.
 const KNOWN: u64 = 3600;
-/// Entries of a generation.
+/// Entries of a generation, and bytes of what they hold.
 const MOST: usize = 4096;
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 impl Opinions {
     /// `Some(None)`: it is not active.
@@ -60,10 +61,11 @@ impl Opinions {
     }
 }
 
-/// Two generations: where the young one is full it becomes the old one, and what was not asked about meanwhile is forgotten.
+/// Two generations: where the young one is full, by number or by bytes, it becomes the old one, and what was not asked about meanwhile is forgotten.
 #[derive(Default)]
 struct Recent {
     young: HashMap<Asked, (Option<Inspected>, Millis)>,
+    bytes: usize,
     old: HashMap<Asked, (Option<Inspected>, Millis)>,
 }
 
@@ -74,9 +76,12 @@ impl Recent {
     }
 
     fn put(&mut self, asked: Asked, value: Option<Inspected>, until: Millis) {
-        if self.young.len() >= MOST {
+        let bytes = value.as_ref().map_or(0, |inspected| inspected.claims.footprint());
+        if self.young.len() >= MOST || self.bytes.saturating_add(bytes) > MOST_BYTES {
             self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
         }
+        self.bytes = self.bytes.saturating_add(bytes);
         self.young.insert(asked, (value, until));
     }
 

@@ -23,14 +23,15 @@ pub(crate) struct Tail {
     pub forwarded: Millis,
     /// The operation is over then, whatever the response does (P11).
     pub until: Millis,
-    /// Who called.
+    /// Where it was sent, and who called.
+    pub server: Rc<str>,
     pub caller: Rc<Claims>,
     /// P30: where the operation goes on as a task, the token stays.
     pub keeps_tasks: bool,
     pub request: ReplyTo,
     pub awaited: Awaited,
-    /// It goes on in the response to a GET (SEP-1699).
-    pub is_resumed: bool,
+    /// It goes on in the response to a GET (SEP-1699), and would have rested until then.
+    pub resumed: Option<Millis>,
 }
 
 /// What of the response is looked at.
@@ -67,6 +68,8 @@ pub(crate) enum OperationEnd {
     Incomplete,
     /// SEP-1699: the server closed its stream on purpose, after an event with an id.
     Paused,
+    /// The server did not let a GET continue it.
+    NotResumed,
     /// It goes on as a task.
     Continues,
     /// The caller called it off.
@@ -79,6 +82,7 @@ impl OperationEnd {
             OperationEnd::Completed => "completed",
             OperationEnd::Incomplete => "incomplete",
             OperationEnd::Paused => "paused",
+            OperationEnd::NotResumed => "not resumed",
             OperationEnd::Continues => "continues as a task",
             OperationEnd::Cancelled => "cancelled",
         }
@@ -95,9 +99,10 @@ impl Tail {
     pub(crate) fn refusal(&self, head: &ResponseHead<'_>) -> Refused {
         match head.status {
             // It was sent with the caller's own token.
-            _ if self.is_resumed => Refused::No,
+            _ if self.resumed.is_some() => Refused::No,
             401 => Refused::Yes,
-            403 if head.challenge.is_some() => Refused::Yes,
+            // No server answers so, and nobody can tell whose it is before it has ended.
+            403 if head.challenge.is_some() || head.has_events() => Refused::Yes,
             // OAuth errors stand in bodies, too.
             403 if !head.end_of_stream => Refused::Perhaps,
             // A server may tie its sessions to the client that the token names, which an exchange changes.
@@ -107,8 +112,8 @@ impl Tail {
     }
 
     pub(crate) fn head(&mut self, head: &ResponseHead<'_>) -> Option<OperationEnd> {
-        if self.is_resumed && !(200..300).contains(&head.status) {
-            return Some(OperationEnd::Incomplete);
+        if self.resumed.is_some() && !(200..300).contains(&head.status) {
+            return Some(OperationEnd::NotResumed);
         }
         if head.end_of_stream {
             // An answer that only says *accepted*: the result comes over another stream.
@@ -138,14 +143,16 @@ impl Tail {
                 end_of_stream.then_some(if goes_on { OperationEnd::Continues } else { OperationEnd::Completed })
             }
             Awaited::Event(events) => {
-                let stays = Cell::new(false);
+                // The first final event decides; what the same piece has behind it is not looked at.
+                let stays = Cell::new(None);
                 let found = events.feed(bytes, |data| {
                     let message = skimmed(data).filter(|message| is_final(message, id));
-                    stays.set(keeps && message.as_ref().is_some_and(|message| is_task(message, &self.request)));
+                    let is_first = message.as_ref().filter(|_| stays.get().is_none());
+                    is_first.iter().for_each(|message| stays.set(Some(keeps && is_task(message, &self.request))));
                     message.is_some()
                 });
                 match (found, end_of_stream, events.last_id()) {
-                    (true, ..) if stays.get() => Some(OperationEnd::Continues),
+                    (true, ..) if stays.get() == Some(true) => Some(OperationEnd::Continues),
                     (true, ..) => Some(OperationEnd::Completed),
                     (false, true, Some(_)) if may_linger => Some(OperationEnd::Paused),
                     (false, true, _) => Some(OperationEnd::Incomplete),
@@ -161,12 +168,6 @@ impl Tail {
             Awaited::Event(events) => events.last_id(),
             Awaited::Head | Awaited::End | Awaited::Body { .. } => None,
         }
-    }
-
-    /// Of this caller, and in this session?
-    pub(crate) fn is_of(&self, issuer: &str, subject: Option<&str>, session: Option<&str>) -> bool {
-        let caller = &self.caller;
-        caller.issuer == issuer && caller.subject.as_deref() == subject && self.request.session.as_deref() == session
     }
 }
 

@@ -379,6 +379,10 @@ fn p28_an_answer_of_200_that_refuses_is_told_like_any_other() {
     assert_eq!(vm.settled(stream).record["service_error"], "200");
     let lines = vm.logs.iter().filter(|line| line.contains("no token for tools.delete")).count();
     assert_eq!(lines, 3, "{:?}", vm.logs);
+    // Too long to be read: whatever was in it is lost.
+    let (_, id) = exchange(&mut vm, &call());
+    vm.reply(id, Ok((200, &vec![b' '; 1024 * 1024 + 1])));
+    assert_eq!(exchanges_counted(&vm, "lost"), 1);
 }
 
 #[test]

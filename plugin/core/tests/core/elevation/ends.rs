@@ -247,6 +247,54 @@ fn p30_a_call_that_is_cancelled_before_it_has_its_token_never_has_it() {
 }
 
 #[test]
+fn p30_the_first_final_event_decides_wherever_a_piece_ends() {
+    let task = r#"data: {"jsonrpc":"2.0","id":7,"result":{"task":{"taskId":"t"}}}"#;
+    let done = r#"data: {"jsonrpc":"2.0","id":7,"result":{}}"#;
+    let progress = r#"data: {"jsonrpc":"2.0","method":"notifications/progress"}"#;
+    for (events, keeps) in
+        [([task, progress], true), ([task, done], true), ([done, task], false), ([progress, done], false)]
+    {
+        let mut vm = Vm::new(&load(&keeping()));
+        let stream = elevated(&mut vm, &call());
+        vm.response_head(stream, 200, EVENTS, false);
+        vm.response_chunk(stream, format!("{}\n\n{}\n\n", events[0], events[1]).as_bytes(), false);
+        assert_eq!(
+            (revoked(&mut vm).is_empty(), revocations_counted(&vm, "kept")),
+            (keeps, usize::from(keeps)),
+            "{events:?}"
+        );
+    }
+}
+
+#[test]
+fn p30_without_a_session_the_client_and_the_server_tell_operations_apart() {
+    let other_client = Token::new(BASELINE).claim("client_id", "other").text();
+    for (notification, ends) in [(cancelled(&json!(7)), true), (cancelled(&json!(7)).bearer(&other_client), false)] {
+        let mut vm = vm();
+        let (stream, _) = exchange(&mut vm, &call());
+        vm.send(&notification).assert_forwarded();
+        assert_eq!(vm.is_settled(stream), ends);
+    }
+    // Two servers of one policy, one user, and the first request of each client.
+    let mut document = plain();
+    let one = json!({
+        "resource": document["resource"], "baseline": document["baseline"], "tools": document["tools"],
+    });
+    let mut two = one.clone();
+    two["resource"] = json!("https://mcp.example.com/two");
+    for name in ["resource", "baseline", "tools"] {
+        document.as_object_mut().expect("a map").remove(name);
+    }
+    document["select"] = json!("host");
+    document["servers"] = json!({ "one": one, "two": two });
+    let mut vm = Vm::new(&load(&document));
+    let (stream, _) = exchange(&mut vm, &call());
+    let at_two = Token::new(BASELINE).claim("aud", "https://mcp.example.com/two").text();
+    vm.send(&cancelled(&json!(7)).header(":path", "/two").bearer(&at_two)).assert_forwarded();
+    assert!(!vm.is_settled(stream));
+}
+
+#[test]
 fn p30_a_result_is_seen_whatever_else_it_holds() {
     let many = format!("{{{}}}", (0..10_001).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
     for (result, ends) in [
@@ -288,6 +336,19 @@ fn p30_what_goes_on_in_a_get_has_the_callers_own_token() {
         let stream = begin(&mut vm, &resume("s-1"));
         vm.response_head(stream, status, JSON, true);
         assert_eq!((vm.replaced(stream), vm.is_held(stream)), (None, false));
-        assert_eq!(revoked(&mut vm).len(), 1, "nobody will continue it");
+        // It rests as long as it would have, and another GET may continue it.
+        assert!(revoked(&mut vm).is_empty());
+        vm.gone(stream);
+        vm.pass(2_000);
+        let again = begin(&mut vm, &resume("s-1"));
+        vm.response_head(again, 200, EVENTS, false);
+        vm.response_chunk(again, RESULT, false);
+        assert_eq!(revoked(&mut vm).len(), 1, "{status}");
     }
+    let mut vm = self::vm();
+    paused(&mut vm);
+    let stream = begin(&mut vm, &resume("s-1"));
+    vm.response_head(stream, 503, JSON, true);
+    vm.pass(11_000);
+    assert_eq!(revoked(&mut vm).len(), 1, "nobody continued it");
 }
