@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 32] = [
+pub const FIELDS: [(&str, &str); 33] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -65,6 +65,7 @@ pub const FIELDS: [(&str, &str); 32] = [
     ("server", "the server's name in the policy"),
     ("protocol", "the MCP revision that the header claims"),
     ("method", "the JSON-RPC method"),
+    ("kind", "what is asked for: `tool`, `prompt`, `resource`, or `method`"),
     ("name", "the tool, prompt or URI"),
     ("rule", "the rule's pattern in the policy"),
     ("issuer", "`iss` of the verified token"),

@@ -50,6 +50,7 @@ const RECORD: &[&str] = &[
     "missing",
     "server",
     "method",
+    "kind",
     "name",
     "rule",
     "issuer",

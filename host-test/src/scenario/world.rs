@@ -195,7 +195,7 @@ impl Network for World {
             Chunk { after: event.after.0, bytes: format!("data: {data}\n\n").into_bytes() }
         });
         let mut body: Vec<Chunk> = events.collect();
-        if body.is_empty() && status != 202 {
+        if body.is_empty() && (status != 202 || plan.body.is_some()) {
             body.push(Chunk::now(plan.body.as_deref().map_or(result.clone(), filled)));
         }
         UpstreamPlan { after: plan.after.0, headers, body, trailers: None, breaks: plan.breaks }

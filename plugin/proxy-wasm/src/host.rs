@@ -37,7 +37,9 @@ pub fn seed() -> Option<[u8; 16]> {
 
 /// The server that the route names: `filter_metadata["stepup"].server`.
 pub fn route_server() -> Option<String> {
-    String::from_utf8(raw::property("xds\0route_metadata\0filter_metadata\0stepup\0server")?).ok()
+    // A name that is no text is one that the policy lacks.
+    let name = raw::property("xds\0route_metadata\0filter_metadata\0stepup\0server")?;
+    Some(String::from_utf8_lossy(&name).into_owned())
 }
 
 /// Has Envoy's `jwt_authn` left in dynamic metadata what a token of this request said?
@@ -70,10 +72,10 @@ pub fn peer_identity() -> Option<String> {
         .filter(|identity| !identity.is_empty())
 }
 
-/// A header of a response, if it is text.
+/// A header of a response. That it is there counts, also where it is no text.
 pub fn response_header(name: &str) -> Option<String> {
     let value = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
-    String::from_utf8(value?).ok()
+    Some(String::from_utf8_lossy(&value?).into_owned())
 }
 
 /// What there is of the response body.

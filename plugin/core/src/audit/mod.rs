@@ -16,9 +16,13 @@ pub(crate) struct Facts {
     pub server: Option<Rc<str>>,
     pub protocol: Option<String>,
     pub method: Option<String>,
+    /// Of what the frame asks for: a tool, a prompt, a resource, or a method as such.
+    pub kind: Option<&'static str>,
     pub name: Option<String>,
     pub rule: Option<String>,
     pub caller: Caller,
+    /// P23: an issuer was asked about the token.
+    pub introspected: bool,
     pub elevated: Option<Elevated>,
     /// P26: it was called without a token.
     pub anonymous: bool,
@@ -113,11 +117,17 @@ impl Facts {
         line.text_if("server", self.server.as_deref());
         line.text_if("protocol", self.protocol.as_deref());
         line.text_if("method", self.method.as_deref());
+        line.text_if("kind", self.kind);
         line.text_if("name", self.name.as_deref());
         line.text_if("rule", self.rule.as_deref());
         match &self.caller {
             Caller::Unknown => {}
-            Caller::Stranger(token) => line.text("token", &hex(token.digest(), 8)),
+            Caller::Stranger(token) => {
+                line.text("token", &hex(token.digest(), 8));
+                if self.introspected {
+                    line.put(r#""introspected":true"#);
+                }
+            }
             Caller::Verified(members) => line.put(members),
         }
         if let Some(elevated) = &self.elevated {

@@ -29,9 +29,13 @@ impl Flow {
         }
         match verified {
             Ok(caller) => self.authenticated(caller, claimed, turn),
-            Err(Rejection::Final(reason)) => reason.into(),
+            Err(Rejection::Final(reason)) => {
+                self.facts.introspected = reason == Reason::TokenInactive;
+                reason.into()
+            }
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
+                self.facts.introspected = true;
                 self.state = State::AwaitOpinion(claimed, issuer);
                 Next::Ask(issuer, token)
             }

@@ -66,6 +66,7 @@ impl Flow {
             None => needs_token(frame.request_id()),
             Some((permit, rule)) => {
                 self.facts.method = Some(field(&frame.method));
+                self.facts.kind = Some(mcp::kind(&frame.method));
                 self.facts.name = frame.param("name").ok().flatten().map(field);
                 self.facts.rule = rule.map(|rule| field(&rule.pattern));
                 self.facts.anonymous = true;
@@ -104,6 +105,7 @@ impl Flow {
         };
         if !frame.method.is_empty() {
             self.facts.method = Some(field(&frame.method));
+            self.facts.kind = Some(mcp::kind(&frame.method));
         }
         let param = |name| frame.param(name).ok().flatten();
         self.facts.name = param("name").or_else(|| param("uri")).map(field);

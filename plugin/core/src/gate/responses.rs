@@ -70,7 +70,8 @@ impl Gate {
 
     /// The body of a response that is held: a 403 whose head does not say whose it is.
     pub(super) fn response_body(&mut self, stream: StreamId, body: Result<&[u8], BodyFault>, now: Millis) {
-        if self.tails.contains_key(&stream) && body.is_ok_and(is_oauth_error) {
+        // What cannot be known is refused.
+        if self.tails.contains_key(&stream) && body.map_or(true, is_oauth_error) {
             return self.token_refused(stream, 403, now);
         }
         self.finish(stream, OperationEnd::Completed, now);

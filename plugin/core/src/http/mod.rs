@@ -14,6 +14,6 @@ pub use response::{Response, ResponseHead};
 
 pub(crate) use challenge::Challenged;
 pub(crate) use head::{Head, Method, target_has_token};
-pub(crate) use sse::Events;
+pub(crate) use sse::{Events, without_mark};
 pub(crate) use unwanted::Unwanted;
 pub(crate) use xfcc::last_uri;

@@ -5,6 +5,8 @@
 pub(crate) struct Events {
     line: Vec<u8>,
     data: Vec<u8>,
+    /// A line has ended.
+    has_begun: bool,
     /// The last byte was a carriage return.
     after_return: bool,
     /// The event is larger than is looked at.
@@ -46,10 +48,12 @@ impl Events {
 
     fn end_of_line(&mut self, is_it: &impl Fn(&[u8]) -> bool) -> bool {
         let line = std::mem::take(&mut self.line);
+        let line = if std::mem::replace(&mut self.has_begun, true) { &*line } else { without_mark(&line) };
         if line.is_empty() {
             let (data, id) = (std::mem::take(&mut self.data), self.id.take());
             if self.has_field {
-                self.last_id = id;
+                // What it said is not known, so nobody can tell that more is to come.
+                self.last_id = id.filter(|_| !self.overflown);
             }
             self.has_field = false;
             return !std::mem::take(&mut self.overflown) && !data.is_empty() && is_it(&data);
@@ -57,8 +61,11 @@ impl Events {
         if let Some(id) = line.strip_prefix(b"id:") {
             let id = id.strip_prefix(b" ").unwrap_or(id);
             self.has_field = true;
-            self.id = std::str::from_utf8(id).ok().filter(|id| (1..=MAX_ID).contains(&id.len())).map(str::to_owned);
+            let is_id = |id: &&str| (1..=MAX_ID).contains(&id.len()) && !id.contains('\0');
+            self.id = std::str::from_utf8(id).ok().filter(is_id).map(str::to_owned);
         }
+        // A name alone is a field without a value.
+        let line = if line == b"data" { b"data:" } else { line };
         if let Some(data) = line.strip_prefix(b"data:") {
             self.has_field = true;
             if !self.data.is_empty() {
@@ -68,4 +75,9 @@ impl Events {
         }
         false
     }
+}
+
+/// Without a byte order mark, which a stream may begin with.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }

@@ -1,5 +1,8 @@
 //! The signature algorithms an issuer may list.
 
+/// P43: known, and not accepted.
+pub(crate) const REFUSED: [&str; 5] = ["RS384", "RS512", "PS384", "PS512", "ES512"];
+
 /// The signature algorithms that can be listed for an issuer: asymmetric ones only (RFC 8725 3.1, 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {

@@ -34,6 +34,8 @@ pub(crate) struct Claims {
     /// Everybody the token names as its client: `client_id`, `azp`, what the issuer has in their place, and the outermost `act`
     /// (RFC 8693 4.1).
     pub(crate) clients: Vec<String>,
+    /// The outermost `act`, which `clients` has too.
+    pub(crate) actors: Vec<String>,
     /// Who may act for the subject (RFC 8693 4.4), where the token says so.
     pub(crate) may_act: Option<Vec<String>>,
     /// The payload, for conditions.
@@ -81,6 +83,7 @@ impl Claims {
                 .map(str::to_owned)
                 .chain(payload.get("act").into_iter().flat_map(parties))
                 .collect(),
+            actors: payload.get("act").map(parties).unwrap_or_default(),
             may_act: payload.get("may_act").map(parties),
             payload: bytes.to_vec(),
             bound: payload.get("cnf").is_some(),

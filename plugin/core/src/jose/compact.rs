@@ -56,7 +56,16 @@ impl Compact {
         self.read_by(|_| &COMMON)
     }
 
-    /// The same, in the dialect of whom it names as its issuer (P21).
+    /// Does it have the form of a JWS (RFC 7515 3.1), readable or not? Then it is nobody's opaque token.
+    pub(crate) fn is_jws(&self) -> bool {
+        let mut parts = self.0.text.split('.');
+        let header = parts.next().and_then(|header| decoded(header).ok()).unwrap_or_default();
+        let header = json::skim(&header, &|depth, name| depth == 0 && name == "alg");
+        let has_algorithm = header.is_ok_and(|header| header.get("alg").is_some_and(|name| name.text().is_some()));
+        has_algorithm && parts.count() == 2
+    }
+
+    /// The same as [`Compact::read`], in the dialect of whom it names as its issuer (P21).
     pub(crate) fn read_by<'d>(&self, dialect: impl Fn(&str) -> &'d Dialect) -> Result<Unverified<'_>, Reason> {
         Unverified::read(&self.0.text, dialect)
     }
@@ -102,13 +111,9 @@ impl<'a> Unverified<'a> {
         let (header, bytes) = (decoded(header)?, decoded(payload)?);
         let (header, payload) = (object(&header)?, object(&bytes)?);
         // RFC 7515 4.1.11: an extension that is not understood must be rejected, and we understand none.
-        if header.get("crit").is_some() {
-            return Err(Reason::CriticalHeader);
-        }
+        let is_critical = header.get("crit").is_some();
         // RFC 8725 3.10: a token does not get to say where its key comes from.
-        if ["jwk", "jku", "x5u"].iter().any(|name| header.get(name).is_some()) {
-            return Err(Reason::KeyInHeader);
-        }
+        let has_key = ["jwk", "jku", "x5u"].iter().any(|name| header.get(name).is_some());
         let string = |name: &str| match header.get(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text.as_ref().to_owned())),
@@ -122,7 +127,12 @@ impl<'a> Unverified<'a> {
             algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed),
             key_id: string("kid")?,
             kind: string("typ")?,
-            claims: Claims::read(&payload, &bytes, dialect(&issuer)),
+            // Whose issuer is asked about it, nobody reads it here (P23).
+            claims: match (is_critical, has_key) {
+                (true, _) => Err(Reason::CriticalHeader),
+                (_, true) => Err(Reason::KeyInHeader),
+                _ => Claims::read(&payload, &bytes, dialect(&issuer)),
+            },
             issuer,
         })
     }

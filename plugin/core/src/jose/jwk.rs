@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, REFUSED};
 use crate::json::Value;
 
 /// A public key that may sign tokens.
@@ -46,6 +46,8 @@ pub enum UnusableKey {
     Malformed,
     /// Not for signatures, or not for a known algorithm.
     OtherPurpose,
+    /// For an algorithm that is not accepted (P43).
+    Algorithm,
     /// A private or symmetric key: nobody should have published it.
     Private,
     /// RSA outside 2048 to 4096 bits or with an odd exponent, or no point on the curve.
@@ -77,7 +79,10 @@ impl Jwk {
         }
         let algorithm = match text("alg")? {
             None => None,
-            Some(name) => Some(Algorithm::from_name(name).ok_or(UnusableKey::OtherPurpose)?),
+            Some(name) => Some(Algorithm::from_name(name).ok_or_else(|| match REFUSED.contains(&name) {
+                true => UnusableKey::Algorithm,
+                false => UnusableKey::OtherPurpose,
+            })?),
         };
         let bytes = |name: &str| {
             let text = text(name)?.ok_or(UnusableKey::Malformed)?;
@@ -164,6 +169,7 @@ impl fmt::Display for UnusableKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             UnusableKey::Malformed => "malformed: a member is missing, of another type or no strict base64url",
+            UnusableKey::Algorithm => "for an algorithm that is not accepted (P43)",
             UnusableKey::OtherPurpose => "not for signatures, or for an algorithm that is not known here",
             UnusableKey::Private => "private or symmetric",
             UnusableKey::Weak => "RSA outside 2048 to 4096 bits, with an unusual exponent or a zero before the modulus, or no point on the curve",

@@ -150,6 +150,6 @@ impl KeySet {
 
     /// Are they all skipped for their purpose? Then nothing is wrong with them.
     pub(crate) fn skips_as_usual(&self) -> bool {
-        self.skipped.iter().all(|(_, why)| *why == UnusableKey::OtherPurpose)
+        self.skipped.iter().all(|(_, why)| matches!(why, UnusableKey::OtherPurpose | UnusableKey::Algorithm))
     }
 }

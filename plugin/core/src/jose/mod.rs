@@ -11,6 +11,7 @@ mod key_set;
 mod signatures;
 
 pub use algorithm::Algorithm;
+pub(crate) use algorithm::REFUSED;
 pub(crate) use claims::Claims;
 pub(crate) use compact::MAX_TOKEN;
 pub use compact::{Compact, Unverified};

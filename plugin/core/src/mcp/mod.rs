@@ -5,5 +5,5 @@ mod operation;
 mod target;
 
 pub(crate) use frame::{Frame, Id, NoFrame};
-pub(crate) use operation::{Mirror, Operation, REVISIONS, operation};
+pub(crate) use operation::{Mirror, Operation, REVISIONS, kind, operation};
 pub(crate) use target::Target;

@@ -47,6 +47,16 @@ pub(crate) enum Operation<'a> {
     Dropped,
 }
 
+/// What a method asks for, as records have it.
+pub(crate) fn kind(method: &str) -> &'static str {
+    match method {
+        "tools/call" => "tool",
+        "prompts/get" => "prompt",
+        "resources/read" => "resource",
+        _ => "method",
+    }
+}
+
 /// The operation of a frame that the headers agree with.
 pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Operation<'a>, Reason> {
     let method = frame.method.as_ref();
@@ -78,6 +88,7 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         | "resources/templates/list"
         | "prompts/list"
         | "logging/setLevel"
+        | "resources/unsubscribe"
         | "notifications/initialized"
         | "notifications/cancelled"
         | "notifications/progress"
@@ -86,9 +97,7 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         "prompts/get" => Ok(named.map_or(on(Target::Method, method), |name| on(Target::Prompt, name))),
         "resources/read" => Ok(named.map_or(on(Target::Method, method), |uri| on(Target::Resource, uri))),
         "subscriptions/listen" if !frame.subscribes_to_resources()? => Ok(Operation::Baseline),
-        "resources/subscribe" | "resources/unsubscribe" | "subscriptions/listen" | "completion/complete" => {
-            Ok(on(Target::Method, method))
-        }
+        "resources/subscribe" | "subscriptions/listen" | "completion/complete" => Ok(on(Target::Method, method)),
         _ if frame.kind == Kind::Notification && !mirror.is_modern() => Ok(Operation::Dropped),
         _ => Err(Reason::UnknownMethod),
     }

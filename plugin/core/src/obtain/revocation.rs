@@ -26,12 +26,12 @@ pub(crate) struct Revocation {
 }
 
 /// A token that waits to be revoked, by the order in which it came.
-pub(crate) type Serial = u64;
+pub(crate) type Serial = u32;
 
 /// Everything that waits to be revoked.
 #[derive(Debug)]
 pub(crate) struct Revocations {
-    waiting: BTreeMap<Serial, Waiting>,
+    waiting: BTreeMap<Serial, Box<Waiting>>,
     /// Those without a call under way, by the moment of the next one.
     due: BTreeSet<(Millis, Serial)>,
     next: Serial,
@@ -91,11 +91,12 @@ impl Revocations {
     }
 
     pub(crate) fn add(&mut self, revocation: Revocation, now: Millis) {
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         self.due.insert((revocation.due, self.next));
         let longest = now.plus_seconds(LONGEST);
         let until = revocation.expires.map_or(longest, |expires| expires.min(longest));
-        self.waiting.insert(self.next, Waiting { revocation, attempts: 0, bare: false, until });
+        let waiting = Waiting { revocation, attempts: 0, bare: false, until };
+        self.waiting.insert(self.next, Box::new(waiting));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,7 +130,8 @@ impl Revocations {
             && calls.len() < most
         {
             self.due.pop_first();
-            let Some(Waiting { revocation, bare, .. }) = self.waiting.get(&serial) else { continue };
+            let Some(waiting) = self.waiting.get(&serial) else { continue };
+            let Waiting { revocation, bare, .. } = &**waiting;
             let stamp = Stamp { unique: &unique(), now };
             let trace = if *bare { &[] } else { revocation.trace.as_slice() };
             calls.push((
@@ -191,11 +193,11 @@ impl Revocations {
             let end = if waiting.attempts > 0 { waiting.until } else { waiting.until.plus_seconds(CERTAINLY) };
             end <= now
         };
-        let is_dead = |serial: &Serial| self.waiting.get(serial).is_none_or(is_over);
+        let is_dead = |serial: &Serial| self.waiting.get(serial).is_none_or(|waiting| is_over(waiting));
         let dead: Vec<(Millis, Serial)> = self.due.iter().filter(|(_, serial)| is_dead(serial)).copied().collect();
         let bury = |(due, serial)| {
             self.due.remove(&(due, serial));
-            let Waiting { revocation, .. } = self.waiting.remove(&serial)?;
+            let Waiting { revocation, .. } = *self.waiting.remove(&serial)?;
             let end = if revocation.expires.is_some_and(|expires| expires <= now) {
                 RevocationEnd::Expired
             } else {
@@ -213,7 +215,7 @@ impl Revocations {
             let pause = FIRST_PAUSE.saturating_mul(1 << waiting.attempts.min(10)).min(LAST_PAUSE);
             waiting.attempts = waiting.attempts.saturating_add(1);
             // Half to all of it: what failed together does not come back together.
-            let random = mixed(self.spread ^ mixed(serial ^ u64::from(waiting.attempts) << 48));
+            let random = mixed(self.spread ^ mixed(u64::from(serial) ^ u64::from(waiting.attempts) << 48));
             let pause = pause / 2 + random % (pause / 2 + 1);
             self.due.insert((now.plus(pause), serial));
         }

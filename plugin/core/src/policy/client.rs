@@ -13,13 +13,13 @@ pub(crate) fn among(list: &[String], client: &str) -> Truth {
     if list.iter().any(|entry| is_same(entry, client)) {
         return Truth::True;
     }
-    let is_url = |text: &str| {
-        ["https:", "http:"]
-            .iter()
-            .any(|scheme| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)))
-    };
     let is_doubtful = is_url(client) && !has_one_reading(client) && list.iter().any(|entry| is_url(entry));
     if is_doubtful { Truth::Unknown } else { Truth::False }
+}
+
+fn is_url(text: &str) -> bool {
+    let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    begins("https:") || begins("http:")
 }
 
 /// The host in lower case, and what follows.
@@ -37,15 +37,22 @@ fn is_plain(path: &str) -> bool {
 /// Is it an https URL that nobody could write in another way, but for the case of its host?
 fn has_one_reading(text: &str) -> bool {
     split(text).is_some_and(|(host, rest)| {
-        let port = host.split_once(':').map(|(_, port)| port);
-        let is_written = port.is_none_or(|port| port != "443" && !port.starts_with('0'));
-        is_written && Origin::parse(&host).is_some() && is_plain(rest)
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+            _ => (&*host, None),
+        };
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(port, "" | "443") && !port.starts_with('0')
+        };
+        let has_host = !name.is_empty() && !name.ends_with('.') && name.bytes().all(is_host);
+        has_host && port.is_none_or(is_port) && is_plain(rest)
     })
 }
 
 /// P14: an https URL must have one reading.
 pub(crate) fn check(text: &str, entry: &Entry<'_>, report: &mut Report) {
-    if text.starts_with("https:") && !has_one_reading(text) {
+    if is_url(text) && !has_one_reading(text) {
         let help = "write it plainly, without user information, default port, fragment and dot segments";
         entry.fault(report, "a URL that can be read in two ways", help);
     }
@@ -122,6 +129,8 @@ mod tests {
             ("HTTPS://agents.example.com/ci.json", Truth::Unknown),
             ("http://agents.example.com/ci.json", Truth::Unknown),
             ("https://agents.example.com/x/../ci.json", Truth::Unknown),
+            ("https://[2001:db8::1]:8443/ci.json", Truth::False),
+            ("https://my_agent.example.com/ci.json", Truth::False),
             ("https://agents.example.com/ci.json#x", Truth::Unknown),
         ] {
             assert_eq!(among(&list, client), truth, "{client}");

@@ -229,8 +229,7 @@ fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>
             Value::List(_) => return Err(Ambiguous),
             _ => return Ok(None),
         };
-        let lower = name.to_lowercase();
-        if members.iter().any(|(member, _)| member != name && member.to_lowercase() == lower) {
+        if members.iter().any(|(member, _)| member != name && member.eq_ignore_ascii_case(name)) {
             return Err(Ambiguous);
         }
         match value.get(name) {
@@ -245,6 +244,10 @@ fn claim(path: &Entry<'_>, fields: &Fields<'_>, report: &mut Report) -> Option<C
     let path = claim_path(path.text(report)?);
     let mut tests = Vec::new();
     if let Some(entry) = fields.take("equals") {
+        // P17: a template, which would be read as a text.
+        if entry.value.text().is_some_and(|text| text.contains(['{', '}'])) {
+            entry.fault(report, "a brace in `equals`", "`{name}` is not part of this version; for a brace write `in`");
+        }
         tests.extend(scalar(&entry, report).map(Test::Equals));
     }
     if let Some(entry) = fields.take("in") {

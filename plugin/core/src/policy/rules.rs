@@ -114,7 +114,9 @@ impl Rules {
     pub(crate) fn less_specific<'r>(&'r self, pattern: &'r str) -> impl Iterator<Item = &'r Rule> {
         let stem = pattern.strip_suffix('*').unwrap_or(pattern);
         let own = pattern.ends_with('*').then_some(stem.len());
-        let shorter = self.written.lengths.iter().rev().filter(move |length| Some(**length) != own);
+        // P1: only its own rule matches a name that is not plain.
+        let is_alone = own.is_none() && !is_plain(pattern);
+        let shorter = self.written.lengths.iter().rev().filter(move |length| !is_alone && Some(**length) != own);
         shorter.filter_map(move |length| self.list.get(*self.written.prefix.get(stem.get(..*length)?)?))
     }
 }

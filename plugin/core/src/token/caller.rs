@@ -139,7 +139,9 @@ impl Verifier<'_> {
         let unverified = match (token.read_by(|issuer| self.policy.dialect(issuer)), server.introspects) {
             (Ok(unverified), _) => unverified,
             // No JWS at all.
-            (Err(Reason::TokenMalformed), Some(issuer)) => return Err(Self::asked_about(token, issuer)),
+            (Err(Reason::TokenMalformed), Some(issuer)) if !token.is_jws() => {
+                return Err(Self::asked_about(token, issuer));
+            }
             (Err(reason), _) => return Err(Rejection::Final(reason)),
         };
         // In place of keys: nothing of it is believed but whom to ask.

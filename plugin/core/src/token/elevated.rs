@@ -122,7 +122,10 @@ impl ElevatedToken {
         if claims.subject.is_none() || (are_comparable && claims.subject != wanted.caller.subject) {
             return Err(Reason::ElevatedSubject);
         }
-        if !claims.names_client(&service.client.id) {
+        // Ours, or the caller's with us as the actor (RFC 8693 4.1): servers tie their sessions to it.
+        let ours = &service.client.id;
+        let is_acted = claims.actors.contains(ours) && claims.client_id == wanted.caller.client_id;
+        if claims.client_id.as_ref() != Some(ours) && !is_acted {
             return Err(Reason::ElevatedTokenNotOurs);
         }
         // As for callers: without a `typ` to go by, other kinds of JWT can only be told by their claims.

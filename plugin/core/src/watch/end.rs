@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::answer::ReplyTo;
-use crate::http::{Events, ResponseHead};
+use crate::http::{Events, ResponseHead, without_mark};
 use crate::jose::Claims;
 use crate::json::{self, Value};
 use crate::mcp::Id;
@@ -173,7 +173,7 @@ impl Tail {
 
 /// RFC 6749 5.2, as servers write it under a 403: `error` is a text. That of JSON-RPC is an object.
 pub(crate) fn is_oauth_error(body: &[u8]) -> bool {
-    let message = json::skim(body, &|depth, name| depth == 0 && name == "error");
+    let message = json::skim(without_mark(body), &|depth, name| depth == 0 && name == "error");
     let members = message.as_ref().ok().and_then(Value::members).unwrap_or_default();
     members.iter().any(|(_, error)| matches!(error, Value::Text(_)))
 }
@@ -193,6 +193,10 @@ fn says(message: &Value<'_>, name: &str) -> bool {
 
 /// Is this the result or the error of that request? A progress notification or a request of the server is not.
 fn is_final(message: &Value<'_>, id: &Option<Id>) -> bool {
+    // A batch has whatever was asked for.
+    if matches!(message, Value::List(_)) {
+        return true;
+    }
     let is_empty = || message.get("method").is_none() && message.get("result").is_some();
     let ended = says(message, "result") || says(message, "error") || is_empty();
     let same = match (message.get("id"), id) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::introspection;
 
-use crate::jose::{Algorithm, Dialect, DocumentFault, KeySet, Place};
+use crate::jose::{Algorithm, Dialect, DocumentFault, KeySet, Place, REFUSED};
 use crate::json::Value;
 use crate::policy::document::{self, Entry, Fields, Report, Url, vocabulary};
 use crate::policy::issuer::Family;
@@ -108,7 +108,8 @@ fn pattern(name: &str) -> Option<(String, String)> {
     let (variable, suffix) = rest.split_once('}')?;
     let is_path = prefix.ends_with('/') && prefix.split('/').count() > 3;
     let is_segment = is_path && (suffix.is_empty() || suffix.starts_with('/'));
-    let is_name = !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_name =
+        !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     // RFC 8414 2: an issuer has neither query nor fragment.
     let is_only = ![prefix, suffix].iter().any(|part| part.contains(['*', '{', '}', '?', '#']));
     (is_segment && is_name && is_only).then(|| (prefix.to_owned(), suffix.to_owned()))
@@ -318,7 +319,6 @@ fn algorithms(fields: &Fields<'_>, report: &mut Report) -> Option<Vec<Algorithm>
 
 /// P43: what is not accepted is said by its name.
 fn algorithm(entry: &Entry<'_>, report: &mut Report) -> Option<Algorithm> {
-    const REFUSED: [&str; 5] = ["RS384", "RS512", "PS384", "PS512", "ES512"];
     let name = entry.text(report)?;
     let known = Algorithm::from_name(name);
     if known.is_none() {

@@ -129,7 +129,11 @@ impl Terms {
 
     /// P13: after a challenge the client has a wide token for its whole life.
     pub(super) fn is_challenge_without_end(&self) -> bool {
-        let challenges = self.step_up.is_none_or(|step_up| matches!(step_up, StepUp::Challenge | StepUp::Auto));
+        let challenges = match self.step_up {
+            Some(step_up) => matches!(step_up, StepUp::Challenge | StepUp::Auto),
+            // The way is the rule's: what only an exchange can mean says which.
+            None => self.scopes().next().is_some() && self.ttl.is_none() && self.may_elevate.is_empty(),
+        };
         challenges && !self.deny && self.max_lifetime.or(self.max_age).is_none()
     }
 
@@ -151,6 +155,10 @@ impl Terms {
             leads_elsewhere && !audience::is_same(self.audience.as_deref().unwrap_or_default(), site.resource);
         self.check_service(site, path, report);
         self.check_conflicts(path, report);
+        // Nobody is elevated by it.
+        if self.deny {
+            return;
+        }
         if self.step_up == Some(StepUp::Auto) && self.may_elevate.is_empty() {
             let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
             report.fault(path, "`auto` without `may_elevate` (P24)", help);

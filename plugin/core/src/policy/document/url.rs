@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub https: bool,
-    /// As written, the port included.
+    /// In lower case, the port included.
     pub authority: String,
     /// Starts with a slash; may be empty.
     pub path: String,
@@ -15,6 +15,12 @@ pub(crate) struct Url {
 impl Url {
     /// Strict: what two readers might read differently is not a URL here.
     pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
+        let authority =
+            text.split_once("://").map(|(scheme, rest)| (scheme, rest.split('/').next().unwrap_or_default()));
+        let has_upper = |text: &str| text.bytes().any(|b| b.is_ascii_uppercase());
+        if authority.is_some_and(|(scheme, host)| has_upper(scheme) || has_upper(host)) {
+            return Err("a scheme or host in upper case");
+        }
         let url = Url::parse_identifier(text)?;
         if has_any(&url.path, &["%2f", "%5c"]) {
             return Err("dot segments, empty segments or encoded separators in the path");
@@ -22,15 +28,15 @@ impl Url {
         Ok(url)
     }
 
-    /// P42: with encoded separators in the path too. Who compares such a path does so byte for byte.
+    /// P42: in upper case and with encoded separators in the path, too. Who compares such a path does so byte for byte.
     pub(crate) fn parse_identifier(text: &str) -> Result<Url, &'static str> {
         if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['\\', '"', '<', '>', '^', '`', '{', '|', '}'])
         {
             return Err("a character that does not belong into a URL");
         }
         let (https, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
             _ => return Err("not an http or https URL"),
         };
         if rest.contains('#') {
@@ -41,8 +47,8 @@ impl Url {
         if authority.contains('@') {
             return Err("user information");
         }
-        if authority.is_empty() || authority.bytes().any(|b| b.is_ascii_uppercase() || b == b'%') {
-            return Err("a host that is empty, in upper case or encoded");
+        if authority.is_empty() || authority.contains('%') {
+            return Err("a host that is empty or encoded");
         }
         let path = target.split('?').next().unwrap_or_default();
         if path.split('/').skip(1).any(|segment| matches!(segment, "." | ".."))
@@ -52,7 +58,7 @@ impl Url {
             return Err("dot segments, empty segments or encoded separators in the path");
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Url { https, authority: authority.to_owned(), path: path.to_owned(), target })
+        Ok(Url { https, authority: authority.to_ascii_lowercase(), path: path.to_owned(), target })
     }
 
     /// The authority without the port that the scheme implies.

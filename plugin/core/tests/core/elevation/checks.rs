@@ -295,3 +295,23 @@ fn p28_an_elevated_token_signed_with_a_new_key_waits_for_it() {
     assert_eq!(vm.elevated(stream), Some(&*format!("Bearer {rotated}")));
     assert_eq!(exchanges_counted(&vm, "granted"), 1);
 }
+
+#[test]
+fn the_token_is_ours_or_the_callers_with_us_as_its_actor() {
+    let act = |id: &str| json!({ "sub": id });
+    for (token, is_ours) in [
+        (good(), true),
+        (good().claim("client_id", "agent").claim("act", act(FILTER)), true),
+        (good().claim("client_id", "evil").claim("act", act(FILTER)), false),
+        (good().claim("client_id", "evil").claim("azp", FILTER), false),
+        (good().claim("client_id", "agent").claim("act", act("other")), false),
+        (good().claim("client_id", "agent").claim("act", json!({ "sub": "other", "act": act(FILTER) })), false),
+    ] {
+        let text = token.text();
+        if is_ours {
+            elevated_with(&mut vm(), &call(), &text);
+        } else {
+            assert_disbelieved(&plain(), &answer(&text), "elevated_token_not_ours", std::slice::from_ref(&text));
+        }
+    }
+}

@@ -118,3 +118,12 @@ fn p17_numbers_of_more_than_fifteen_digits_are_unknown() {
     let listed = json!({ "claim": "n", "in": [1, 9_007_199_254_740_992_u64] });
     assert_fault(&exchanging(json!({ "may_elevate": listed })), &["may_elevate", "more than 15 digits"]);
 }
+
+#[test]
+fn p17_a_template_is_no_text_until_it_is_understood() {
+    for text in ["tool:{name}", "a{{b", "}"] {
+        let rule = json!({ "scope": [], "callers": { "not": { "claim": "blocked", "equals": text } } });
+        assert_fault(&document(json!({ "get": rule })), &["tools.get.callers.not.equals", "a brace in `equals`"]);
+    }
+    load(&document(json!({ "get": { "scope": [], "callers": { "claim": "x", "in": ["a{b"] } } })));
+}

@@ -352,3 +352,26 @@ fn p30_what_goes_on_in_a_get_has_the_callers_own_token() {
     vm.pass(11_000);
     assert_eq!(revoked(&mut vm).len(), 1, "nobody continued it");
 }
+
+#[test]
+fn p30_events_are_read_as_browsers_do() {
+    let mark = "\u{feff}";
+    let long = "x".repeat(300 * 1024);
+    for (events, is_pause) in [
+        (format!("{mark}id: e-1\ndata: \n\n"), true),
+        ("id: e\0-1\ndata: \n\n".to_owned(), false),
+        ("id: e-1\ndata: \n\ndata\n\n".to_owned(), false),
+        // A result that nobody can see is none that is still to come.
+        (format!("id: e-1\ndata: {{\"id\":7,\"result\":{{\"x\":\"{long}\"}}}}\n\n"), false),
+        ("id: e-1\ndata: [{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}]\n\n".to_owned(), false),
+    ] {
+        let mut vm = vm();
+        closed_after(&mut vm, &call(), events.as_bytes());
+        assert_eq!(revoked(&mut vm).is_empty(), is_pause, "{}", events.chars().take(60).collect::<String>());
+    }
+    let mut vm = vm();
+    let stream = elevated(&mut vm, &call());
+    vm.response_head(stream, 403, JSON, false);
+    vm.response_body(stream, Ok(format!("{mark}{{\"error\":\"invalid_token\"}}").as_bytes()));
+    assert_eq!(vm.replaced(stream).map(|answer| answer.status), Some(502));
+}

@@ -374,3 +374,33 @@ fn p23_what_one_issuer_says_is_nothing_to_the_server_of_another() {
     vm.body(second, Request::call("get").body());
     vm.settled(second).assert_forwarded();
 }
+
+#[test]
+fn p23_a_jws_that_cannot_be_read_is_nobodys_opaque_token() {
+    let part = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
+    let beside = asking(true, json!({}));
+    let payload = format!(r#"{{"iss":"{ISSUER}","sub":"a","sub":"b"}}"#);
+    for (header, payload) in [
+        (r#"{"alg":"EdDSA"}"#, payload.as_str()),
+        (r#"{"alg":"EdDSA","alg":"none"}"#, "{}"),
+        (r#"{"alg":"EdDSA"}"#, "\"text\""),
+    ] {
+        let mut vm = Vm::new(&load(&beside));
+        let text = format!("{}.{}.c2ln", part(header), part(payload));
+        vm.send(&Request::call("get").bearer(&text)).assert_refused(401, "token_malformed");
+        assert!(vm.take_calls().is_empty(), "{header} {payload}");
+    }
+    // Three parts do not make one.
+    for text in [format!("{}.1700000000.c2ln", part(r#"{"user":1}"#)), "a.b.c".to_owned()] {
+        assert_eq!(judged(&beside, &text, &good()).record["introspected"], true, "{text}");
+    }
+    // In place of keys its header says nothing to us.
+    let instead = asking(false, json!({}));
+    for header in ["jku", "crit"] {
+        let token = able().header(header, json!("https://evil.example/k")).text();
+        assert_eq!(judged(&instead, &token, &good()).reason(), "permitted", "{header}");
+    }
+    // Records of refusals say that it was asked, too.
+    let refused = judged(&beside, OPAQUE, &json!({ "active": false }));
+    assert_eq!((refused.reason(), &refused.record["introspected"]), ("token_inactive", &json!(true)));
+}

@@ -223,3 +223,13 @@ fn p29_origins_of_any_scheme() {
         vm.send(&call_at("/mcp").header("origin", origin)).assert_refused(403, "origin_not_allowed");
     }
 }
+
+#[test]
+fn p42_a_resource_may_be_written_in_upper_case() {
+    let mut vm = vm(json!({ "resource": "HTTPS://MCP.Example.com:443/mcp" }));
+    for aud in ["https://mcp.example.com/mcp", "HTTPS://MCP.Example.com:443/mcp"] {
+        vm.send(&Request::call("get").bearer(&able().claim("aud", aud).text())).assert_forwarded();
+    }
+    let document = described(&mut vm, &format!("{WELL_KNOWN}/mcp"));
+    assert_eq!(document.as_deref(), Some("HTTPS://MCP.Example.com:443/mcp"));
+}

@@ -318,7 +318,6 @@ fn resources_paths_and_origins_are_checked_when_loaded() {
         "https://mcp.example.com/mcp?x=%2",
         "https://mcp.example.com/%00",
         "https://user@mcp.example.com/mcp",
-        "https://MCP.example.com/mcp",
         "https://mcp.example.com/a/../mcp",
         "https://mcp.example.com//mcp",
         "https://mcp.example.com/%2e/mcp",

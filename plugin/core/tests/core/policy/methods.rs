@@ -39,9 +39,7 @@ fn p20_these_methods_need_the_baseline_and_nothing_else() {
 fn p20_methods_whose_rules_come_later_are_refused_like_tools_without_a_rule() {
     let policy = load(&document(json!({ "*": open() })));
     let mut vm = Vm::new(&policy);
-    for method in
-        ["resources/read", "resources/subscribe", "resources/unsubscribe", "prompts/get", "completion/complete"]
-    {
+    for method in ["resources/read", "resources/subscribe", "prompts/get", "completion/complete"] {
         let params = json!({ "name": "x", "uri": "file:///x" });
         vm.send(&Request::method(method, params).bearer(&token(BASELINE))).assert_refused(403, "no_rule");
     }
@@ -119,4 +117,15 @@ fn p20_a_subscription_names_resources_or_passes_with_the_baseline() {
     let folded = json!({ "Notifications": { "resourceSubscriptions": ["file:///x"] } });
     vm.send(&Request::method("subscriptions/listen", folded).bearer(&token(BASELINE)))
         .assert_refused(400, "folded_key");
+}
+
+#[test]
+fn p20_to_unsubscribe_needs_the_baseline_only() {
+    let request = Request::method("resources/unsubscribe", json!({ "uri": "file:///x" }));
+    let mut vm = Vm::new(&load(&document(json!({ "get": open() }))));
+    let settled = vm.send(&request.clone().bearer(&token(BASELINE)));
+    settled.assert_forwarded();
+    assert_eq!(settled.record["kind"], "method");
+    vm.send(&request.bearer(&token("x"))).assert_refused(403, "scope_missing");
+    assert_eq!(vm.send(&Request::call("get").bearer(&token(BASELINE))).record["kind"], "tool");
 }
