@@ -225,6 +225,7 @@ impl Gate {
             keeps_tasks: elevation.exchange.keeps_tasks,
             request,
             awaited: Awaited::default(),
+            is_over: false,
             resumed: None,
         };
         self.tails.insert(stream, Box::new(tail));

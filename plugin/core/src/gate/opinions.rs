@@ -12,7 +12,7 @@ use crate::time::Millis;
 
 impl Gate {
     /// One question for a token at a time, whoever waits for it.
-    pub(super) fn ask(&mut self, stream: StreamId, flow: Box<Flow>, at: usize, token: Compact, now: Millis) {
+    pub(super) fn ask(&mut self, stream: StreamId, mut flow: Box<Flow>, at: usize, token: Compact, now: Millis) {
         let question_of = (at, *token.digest());
         if !self.questions.is_asked(&question_of) {
             let policy = std::rc::Rc::clone(&self.policy);
@@ -21,6 +21,7 @@ impl Gate {
             let places = policy.limits.introspections;
             let asked = asked.filter(|asked| self.questions.admit(question_of, is_known, asked.rate, places, now));
             let Some(asked) = asked else {
+                flow.facts.introspected = false;
                 return self.refuse(stream, &flow, &Refusal::from(Reason::IntrospectionUnavailable), now);
             };
             let unique = self.ids.decision();

@@ -106,7 +106,7 @@ impl Gate {
 
     /// The operation is over, and so is its token; or it pauses, or goes on without us.
     pub(super) fn finish(&mut self, stream: StreamId, end: OperationEnd, now: Millis) {
-        let Some(tail) = self.tails.remove(&stream) else { return };
+        let Some(tail) = self.tails.remove(&stream).filter(|tail| !tail.is_over) else { return };
         let service = self.policy.service_at(tail.service);
         let (linger, resume) = service.map_or((0, 0), |service| (service.linger, service.resume));
         let millis = now.0.saturating_sub(tail.forwarded.0);
@@ -121,14 +121,28 @@ impl Gate {
                 let until = tail.resumed.unwrap_or(now);
                 self.resting.push(Resting { until, tail, may_resume: true });
             }
-            OperationEnd::Continues => self.revocation_ended(&end_of(tail, now), RevocationEnd::Kept),
+            OperationEnd::Continues => self.revocation_ended(&end_of(&tail, now), RevocationEnd::Kept),
             OperationEnd::Incomplete if tail.may_linger() && linger > 0 => {
                 let until = later(linger);
                 self.resting.push(Resting { until, tail, may_resume: false });
             }
             OperationEnd::Incomplete | OperationEnd::Completed | OperationEnd::Cancelled => {
-                self.take_back(end_of(tail, now), now);
+                self.take_back(end_of(&tail, now), now);
             }
+        }
+    }
+
+    /// The time is over, or the caller has called it off. What the upstream says to the token is still not the client's, so the
+    /// response is watched until that is known.
+    pub(super) fn end_early(&mut self, stream: StreamId, end: OperationEnd, now: Millis) {
+        match self.tails.get_mut(&stream) {
+            Some(tail) if !tail.has_head() => {
+                tail.is_over = true;
+                let revocation = end_of(tail, now);
+                self.out.debug(format!("{}: {}", revocation.decision, end.name()));
+                self.take_back(revocation, now);
+            }
+            _ => self.finish(stream, end, now),
         }
     }
 
@@ -150,9 +164,13 @@ impl Gate {
             }
             Following::Cancels(id) => {
                 let is_it = |tail: &Tail| is_theirs(tail) && tail.request.id.as_ref() == Some(id);
-                let named: Vec<StreamId> =
-                    self.tails.iter().filter(|(_, tail)| is_it(tail)).map(|(stream, _)| *stream).collect();
-                named.into_iter().for_each(|stream| self.finish(stream, OperationEnd::Cancelled, now));
+                let named: Vec<StreamId> = self
+                    .tails
+                    .iter()
+                    .filter(|(_, tail)| !tail.is_over && is_it(tail))
+                    .map(|(stream, _)| *stream)
+                    .collect();
+                named.into_iter().for_each(|stream| self.end_early(stream, OperationEnd::Cancelled, now));
                 self.end_rest(now, |rest| is_it(&rest.tail));
                 self.cancel_exchange(id, flow, now);
                 false
@@ -183,24 +201,24 @@ impl Gate {
 
     fn end_rest(&mut self, now: Millis, is_over: impl Fn(&Resting) -> bool) {
         let over: Vec<Resting> = self.resting.extract_if(.., |rest| is_over(rest)).collect();
-        over.into_iter().for_each(|rest| self.take_back(end_of(rest.tail, now), now));
+        over.into_iter().for_each(|rest| self.take_back(end_of(&rest.tail, now), now));
     }
 
     /// Is it the token of an operation under way?
     pub(super) fn is_in_use(&self, token: &Secret) -> bool {
         let resting = self.resting.iter().map(|rest| &rest.tail);
-        self.tails.values().chain(resting).any(|tail| tail.token.text() == token)
+        self.tails.values().chain(resting).any(|tail| !tail.is_over && tail.token.text() == token)
     }
 }
 
-fn end_of(tail: Box<Tail>, due: Millis) -> Revocation {
+fn end_of(tail: &Tail, due: Millis) -> Revocation {
     Revocation {
         service: tail.service,
         token: tail.token.text().clone(),
         hint: "access_token",
         expires: Some(expiry(tail.token.expires_at())),
         due,
-        decision: tail.decision,
-        trace: tail.trace,
+        decision: tail.decision.clone(),
+        trace: tail.trace.clone(),
     }
 }

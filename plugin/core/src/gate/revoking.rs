@@ -70,10 +70,10 @@ impl Gate {
 
     /// Time has passed: operations are over, tokens have died, and calls that nobody answers are given up.
     pub(super) fn age(&mut self, now: Millis) {
-        let over = self.tails.iter().filter(|(_, tail)| tail.until <= now);
+        let over = self.tails.iter().filter(|(_, tail)| tail.until <= now && !tail.is_over);
         let over: Vec<StreamId> = over.map(|(stream, _)| *stream).collect();
         for stream in over {
-            self.finish(stream, OperationEnd::Incomplete, now);
+            self.end_early(stream, OperationEnd::Incomplete, now);
         }
         self.age_resting(now);
         self.ledger.forget(now);

@@ -58,14 +58,18 @@ impl Events {
             self.has_field = false;
             return !std::mem::take(&mut self.overflown) && !data.is_empty() && is_it(&data);
         }
+        // A name alone is a field without a value.
+        let line: &[u8] = match line {
+            b"data" => b"data:",
+            b"id" => b"id:",
+            line => line,
+        };
         if let Some(id) = line.strip_prefix(b"id:") {
             let id = id.strip_prefix(b" ").unwrap_or(id);
             self.has_field = true;
             let is_id = |id: &&str| (1..=MAX_ID).contains(&id.len()) && !id.contains('\0');
             self.id = std::str::from_utf8(id).ok().filter(is_id).map(str::to_owned);
         }
-        // A name alone is a field without a value.
-        let line = if line == b"data" { b"data:" } else { line };
         if let Some(data) = line.strip_prefix(b"data:") {
             self.has_field = true;
             if !self.data.is_empty() {

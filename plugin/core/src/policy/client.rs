@@ -1,5 +1,7 @@
 //! Clients by their ids, and by the origins of those that are URLs (P14): what a client's metadata URL says of who it is.
 
+use std::net::Ipv6Addr;
+
 use crate::policy::condition::Truth;
 use crate::policy::document::{Entry, Report, no_pattern};
 
@@ -37,16 +39,24 @@ fn is_plain(path: &str) -> bool {
 /// Is it an https URL that nobody could write in another way, but for the case of its host?
 fn has_one_reading(text: &str) -> bool {
     split(text).is_some_and(|(host, rest)| {
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+        let is_name = |name: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !name.is_empty() && !name.ends_with('.') && !name.contains("..") && name.bytes().all(is_plain)
+        };
+        // An address as it is written by default (RFC 5952).
+        let is_address = |name: &str| {
+            let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+            inner.is_some_and(|inner| inner.parse().is_ok_and(|address: Ipv6Addr| address.to_string() == inner))
+        };
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
             _ => (&*host, None),
         };
         let is_port = |port: &str| {
-            port.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(port, "" | "443") && !port.starts_with('0')
+            let is_digits = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+            is_digits && port != "443" && port.parse::<u16>().is_ok()
         };
-        let has_host = !name.is_empty() && !name.ends_with('.') && name.bytes().all(is_host);
-        has_host && port.is_none_or(is_port) && is_plain(rest)
+        (is_name(name) || is_address(name)) && port.is_none_or(is_port) && is_plain(rest)
     })
 }
 
@@ -131,6 +141,9 @@ mod tests {
             ("https://agents.example.com/x/../ci.json", Truth::Unknown),
             ("https://[2001:db8::1]:8443/ci.json", Truth::False),
             ("https://my_agent.example.com/ci.json", Truth::False),
+            ("https://[2001:DB8:0::1]/ci.json", Truth::Unknown),
+            ("https://agents..example.com/ci.json", Truth::Unknown),
+            ("https://agents.example.com:99999/ci.json", Truth::Unknown),
             ("https://agents.example.com/ci.json#x", Truth::Unknown),
         ] {
             assert_eq!(among(&list, client), truth, "{client}");

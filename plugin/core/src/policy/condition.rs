@@ -104,6 +104,7 @@ impl Condition {
             let clients = texts(&list, report);
             for client in &clients {
                 no_pattern(client, &list, report);
+                client::check(client, &list, report);
             }
             found.push(Condition::Client(clients));
         }
@@ -337,7 +338,6 @@ fn texts(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
     let mut texts = Vec::new();
     for item in items {
         let Some(text) = item.text(report) else { continue };
-        client::check(text, &item, report);
         texts.push(text.to_owned());
     }
     texts

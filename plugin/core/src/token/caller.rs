@@ -123,6 +123,13 @@ impl Verifier<'_> {
         Ok(CallerToken { valid_until: claims.valid_until(issuer), claims, record, token: token.clone() })
     }
 
+    /// Is every token of this server its issuer's to read?
+    fn reads_none(&self, server: &Server) -> bool {
+        let has_keys =
+            |at: &usize| self.policy.issuer_at(*at).is_none_or(|issuer| !matches!(issuer.keys, KeySource::None));
+        !server.issuers.iter().any(has_keys)
+    }
+
     /// P23: strangers pay for length before anybody is asked.
     fn asked_about(token: &Compact, issuer: usize) -> Rejection {
         /// Bytes.
@@ -139,7 +146,7 @@ impl Verifier<'_> {
         let unverified = match (token.read_by(|issuer| self.policy.dialect(issuer)), server.introspects) {
             (Ok(unverified), _) => unverified,
             // No JWS at all.
-            (Err(Reason::TokenMalformed), Some(issuer)) if !token.is_jws() => {
+            (Err(Reason::TokenMalformed), Some(issuer)) if !token.is_jws() || self.reads_none(server) => {
                 return Err(Self::asked_about(token, issuer));
             }
             (Err(reason), _) => return Err(Rejection::Final(reason)),

@@ -124,7 +124,8 @@ impl ElevatedToken {
         }
         // Ours, or the caller's with us as the actor (RFC 8693 4.1): servers tie their sessions to it.
         let ours = &service.client.id;
-        let is_acted = claims.actors.contains(ours) && claims.client_id == wanted.caller.client_id;
+        let is_callers = claims.client_id.is_some() && claims.client_id == wanted.caller.client_id;
+        let is_acted = claims.actors.contains(ours) && is_callers;
         if claims.client_id.as_ref() != Some(ours) && !is_acted {
             return Err(Reason::ElevatedTokenNotOurs);
         }

@@ -30,6 +30,8 @@ pub(crate) struct Tail {
     pub keeps_tasks: bool,
     pub request: ReplyTo,
     pub awaited: Awaited,
+    /// Its token has gone, and the head of its response is still to come.
+    pub is_over: bool,
     /// It goes on in the response to a GET (SEP-1699), and would have rested until then.
     pub resumed: Option<Millis>,
 }
@@ -162,6 +164,11 @@ impl Tail {
         }
     }
 
+    /// Is it known what the upstream says to the token?
+    pub(crate) fn has_head(&self) -> bool {
+        !matches!(self.awaited, Awaited::Head)
+    }
+
     /// The stream paused after the event of this id.
     pub(crate) fn paused_at(&self) -> Option<&str> {
         match &self.awaited {
@@ -174,8 +181,14 @@ impl Tail {
 /// RFC 6749 5.2, as servers write it under a 403: `error` is a text. That of JSON-RPC is an object.
 pub(crate) fn is_oauth_error(body: &[u8]) -> bool {
     let message = json::skim(without_mark(body), &|depth, name| depth == 0 && name == "error");
-    let members = message.as_ref().ok().and_then(Value::members).unwrap_or_default();
-    members.iter().any(|(_, error)| matches!(error, Value::Text(_)))
+    match &message {
+        Ok(message) => {
+            let members = message.members().unwrap_or_default();
+            members.iter().any(|(_, error)| matches!(error, Value::Text(_)))
+        }
+        // Whatever a reader that is less strict makes of it.
+        Err(_) => String::from_utf8_lossy(body).contains("\"error\""),
+    }
 }
 
 /// What of an answer of JSON-RPC tells how its operation goes on.
@@ -193,9 +206,9 @@ fn says(message: &Value<'_>, name: &str) -> bool {
 
 /// Is this the result or the error of that request? A progress notification or a request of the server is not.
 fn is_final(message: &Value<'_>, id: &Option<Id>) -> bool {
-    // A batch has whatever was asked for.
-    if matches!(message, Value::List(_)) {
-        return true;
+    // Of a batch it is not looked at whose answer is in it.
+    if let Value::List(items) = message {
+        return items.iter().any(|item| item.get("result").is_some() || item.get("error").is_some());
     }
     let is_empty = || message.get("method").is_none() && message.get("result").is_some();
     let ended = says(message, "result") || says(message, "error") || is_empty();

@@ -132,7 +132,17 @@ impl Terms {
         let challenges = match self.step_up {
             Some(step_up) => matches!(step_up, StepUp::Challenge | StepUp::Auto),
             // The way is the rule's: what only an exchange can mean says which.
-            None => self.scopes().next().is_some() && self.ttl.is_none() && self.may_elevate.is_empty(),
+            None => {
+                let words = [
+                    self.ttl.is_some(),
+                    !self.may_elevate.is_empty(),
+                    self.standing.is_some(),
+                    self.fallback.is_some(),
+                    self.task.is_some(),
+                    self.token_service.is_some(),
+                ];
+                self.scopes().next().is_some() && !words.contains(&true)
+            }
         };
         challenges && !self.deny && self.max_lifetime.or(self.max_age).is_none()
     }
@@ -155,10 +165,6 @@ impl Terms {
             leads_elsewhere && !audience::is_same(self.audience.as_deref().unwrap_or_default(), site.resource);
         self.check_service(site, path, report);
         self.check_conflicts(path, report);
-        // Nobody is elevated by it.
-        if self.deny {
-            return;
-        }
         if self.step_up == Some(StepUp::Auto) && self.may_elevate.is_empty() {
             let help = "otherwise whoever is not listed under `clients` gets the easier way: say who may be elevated";
             report.fault(path, "`auto` without `may_elevate` (P24)", help);
@@ -168,11 +174,11 @@ impl Terms {
             report.fault(path, "`ttl` is not said, and its default is too long", help);
         }
         let scopes = self.scope.as_ref().is_some_and(|scopes| !scopes.is_empty());
-        if !scopes && !leads_elsewhere {
+        if !scopes && !leads_elsewhere && !self.deny {
             let help = "name the scopes to obtain, or an `audience` other than `resource`";
             report.fault(path, "an exchange for nothing", help);
         }
-        if !scopes && leads_elsewhere {
+        if !scopes && leads_elsewhere && !self.deny {
             report.warn(path, "an exchange without a scope (P6)", "Keycloak refuses to be asked for none: name one");
         }
         if self.standing.is_some() && !scopes {
@@ -182,7 +188,7 @@ impl Terms {
             let help = "the baseline, which every caller has, holds a scope that this rule refuses to see";
             report.warn(path, "a tool nobody can call", help);
         }
-        if self.may_elevate.is_empty() {
+        if self.may_elevate.is_empty() && !self.deny {
             let problem = "any caller with the baseline is elevated here if the token service agrees (P8)";
             report.warn(path, problem, "say who may be elevated: `may_elevate: { client: [ ... ] }`");
         }

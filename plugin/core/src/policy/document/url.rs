@@ -16,7 +16,7 @@ impl Url {
     /// Strict: what two readers might read differently is not a URL here.
     pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
         let authority =
-            text.split_once("://").map(|(scheme, rest)| (scheme, rest.split('/').next().unwrap_or_default()));
+            text.split_once("://").map(|(scheme, rest)| (scheme, rest.split(['/', '?']).next().unwrap_or_default()));
         let has_upper = |text: &str| text.bytes().any(|b| b.is_ascii_uppercase());
         if authority.is_some_and(|(scheme, host)| has_upper(scheme) || has_upper(host)) {
             return Err("a scheme or host in upper case");

@@ -508,3 +508,36 @@ fn an_upstream_that_refuses_the_elevated_token_does_not_send_the_client_to_log_i
         assert_eq!(revoked(&mut vm), [good().text()]);
     }
 }
+
+#[test]
+fn p30_a_refusal_that_comes_after_the_time_is_not_the_clients_either() {
+    for (end, minted) in [("ttl", 1), ("cancel", 1)] {
+        let mut vm = vm();
+        let stream = elevated(&mut vm, &call());
+        match end {
+            "ttl" => vm.pass(61_000),
+            _ => {
+                let body =
+                    json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 7 } });
+                vm.send(&Request::post(body.to_string()).bearer(&token(BASELINE))).assert_forwarded();
+            }
+        }
+        assert_eq!(revoked(&mut vm).len(), minted, "{end}");
+        vm.response(
+            stream,
+            ResponseHead { status: 401, content_type: None, challenge: Some("Bearer"), end_of_stream: true },
+        );
+        assert_eq!(vm.replaced(stream).map(|answer| answer.status), Some(502), "{end}");
+        vm.gone(stream);
+        assert!(revoked(&mut vm).is_empty(), "once: {end}");
+    }
+    // What is no refusal passes, and nothing is revoked twice.
+    let mut vm = vm();
+    let stream = elevated(&mut vm, &call());
+    vm.pass(61_000);
+    assert_eq!(revoked(&mut vm).len(), 1);
+    vm.response_head(stream, 200, JSON, false);
+    vm.response_chunk(stream, b"{}", true);
+    vm.gone(stream);
+    assert!(revoked(&mut vm).is_empty());
+}
