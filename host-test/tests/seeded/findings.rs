@@ -302,8 +302,8 @@ pub const BUGS: &[Bug] = &[
         finding: 30,
         what: "a claim in another case is absent",
         file: "plugin/core/src/policy/condition.rs",
-        there: "member != name && member.to_lowercase() == lower",
-        instead: "member != name && *member == lower",
+        there: "member != name && member.eq_ignore_ascii_case(name)",
+        instead: "member != name && member == name",
         noticed_by: Noticed::Core,
     },
     Bug {
