@@ -117,7 +117,9 @@ impl Facts {
         line.text_if("server", self.server.as_deref());
         line.text_if("protocol", self.protocol.as_deref());
         line.text_if("method", self.method.as_deref());
-        line.text_if("kind", self.kind);
+        if let Some(kind) = self.kind {
+            line.plain("kind", kind);
+        }
         line.text_if("name", self.name.as_deref());
         line.text_if("rule", self.rule.as_deref());
         match &self.caller {
