@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use host_test::stack::{EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
+use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _, send};
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{DISCOVERY, apply, call, expect, reloads, stack, stack_with, wait_for};
+use crate::support::{DISCOVERY, apply, call, expect, open_session, reloads, stack, stack_with, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -154,19 +154,7 @@ fn a_good_update_cuts_no_stream() -> Result<()> {
 
 /// The GET leg of a 2025-11-25 session, open after its headers arrived.
 fn open_event_stream(stack: &EnvoyStack, token: &str) -> Result<TcpStream> {
-    let url = stack.url(Server::Everything);
-    let initialize = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "initialize",
-        "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } },
-    });
-    let answer = expect(&Request::post(&url, initialize).bearer(token), 200, "")?;
-    let session = answer.header("mcp-session-id").context("no session")?.to_owned();
-    let with_session = |body: Value| {
-        let request = Request::post(&url, body).bearer(token);
-        request.with("mcp-session-id", &session).with("mcp-protocol-version", "2025-11-25")
-    };
-    expect(&with_session(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })), 202, "")?;
-
+    let session = open_session(stack, Server::Everything, token)?;
     let mut stream = TcpStream::connect(("127.0.0.1", stack.port()))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(

@@ -1,6 +1,6 @@
 //! What several trials need.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use host_test::stack::{Answer, EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
 use serde_json::{Value, json};
 
@@ -69,4 +69,23 @@ pub fn expect(request: &Request, status: u16, reason: &str) -> Result<Answer> {
         answer.status
     );
     Ok(answer)
+}
+
+/// A session of 2025-11-25, opened with this token: its id.
+pub fn open_session(stack: &EnvoyStack, server: Server, token: &str) -> Result<String> {
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } },
+    });
+    let answer = expect(&Request::post(stack.url(server), initialize).bearer(token), 200, "")?;
+    let session = answer.header("mcp-session-id").context("no session")?.to_owned();
+    let opened = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    expect(&in_session(stack, server, token, &session, opened), 202, "")?;
+    Ok(session)
+}
+
+/// A message in such a session.
+pub fn in_session(stack: &EnvoyStack, server: Server, token: &str, session: &str, body: Value) -> Request {
+    let request = Request::post(stack.url(server), body).bearer(token);
+    request.with("mcp-session-id", session).with("mcp-protocol-version", "2025-11-25")
 }

@@ -33,6 +33,12 @@ pub(crate) fn percent_encoded(text: &str) -> String {
     })
 }
 
+/// RFC 3986 2.1: two hexadecimal digits follow each percent sign.
+pub(crate) fn is_escaped_well(text: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    text.split('%').skip(1).all(digits)
+}
+
 /// The bytes behind percent encoding; what is no escape stays as it is.
 pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());

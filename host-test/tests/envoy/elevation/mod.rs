@@ -25,7 +25,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::report::resident;
-use crate::support::{apply, call, expect, reloads, wait_for, wait_for_seconds};
+use crate::support::{apply, call, expect, in_session, open_session, reloads, wait_for, wait_for_seconds};
 use crate::trial;
 use faults::{late_answer, long_life, lost_answer, refusals, refused_upstream, wrong_answers};
 use many::many_callers;
@@ -40,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
     let memory = || memory().map_err(|error| Failed::from(format!("{error:#}")));
     vec![
         trial("elevation::the_upstream_gets_a_token_for_this_call_alone", token_for_this_call),
-        trial("elevation::in_a_session_that_the_server_ties_to_the_client", in_a_session),
+        trial("elevation::in_a_session_that_the_server_ties_to_the_client", in_a_tied_session),
         trial("elevation::answers_that_are_not_what_was_asked_for", wrong_answers),
         trial("elevation::refusals_and_failures_of_the_token_service", refusals),
         trial("elevation::a_server_that_refuses_the_token", refused_upstream),
@@ -95,22 +95,12 @@ fn token_for_this_call() -> Result<()> {
 }
 
 /// The Python SDK keys its sessions by the client, the issuer and the subject of the token that opened them: all three stay the caller's.
-fn in_a_session() -> Result<()> {
+fn in_a_tied_session() -> Result<()> {
     let stack = stack()?;
-    let (url, caller) = (stack.url(Server::Notes), stack.token(Server::Notes, "mcp:connect")?);
-    let initialize = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "initialize",
-        "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } },
-    });
-    let answer = expect(&Request::post(&url, initialize).bearer(&caller), 200, "")?;
-    let session = answer.header("mcp-session-id").context("no session")?.to_owned();
-    let say = |body: Value| {
-        let request = Request::post(&url, body).bearer(&caller);
-        request.with("mcp-session-id", &session).with("mcp-protocol-version", "2025-11-25")
-    };
-    expect(&say(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })), 202, "")?;
+    let caller = stack.token(Server::Notes, "mcp:connect")?;
+    let session = open_session(&stack, Server::Notes, &caller)?;
     let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "show-token", "arguments": {} } });
-    let token = shown(&expect(&say(call), 200, "")?)?;
+    let token = shown(&expect(&in_session(&stack, Server::Notes, &caller, &session, call), 200, "")?)?;
     let (before, after) = (claims(&caller)?, claims(&token)?);
     ensure!(token != caller && after["client_id"] == before["client_id"], "{after:#}");
     ensure!(after["act"]["client_id"] == FILTER, "{after:#}");

@@ -78,7 +78,8 @@ fn leads_elsewhere(rule: Option<&Rule>, server: &Server, operation: &Operation<'
 impl From<Shortfall> for Suspended {
     fn from(Shortfall { reason, missing, challenge }: Shortfall) -> Suspended {
         let ending = if challenge.is_some() { Ending::Challenge } else { Ending::Deny };
-        let would = Would { ending, reason, status: Some(reason.wire().status) };
+        // The status is the answer's to say: it depends on the form (P25).
+        let would = Would { ending, reason, status: None };
         Suspended { reason, missing, challenge, would }
     }
 }

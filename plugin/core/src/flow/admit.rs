@@ -27,7 +27,7 @@ impl Flow {
             && let Some((server, place)) = policy.select_metadata(host.server, address)
         {
             self.facts.server = Some(Rc::clone(&server.name));
-            return Ok(Next::Answer(answer::metadata(place, head.method == Method::Head), Reason::Metadata));
+            return Ok(Next::Answer(answer::metadata(place, head.method == Method::Head), Reason::Metadata, None));
         }
         let spot = policy.select_server(host.server, address);
         let at = spot.as_ref().ok().and_then(|spot| policy.at(*spot));

@@ -35,7 +35,6 @@ impl Flow {
             }
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
-                self.facts.introspected = true;
                 self.state = State::AwaitOpinion(claimed, issuer);
                 Next::Ask(issuer, token)
             }

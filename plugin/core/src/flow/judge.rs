@@ -51,9 +51,7 @@ impl Flow {
     /// P26: without a token. Whatever is not allowed so needs one, and is told so.
     fn judge_stranger(&mut self, mirror: &Mirror, body: Result<&[u8], BodyFault>, turn: &Turn<'_>) -> Next {
         let server = self.spot.and_then(|spot| turn.policy.server_at(spot.server));
-        let body = body
-            .ok()
-            .filter(|body| body.len() <= turn.policy.limits.anonymous_body.min(turn.policy.limits.request_body));
+        let body = body.ok().filter(|body| body.len() <= turn.policy.limits.anonymous_body);
         let (Some(server), Some(body)) = (server, body) else { return Reason::TokenMissing.into() };
         let modern = mirror.is_modern();
         let needs_token = |id| Next::Refuse(Refusal { id, modern, ..Reason::TokenMissing.into() });
@@ -149,15 +147,17 @@ impl Flow {
         let by_result = asker.ability.by_result && is_call;
         let suspended = decision.suspended.map(|mut suspended| {
             let Would { reason, ending, status } = &mut suspended.would;
-            let challenge = suspended.challenge.take();
-            let refusal = Refusal { id: id.clone(), challenge, modern, by_result, ..(*reason).into() };
-            let is_challenged = *ending == Ending::Challenge;
-            *status = status.map(|_| answer::status(&refusal, is_challenged, server.denies_by_jsonrpc));
+            if *ending != Ending::Elevate {
+                let challenge = suspended.challenge.take();
+                let refusal = Refusal { id: id.clone(), challenge, modern, by_result, ..(*reason).into() };
+                let is_challenged = *ending == Ending::Challenge;
+                *status = Some(answer::status(&refusal, is_challenged, server.denies_by_jsonrpc));
+            }
             suspended
         });
         match decision.verdict {
             Verdict::Permit(permit) => Next::Permit(permit, suspended),
-            Verdict::Drop => Next::Drop(suspended),
+            Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped, suspended),
             Verdict::Obtain(mut elevation) => {
                 let fallback = elevation.fallback.take();
                 Next::Elevate(elevation, ReplyTo { id, modern, session, fallback, by_result })

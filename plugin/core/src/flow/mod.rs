@@ -83,10 +83,12 @@ pub(crate) struct Follows {
 }
 
 impl Follows {
-    /// Of the same issuer and subject; and without a session to tell them apart, of the same client: ids begin with 1 in each.
-    pub(crate) fn is_of(&self, caller: &Claims, flow: &Flow) -> bool {
+    /// Of the same issuer and subject, and at that server; and without a session to tell them apart, of the same client: ids begin
+    /// with 1 in each.
+    pub(crate) fn is_of(&self, caller: &Claims, server: &str, flow: &Flow) -> bool {
         let is_same = flow.session.is_some() || caller.client_id == self.client;
-        caller.issuer == self.issuer && caller.subject == self.subject && is_same
+        let is_there = flow.facts.server.as_deref() == Some(server);
+        caller.issuer == self.issuer && caller.subject == self.subject && is_there && is_same
     }
 }
 
@@ -154,9 +156,8 @@ pub(crate) enum Next {
     /// An exchange is needed; the flow waits for it once it knows the call.
     Elevate(Box<Elevation>, ReplyTo),
     Refuse(Refusal),
-    Answer(Response, Reason),
-    /// A notification that nobody needs.
-    Drop(Option<Suspended>),
+    /// With what shadow mode suspended for it.
+    Answer(Response, Reason, Option<Suspended>),
 }
 
 impl From<Reason> for Next {
@@ -224,28 +225,17 @@ impl Flow {
 
     /// The exchange has ended: is this the flow that waits for it?
     pub(crate) fn elevation_ended(&mut self, ended: CallId) -> Option<ReplyTo> {
-        match std::mem::replace(&mut self.state, State::Faulted) {
-            State::AwaitElevation { call, request, .. } if call == ended => Some(request),
-            other => {
-                self.state = other;
-                None
-            }
-        }
-    }
-
-    /// Was it sent to that server?
-    pub(crate) fn is_at(&self, server: &str) -> bool {
-        self.facts.server.as_deref() == Some(server)
+        self.stop_waiting(|call, _| call == ended)
     }
 
     /// It waits for an exchange, and its client has called it off.
     pub(crate) fn called_off(&mut self, id: &Id, session: Option<&str>) -> Option<ReplyTo> {
+        self.stop_waiting(|_, request| request.id.as_ref() == Some(id) && request.session.as_deref() == session)
+    }
+
+    fn stop_waiting(&mut self, is_it: impl FnOnce(CallId, &ReplyTo) -> bool) -> Option<ReplyTo> {
         match std::mem::replace(&mut self.state, State::Faulted) {
-            State::AwaitElevation { request, .. }
-                if request.id.as_ref() == Some(id) && request.session.as_deref() == session =>
-            {
-                Some(request)
-            }
+            State::AwaitElevation { call, request, .. } if is_it(call, &request) => Some(request),
             other => {
                 self.state = other;
                 None

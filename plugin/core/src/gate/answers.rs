@@ -11,12 +11,7 @@ use crate::reason::Reason;
 use crate::time::Millis;
 
 impl Gate {
-    /// A notification that nobody needs goes nowhere.
-    pub(super) fn drop_it(&mut self, stream: StreamId, flow: &Flow, suspended: Option<&Suspended>, now: Millis) {
-        self.answer(stream, flow, answer::accepted(), Reason::Dropped, suspended, now);
-    }
-
-    /// What was asked of us.
+    /// What was asked of us, or goes nowhere.
     pub(super) fn answer(
         &mut self,
         stream: StreamId,

@@ -312,8 +312,9 @@ impl Gate {
                 }
                 self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
             }
-            Next::Answer(response, reason) => self.answer(stream, &flow, response, reason, None, now),
-            Next::Drop(suspended) => self.drop_it(stream, &flow, suspended.as_ref(), now),
+            Next::Answer(response, reason, suspended) => {
+                self.answer(stream, &flow, response, reason, suspended.as_ref(), now);
+            }
             Next::Refuse(refusal) => self.refuse(stream, &flow, &refusal, now),
         }
     }

@@ -21,7 +21,6 @@ impl Gate {
             let places = policy.limits.introspections;
             let asked = asked.filter(|asked| self.questions.admit(question_of, is_known, asked.rate, places, now));
             let Some(asked) = asked else {
-                flow.facts.introspected = false;
                 return self.refuse(stream, &flow, &Refusal::from(Reason::IntrospectionUnavailable), now);
             };
             let unique = self.ids.decision();
@@ -29,6 +28,7 @@ impl Gate {
             let call = question(asked, &token, timeout, &Stamp { unique: &unique, now });
             self.call(Purpose::Introspection { issuer: at, token }, call, timeout, now);
         }
+        flow.facts.introspected = true;
         self.streams.keep(stream, flow);
     }
 

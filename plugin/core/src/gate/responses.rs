@@ -149,17 +149,17 @@ impl Gate {
     /// A request of the same caller that is about an operation under way (P30). True: its response continues it.
     pub(super) fn follow(&mut self, stream: StreamId, flow: &Flow, now: Millis) -> bool {
         let Some(follows @ Follows { what, .. }) = &flow.follows else { return false };
-        let is_theirs = |tail: &Tail| {
-            follows.is_of(&tail.caller, flow) && flow.is_at(&tail.server) && tail.request.session == flow.session
-        };
+        let is_theirs =
+            |tail: &Tail| follows.is_of(&tail.caller, &tail.server, flow) && tail.request.session == flow.session;
         match what {
             Following::Resumes(id) => {
                 let is_it = |rest: &Resting| {
                     rest.may_resume && is_theirs(&rest.tail) && rest.tail.paused_at() == Some(id.as_str())
                 };
                 let Some(at) = self.resting.iter().position(is_it) else { return false };
-                let Resting { until, tail, .. } = self.resting.swap_remove(at);
-                self.tails.insert(stream, Box::new(Tail { resumed: Some(until), ..*tail }));
+                let Resting { until, mut tail, .. } = self.resting.swap_remove(at);
+                tail.resumed = Some(until);
+                self.tails.insert(stream, tail);
                 true
             }
             Following::Cancels(id) => {
@@ -172,18 +172,16 @@ impl Gate {
                     .collect();
                 named.into_iter().for_each(|stream| self.end_early(stream, OperationEnd::Cancelled, now));
                 self.end_rest(now, |rest| is_it(&rest.tail));
-                self.cancel_exchange(id, flow, now);
+                self.cancel_exchange(id, follows, flow, now);
                 false
             }
         }
     }
 
     /// The operation that is called off still waits for its token: it does not go upstream, and what is minted for it is taken back.
-    fn cancel_exchange(&mut self, id: &Id, flow: &Flow, now: Millis) {
-        let Some(follows) = &flow.follows else { return };
+    fn cancel_exchange(&mut self, id: &Id, follows: &Follows, flow: &Flow, now: Millis) {
         let under_way = self.calls.exchanges().chain(self.unproven.iter().map(|unproven| &unproven.pending));
-        let is_theirs =
-            |pending: &&Pending| follows.is_of(&pending.elevation.claims, flow) && flow.is_at(&pending.server);
+        let is_theirs = |pending: &&Pending| follows.is_of(&pending.elevation.claims, &pending.server, flow);
         let streams: Vec<StreamId> = under_way.filter(is_theirs).map(|pending| pending.stream).collect();
         for stream in streams {
             let Some(mut waiting) = self.streams.take(stream) else { continue };

@@ -55,7 +55,7 @@ impl Streams {
     pub(super) fn body_limit(&self, stream: StreamId, limits: &Limits) -> usize {
         match self.flows.get(&stream) {
             Some(flow) if flow.is_bodiless() => 0,
-            Some(flow) if flow.is_stranger() => limits.anonymous_body.min(limits.request_body),
+            Some(flow) if flow.is_stranger() => limits.anonymous_body,
             _ => limits.request_body,
         }
     }

@@ -60,6 +60,7 @@ impl Claims {
             Some(_) => Err(Reason::ClaimMalformed),
         };
         let scope = dialect.scope(payload);
+        let actors = payload.get("act").map(parties).unwrap_or_default();
         Ok(Claims {
             issuer: text("iss")?.ok_or(Reason::ClaimMissing)?,
             subject: said(dialect.subject(payload))?,
@@ -81,9 +82,9 @@ impl Claims {
                 .flatten()
                 .filter_map(Value::text)
                 .map(str::to_owned)
-                .chain(payload.get("act").into_iter().flat_map(parties))
+                .chain(actors.iter().cloned())
                 .collect(),
-            actors: payload.get("act").map(parties).unwrap_or_default(),
+            actors,
             may_act: payload.get("may_act").map(parties),
             payload: bytes.to_vec(),
             bound: payload.get("cnf").is_some(),

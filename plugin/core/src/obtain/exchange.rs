@@ -10,7 +10,7 @@ use crate::obtain::Said;
 use crate::policy::{Client, ClientAuthentication, Endpoint, Exchange, Grant, Policy, Scope, Target, TokenService};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::text::percent_encoded;
+use crate::text::{is_escaped_well, percent_encoded};
 use crate::time::Millis;
 use crate::token::{ElevatedToken, Unfit, Wanted};
 
@@ -234,7 +234,7 @@ fn is_absolute_uri(text: &str) -> bool {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
             && !rest.bytes().any(is_unsafe)
-            && rest.split('%').skip(1).all(|escape| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
+            && is_escaped_well(rest)
     })
 }
 

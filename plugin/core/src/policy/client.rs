@@ -60,8 +60,9 @@ fn has_one_reading(text: &str) -> bool {
     })
 }
 
-/// P14: an https URL must have one reading.
+/// P14: an https URL must have one reading, and no id is a pattern (P38).
 pub(crate) fn check(text: &str, entry: &Entry<'_>, report: &mut Report) {
+    no_pattern(text, entry, report);
     if is_url(text) && !has_one_reading(text) {
         let help = "write it plainly, without user information, default port, fragment and dot segments";
         entry.fault(report, "a URL that can be read in two ways", help);

@@ -4,7 +4,7 @@
 use crate::decimal::Decimal;
 use crate::json::Value;
 use crate::policy::client::{self, Origin};
-use crate::policy::document::{Entry, Fields, Report, kind, no_pattern, vocabulary};
+use crate::policy::document::{Entry, Fields, Report, kind, vocabulary};
 
 /// A condition as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +102,7 @@ impl Condition {
         }
         if let Some(list) = fields.take("client") {
             let clients = texts(&list, report);
-            for client in &clients {
-                no_pattern(client, &list, report);
-                client::check(client, &list, report);
-            }
+            clients.iter().for_each(|client| client::check(client, &list, report));
             found.push(Condition::Client(clients));
         }
         if let Some(entry) = fields.take("client_origin") {

@@ -45,7 +45,6 @@ fn one(entry: &Entry<'_>, clients: &mut Clients, report: &mut Report) {
     };
     for item in ids.and_then(|entry| entry.some_list(report)).unwrap_or_default() {
         let Some(id) = item.text(report) else { continue };
-        document::no_pattern(id, &item, report);
         client::check(id, &item, report);
         match clients.ids.iter().any(|(known, _)| client::is_same(known, id)) {
             true => twice(&item, report),

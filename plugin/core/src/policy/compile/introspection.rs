@@ -41,7 +41,7 @@ pub(super) fn read(
         service::client(&entry, issuer, environment, report).map(Some)
     });
     let cache = fields.take("cache").map_or(Some(DEFAULT_CACHE), |entry| {
-        let seconds = if entry.value.text() == Some("0s") { Some(0) } else { document::duration(&entry, report) };
+        let seconds = document::duration_or_none(&entry, report);
         if seconds.is_some_and(|seconds| seconds > MOST_CACHE) {
             entry.fault(report, "answers that are remembered for more than a minute", "`cache` is 0s to 60s");
         }

@@ -156,10 +156,7 @@ fn advertised(name: &str, is_family: bool, fields: &Fields<'_>, report: &mut Rep
     match entry.value {
         Value::Bool(false) => None,
         Value::Bool(true) if !is_family => own,
-        Value::Text(text) if is_family && text.contains(['*', '{', '}']) => {
-            document::no_pattern(text, &entry, report);
-            None
-        }
+        Value::Text(text) if is_family && document::no_pattern(text, &entry, report) => None,
         Value::Text(text) if is_family => match Url::parse(text) {
             Ok(url) if url.https || url.is_loopback() => Some(text.to_string()),
             _ => {

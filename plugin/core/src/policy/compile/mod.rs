@@ -214,6 +214,8 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
             *limit = bytes;
         }
     }
+    // P26: nobody without a token may send more than who has one.
+    limits.anonymous_body = limits.anonymous_body.min(limits.request_body);
     if let Some(entry) = fields.take("token")
         && let Some(bytes) = size(&entry, report)
     {

@@ -4,6 +4,7 @@ use crate::http::target_has_token;
 use crate::policy::audience::Audiences;
 use crate::policy::document::{self, Entry, Report, Url};
 use crate::policy::place::{Metadata, Place, WELL_KNOWN, without_slash};
+use crate::text::is_escaped_well;
 
 /// What the metadata documents of all places of a server have in common (RFC 9728 2).
 pub(super) struct Described<'d> {
@@ -117,12 +118,6 @@ impl Resource {
         }
         Metadata { url, path, document: document.to_string().into_bytes().into() }
     }
-}
-
-/// RFC 3986 2.1: two hexadecimal digits follow.
-fn is_escaped_well(text: &str) -> bool {
-    let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
-    text.split('%').skip(1).all(digits)
 }
 
 pub(super) fn paths(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {

@@ -103,7 +103,7 @@ fn service(
         .and_then(|entry| client(&entry, audience, environment, report));
     let mut time = |name, default| match fields.take(name) {
         None => Some(default),
-        Some(entry) if matches!(name, "linger" | "resume") && entry.value.text() == Some("0s") => Some(0),
+        Some(entry) if matches!(name, "linger" | "resume") => document::duration_or_none(&entry, report),
         Some(entry) => document::duration(&entry, report),
     };
     let (timeout, late, linger, resume) = (time("timeout", 2), time("late", 30), time("linger", 0), time("resume", 10));

@@ -132,17 +132,7 @@ impl Terms {
         let challenges = match self.step_up {
             Some(step_up) => matches!(step_up, StepUp::Challenge | StepUp::Auto),
             // The way is the rule's: what only an exchange can mean says which.
-            None => {
-                let words = [
-                    self.ttl.is_some(),
-                    !self.may_elevate.is_empty(),
-                    self.standing.is_some(),
-                    self.fallback.is_some(),
-                    self.task.is_some(),
-                    self.token_service.is_some(),
-                ];
-                self.scopes().next().is_some() && !words.contains(&true)
-            }
+            None => self.scopes().next().is_some() && !self.words_of_an_exchange().iter().any(|(written, ..)| *written),
         };
         challenges && !self.deny && self.max_lifetime.or(self.max_age).is_none()
     }
@@ -198,19 +188,24 @@ impl Terms {
         matches!(self.step_up, Some(StepUp::Exchange | StepUp::Auto))
     }
 
-    fn check_words(&self, leads_elsewhere: bool, path: &str, report: &mut Report) {
-        let words = [
+    /// Whether each is written, and what to do where nothing is exchanged. `audience` is none: it may be the `resource`.
+    fn words_of_an_exchange(&self) -> [(bool, &'static str, &'static str); 6] {
+        [
             (self.ttl.is_some(), "ttl", "for callers' tokens use `max_lifetime`"),
             (self.standing.is_some(), "standing", "it is about scopes that an exchange would obtain"),
             (self.fallback.is_some(), "fallback", "a missing scope is challenged here anyway"),
             (self.task.is_some(), "task", "only a token of one call has an end to put off"),
             (!self.may_elevate.is_empty(), "may_elevate", "nobody is elevated by this rule"),
             (self.token_service.is_some(), "token_service", "nothing is obtained by this rule"),
-            (leads_elsewhere, "audience", "the caller's token is for `resource` and must not go elsewhere"),
-        ];
-        for (_, word, help) in words.iter().filter(|(written, ..)| *written) {
+        ]
+    }
+
+    fn check_words(&self, leads_elsewhere: bool, path: &str, report: &mut Report) {
+        let audience = (leads_elsewhere, "audience", "the caller's token is for `resource` and must not go elsewhere");
+        let words = self.words_of_an_exchange().into_iter().chain([audience]);
+        for (_, word, help) in words.filter(|(written, ..)| *written) {
             let path = format!("{path}.{word}");
-            report.fault(&path, format!("`{word}` needs `step_up: exchange`"), *help);
+            report.fault(&path, format!("`{word}` needs `step_up: exchange`"), help);
         }
     }
 

@@ -50,6 +50,11 @@ pub(crate) fn duration(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
     parsed
 }
 
+/// The same, or no time at all.
+pub(crate) fn duration_or_none(entry: &Entry<'_>, report: &mut Report) -> Option<u64> {
+    if entry.value.text() == Some("0s") { Some(0) } else { duration(entry, report) }
+}
+
 /// Bytes, from `64KiB` or `1MiB`.
 #[inline(never)]
 pub(crate) fn size(entry: &Entry<'_>, report: &mut Report) -> Option<usize> {
