@@ -86,6 +86,7 @@ fn decide(c: &mut Criterion) {
                 headers: &headers,
                 server: None,
                 source: None,
+                peer: &None::<String>,
                 token_removed: false,
                 end_of_stream: false,
             };

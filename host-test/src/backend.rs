@@ -114,6 +114,9 @@ pub const PAYLOAD: &[u8] = b"\x01\0\0\0\x07\0\0\0\x04\0\0\0payload\0\0\0\0\0\0";
 /// The property with the identity in the peer's certificate.
 pub const PEER_IDENTITY: &str = "connection.uri_san_peer_certificate";
 
+/// The property with the SHA-256 of the peer's certificate, in hexadecimal digits.
+pub const PEER_CERTIFICATE: &str = "connection.sha256_peer_certificate_digest";
+
 /// The audit record of a request; `Null` when there is none.
 pub fn record(transcript: &Transcript) -> Value {
     let text = transcript.filter_state.get(AUDIT);

@@ -55,6 +55,11 @@ pub fn policy_schema() -> Value {
         json!({ "description": "A duration: `30s`, `15m`, `1h` or `7d`.", "type": "string", "pattern": "^[0-9]+[smhd]$" }),
     );
     definitions.insert("Scopes", json!({ "description": "One or a list.", "anyOf": [{ "type": "string" }, texts()] }));
+    let need = || json!({ "anyOf": [{ "type": "string" }, at("Group")] });
+    definitions.insert(
+        "Needs",
+        json!({ "description": "One or a list.", "anyOf": [need(), { "type": "array", "items": need() }] }),
+    );
     set(&mut root, "$schema", json!("https://json-schema.org/draft/2020-12/schema"));
     set(&mut root, "title", json!("Policy"));
     set(&mut root, "$defs", json!(definitions));
@@ -68,18 +73,26 @@ fn set(schema: &mut Value, name: &str, value: Value) {
 }
 
 /// The maps that stand together: the words of the second may stand beside those of the first.
-const TOGETHER: [(&str, &str); 4] =
-    [("Policy", "Server"), ("Server", "ListedServer"), ("ToolTerms", "Terms"), ("Condition", "Test")];
+const TOGETHER: [(&str, &str); 8] = [
+    ("Policy", "Server"),
+    ("Server", "ListedServer"),
+    ("Terms", "ServiceTerms"),
+    ("ToolTerms", "Terms"),
+    ("ToolTerms", "ServiceTerms"),
+    ("Raise", "Terms"),
+    ("Condition", "Test"),
+    ("Items", "Test"),
+];
 
 /// Those that are described by themselves.
 fn shown() -> impl Iterator<Item = &'static Map> {
-    MAPS.iter().filter(|map| !["ListedServer", "Test"].contains(&map.name))
+    MAPS.iter().filter(|map| !["ListedServer", "ServiceTerms", "Test"].contains(&map.name))
 }
 
 /// The words that may stand in such a map, and whether they must.
 fn words(map: &'static Map) -> impl Iterator<Item = (&'static Word, bool)> {
-    let other = TOGETHER.iter().find(|(name, _)| *name == map.name).map(|(_, other)| *other);
-    let beside = MAPS.iter().filter(move |map| Some(map.name) == other).flat_map(|map| map.words);
+    let is_beside = |other: &str| TOGETHER.contains(&(map.name, other));
+    let beside = MAPS.iter().filter(move |other| is_beside(other.name)).flat_map(|map| map.words);
     map.words.iter().map(|word| (word, word.required)).chain(beside.map(|word| (word, false)))
 }
 
@@ -117,6 +130,7 @@ fn shape(shape: Shape) -> Value {
         Shape::Map(name) => at(name),
         Shape::Maps(name) => list(at(name)),
         Shape::Named(name) => json!({ "type": "object", "additionalProperties": at(name) }),
+        Shape::Needs => at("Needs"),
         Shape::Number => json!({ "type": "number" }),
         Shape::Scopes => at("Scopes"),
         Shape::Texts => texts(),

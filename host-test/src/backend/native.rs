@@ -20,7 +20,9 @@ use step_up_core::{
 };
 use step_up_testkit::Memory;
 
-use super::{AUDIT, Backend, PATIENCE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start, VERIFIED_TOKEN};
+use super::{
+    AUDIT, Backend, PATIENCE, PEER_CERTIFICATE, PEER_IDENTITY, ROUTE_SERVER, Run, Script, Start, VERIFIED_TOKEN,
+};
 pub use misbehaviour::Misbehaviour;
 
 use events::{Decision, Event, Happening, Stream};
@@ -149,7 +151,15 @@ impl Vm {
         }
         let arrived = client.body.is_empty() && client.trailers.is_none();
         let transcript = Transcript::default();
-        self.streams.push(Stream { client, body: Vec::new(), arrived, decision: None, held: None, transcript });
+        self.streams.push(Stream {
+            client,
+            body: Vec::new(),
+            arrived,
+            decision: None,
+            held: None,
+            is_taken: false,
+            transcript,
+        });
     }
 
     fn happen(&mut self, event: Event) -> Result<()> {
@@ -196,13 +206,25 @@ impl Vm {
             Happening::Response(headers, end) => {
                 let (status, content_type) = (headers.status(), headers.text("content-type"));
                 let challenge = headers.text("www-authenticate");
+                let (content_encoding, session) = (headers.text("content-encoding"), headers.text("mcp-session-id"));
                 let (origin, body, trailers) = (Origin::Upstream, Vec::new(), None);
                 stream.transcript.response = Some(ClientResponse { origin, headers, body, trailers, is_complete: end });
                 if is_watched {
-                    let (content_type, challenge) = (content_type.as_deref(), challenge.as_deref());
-                    let head = ResponseHead { status, content_type, challenge, end_of_stream: end };
+                    let head = ResponseHead {
+                        status,
+                        content_type: content_type.as_deref(),
+                        challenge: challenge.as_deref(),
+                        content_encoding: content_encoding.as_deref(),
+                        session: session.as_deref(),
+                        end_of_stream: end,
+                    };
                     self.handle(Input::ResponseHead { stream: id(at), head })?;
                 }
+                if end { self.end(at) } else { Ok(()) }
+            }
+            Happening::ResponseData(bytes, end) if stream.is_taken => {
+                stream.transcript.response.iter_mut().for_each(|response| response.is_complete = end);
+                self.handle(Input::ResponseChunk { stream: id(at), bytes: &bytes, end_of_stream: end })?;
                 if end { self.end(at) } else { Ok(()) }
             }
             Happening::ResponseData(bytes, end) => {
@@ -243,10 +265,11 @@ impl Vm {
         let source = property(PEER_IDENTITY).filter(|_| self.gate.policy().asks_source());
         let headers: Vec<(&[u8], &[u8])> =
             client.headers.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+        let peer = property(PEER_CERTIFICATE).map(|digest| digest.into_owned());
         let (server, source) = (server.as_deref(), source.as_deref());
         let has_token = client.headers.get(b"authorization").is_some();
         let token_removed = !has_token && client.properties.contains_key(VERIFIED_TOKEN);
-        let head = RequestHead { headers: &headers, server, source, token_removed, end_of_stream };
+        let head = RequestHead { headers: &headers, server, source, peer: &peer, token_removed, end_of_stream };
         self.handle(Input::Head { stream: id(at), head })
     }
 

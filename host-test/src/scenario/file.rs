@@ -194,7 +194,7 @@ impl Scenario {
             (given.upstream.as_ref().is_some_and(is_timed), "an upstream with delays or faults"),
             (when(|when| when.leaves.is_some()), "a client that leaves"),
             (when(|when| when.after.is_some()), "requests at the same time"),
-            (when(|when| when.source.is_some()), "a client certificate"),
+            (when(|when| when.source.is_some() || when.certificate.is_some()), "a client certificate"),
             (when(|when| when.route.is_some()), "route metadata"),
             (when(|when| when.token_removed), "a filter before this one"),
             (when(|when| when.http2), "HTTP/2"),
@@ -237,6 +237,8 @@ pub struct When {
     pub route: Option<String>,
     /// The identity in the peer's certificate.
     pub source: Option<String>,
+    /// The SHA-256 of that certificate, in hexadecimal digits.
+    pub certificate: Option<String>,
     /// Begins so long after the request before it, whatever has become of that. Otherwise when that is answered.
     pub after: Option<Millis>,
     /// The body comes in so many pieces.

@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::file::{Given, Scenario, Token, When};
-use crate::backend::{PAYLOAD, PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start, VERIFIED_TOKEN};
+use crate::backend::{
+    PAYLOAD, PEER_CERTIFICATE, PEER_IDENTITY, REQUEST_ID, ROUTE_SERVER, Request, Script, Start, VERIFIED_TOKEN,
+};
 use crate::policy;
 use crate::signing::Key;
 
@@ -136,7 +138,9 @@ fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minte
         }
     }
     let mut properties = BTreeMap::new();
-    for (path, value) in [(ROUTE_SERVER, &when.route), (PEER_IDENTITY, &when.source)] {
+    let properties_of =
+        [(ROUTE_SERVER, &when.route), (PEER_IDENTITY, &when.source), (PEER_CERTIFICATE, &when.certificate)];
+    for (path, value) in properties_of {
         properties.extend(value.iter().map(|value| (path.to_owned(), value.clone().into_bytes())));
     }
     if when.token_removed {

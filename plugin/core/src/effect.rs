@@ -97,6 +97,22 @@ pub enum ResponseAct {
     },
     /// Let it go with this challenge (`WWW-Authenticate`) in place of all that it has. Said to its head only.
     Challenge(String),
+    /// Let it go with this session id (`Mcp-Session-Id`) in place of its own. Said to its head only.
+    Session(String),
+    /// Hand over its body piece by piece, and let go what is said with [`ResponseAct::Give`] in place of each. Said to its head only.
+    Take {
+        /// Its head waits until the first piece goes.
+        hold: bool,
+    },
+    /// Let these bytes go in place of the piece that was handed over.
+    Give {
+        /// Possibly none.
+        bytes: Vec<u8>,
+        /// The head may go, too.
+        release: bool,
+    },
+    /// Its body is of no interest. Said to its head only.
+    Leave,
     /// Let what was held go as it came.
     Pass,
     /// Let it go with this body in place of its own, and the `Content-Length` of this one.

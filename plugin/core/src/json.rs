@@ -4,6 +4,9 @@
 //! after unescaping) are refused at every depth, as are byte order marks, trailing bytes, `NaN`, unpaired surrogates,
 //! numbers outside an IEEE double, member names with control characters, and nesting beyond [`MAX_DEPTH`].
 
+mod canonical;
+mod parts;
+
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -11,6 +14,9 @@ use std::fmt;
 
 use crate::decimal::{Decimal, numbers};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+pub(crate) use canonical::canonical;
+pub(crate) use parts::{items, members, object};
 
 /// A JSON value that borrows from the text it was read from where no escape forced a copy.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +96,11 @@ pub fn read_long(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     read_within(bytes, &|_, _| true, usize::MAX, None)
 }
 
+/// Checks a text of any number of members, and keeps nothing of it.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), Fault> {
+    read_within(bytes, &|_, _| false, usize::MAX, None).map(drop)
+}
+
 /// The same as [`read`], with every number as it is written.
 pub fn read_exact(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     let numbers = std::str::from_utf8(bytes).map(numbers).unwrap_or_default();
@@ -108,6 +119,12 @@ pub fn read_document(bytes: &[u8]) -> Result<Value<'_>, Fault> {
 /// `keep` is asked for every member of an object, with the object's depth (the outermost is 0) and the member's name.
 pub fn read_some<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
     read_within(bytes, keep, MAX_MEMBERS, None)
+}
+
+/// The same, with every number as it is written.
+pub fn read_some_exact<'a>(bytes: &'a [u8], keep: &dyn Fn(usize, &str) -> bool) -> Result<Value<'a>, Fault> {
+    let numbers = std::str::from_utf8(bytes).map(numbers).unwrap_or_default();
+    read_within(bytes, keep, MAX_MEMBERS, Some(numbers))
 }
 
 /// Keeps what `keep` wants of what somebody else will read: only syntax is checked, and of a name that comes twice the first is found.

@@ -43,7 +43,7 @@ pub use decimal::Decimal;
 pub use effect::{BodyFault, Effect, Input, Level, ResponseAct};
 pub use ends::{Ending, ExchangeEnd, KeysEnd, RevocationEnd};
 pub use gate::{Gate, VERSION};
-pub use http::{Call, CallFault, CallId, Reply, RequestHead, Response, ResponseHead, StreamId};
+pub use http::{Call, CallFault, CallId, Peer, Reply, RequestHead, Response, ResponseHead, StreamId};
 pub use jose::{
     Algorithm, BadSignature, Compact, Jwk, PublicKey, PureRust, RsaKey, Signatures, UnusableKey, Unverified,
 };

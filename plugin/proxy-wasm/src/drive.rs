@@ -24,14 +24,24 @@ pub struct Driver {
     /// The gate was told that bodies arrive here.
     body_seen: Cell<bool>,
     asks_source: bool,
-    /// Streams whose responses the gate wants to see; of those that are held, the most bytes it looks at.
-    watched: RefCell<HashMap<u32, Option<usize>>>,
+    /// Streams whose responses the gate wants to see, and what it does with them.
+    watched: RefCell<HashMap<u32, Watched>>,
     /// What waits for a callback of the root. Calls, because what a stream calls dies with the stream; and whatever is for
     /// another stream than the one whose callback this is, because an answer to that one would stop this one
     /// (`stopNextIteration` in proxy-wasm-cpp-host is one flag for the VM).
     waiting: RefCell<VecDeque<Effect>>,
     queue: Option<u32>,
     retired: Cell<bool>,
+}
+
+/// What the gate does with a response.
+enum Watched {
+    /// It sees what passes.
+    Seen,
+    /// It wants the body in one piece, of at most so many bytes.
+    Held { most: usize },
+    /// What goes on is what it gives. `hold`: nothing yet, not even the head.
+    Taken { hold: bool },
 }
 
 impl Driver {
@@ -104,13 +114,17 @@ impl Driver {
 
     /// Is the response of this stream held? Then the most bytes that are looked at.
     pub fn held(&self, stream: u32) -> Option<usize> {
-        self.watched.borrow().get(&stream).copied().flatten()
+        match self.watched.borrow().get(&stream) {
+            Some(Watched::Held { most }) => Some(*most),
+            _ => None,
+        }
     }
 
     /// A callback for a response. It goes on unless the gate holds it: the headers of an event stream leave at once.
     pub fn on_response(&self, stream: u32, input: Input<'_>) -> Action {
         self.on_stream(stream, input);
-        if self.held(stream).is_some() { Action::Pause } else { Action::Continue }
+        let waits = |watched: &Watched| !matches!(watched, Watched::Seen | Watched::Taken { hold: false });
+        if self.watched.borrow().get(&stream).is_some_and(waits) { Action::Pause } else { Action::Continue }
     }
 
     /// A stream has ended.
@@ -179,25 +193,35 @@ impl Driver {
     fn release(&self, stream: u32, permit: &Permit) {
         host::edit_request(permit);
         if permit.is_watched() {
-            self.watched.borrow_mut().insert(stream, None);
+            self.watched.borrow_mut().insert(stream, Watched::Seen);
         }
     }
 
     /// Only in the callback of that very response.
     fn respond(&self, stream: u32, act: ResponseAct) {
-        let most = match act {
-            ResponseAct::Hold { most } => Some(most),
-            ResponseAct::Challenge(challenge) => {
-                host::challenge(&challenge);
-                None
+        let watched = match act {
+            ResponseAct::Hold { most } => Watched::Held { most },
+            ResponseAct::Take { hold } => {
+                host::forget_length();
+                Watched::Taken { hold }
             }
-            ResponseAct::Pass => None,
+            ResponseAct::Give { bytes, release } => {
+                host::give(&bytes);
+                Watched::Taken { hold: !release }
+            }
+            ResponseAct::Challenge(challenge) => return host::set_response_header("www-authenticate", &challenge),
+            ResponseAct::Session(id) => return host::set_response_header("mcp-session-id", &id),
+            ResponseAct::Leave => {
+                self.watched.borrow_mut().remove(&stream);
+                return;
+            }
+            ResponseAct::Pass => Watched::Seen,
             ResponseAct::Rewrite(body) => {
                 host::rewrite_response(&body);
-                None
+                Watched::Seen
             }
         };
-        self.watched.borrow_mut().insert(stream, most);
+        self.watched.borrow_mut().insert(stream, watched);
     }
 
     fn leave_to_root(&self, effect: Effect, current: u32) {

@@ -72,6 +72,16 @@ pub fn peer_identity() -> Option<String> {
         .filter(|identity| !identity.is_empty())
 }
 
+/// Whoever is at the other end of the connection of the current stream.
+#[derive(Debug)]
+pub struct Peer;
+
+impl step_up_core::Peer for Peer {
+    fn certificate(&self) -> Option<String> {
+        String::from_utf8(raw::property("connection\0sha256_peer_certificate_digest")?).ok()
+    }
+}
+
 /// A header of a response. That it is there counts, also where it is no text.
 pub fn response_header(name: &str) -> Option<String> {
     let value = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
@@ -83,16 +93,28 @@ pub fn response_chunk(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// Replaces whatever challenges a response has.
-pub fn challenge(value: &str) {
-    let _ = hostcalls::remove_map_value(MapType::HttpResponseHeaders, "www-authenticate");
-    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, "www-authenticate", value);
+/// In place of all that a response has of it; an empty value takes it out.
+pub fn set_response_header(name: &str, value: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpResponseHeaders, name);
+    if !value.is_empty() {
+        let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
+    }
+}
+
+/// Nobody knows how long the body will be.
+pub fn forget_length() {
+    let _ = hostcalls::remove_map_value(MapType::HttpResponseHeaders, "content-length");
+}
+
+/// Replaces what there is of the response body.
+pub fn give(bytes: &[u8]) {
+    let _ = hostcalls::set_buffer(BufferType::HttpResponseBody, 0, usize::MAX, bytes);
 }
 
 /// Replaces the body of a response whose headers are held, too: a length that is not that of the body would put what
 /// follows into somebody else's response.
 pub fn rewrite_response(body: &[u8]) {
-    let _ = hostcalls::set_buffer(BufferType::HttpResponseBody, 0, usize::MAX, body);
+    give(body);
     let length = body.len().to_string();
     let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, "content-length", Some(&length));
 }

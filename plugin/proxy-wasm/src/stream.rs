@@ -66,7 +66,7 @@ impl HttpContext for Stream {
         // Most requests have a token, and are not worth a further question.
         let has_token = pairs.iter().any(|(name, _)| *name == b"authorization");
         let token_removed = !has_token && host::has_verified_token();
-        let head = RequestHead { headers: &pairs, server, source, token_removed, end_of_stream };
+        let head = RequestHead { headers: &pairs, server, source, peer: &host::Peer, token_removed, end_of_stream };
         self.tell(Input::Head { stream: self.stream(), head })
     }
 
@@ -99,8 +99,15 @@ impl HttpContext for Stream {
         let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
         let content_type = text("content-type");
         let challenge = if matches!(status, 401 | 403) { text("www-authenticate") } else { None };
-        let (content_type, challenge) = (content_type.as_deref(), challenge.as_deref());
-        let head = ResponseHead { status, content_type, challenge, end_of_stream };
+        let (content_encoding, session) = (text("content-encoding"), text("mcp-session-id"));
+        let head = ResponseHead {
+            status,
+            content_type: content_type.as_deref(),
+            challenge: challenge.as_deref(),
+            content_encoding: content_encoding.as_deref(),
+            session: session.as_deref(),
+            end_of_stream,
+        };
         self.driver.on_response(self.id, Input::ResponseHead { stream: self.stream(), head })
     }
 

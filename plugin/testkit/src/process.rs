@@ -28,6 +28,20 @@ impl Signatures for Counting {
     }
 }
 
+/// What a client gets in place of a response's body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    pub bytes: Vec<u8>,
+    /// Its head has gone.
+    pub is_released: bool,
+}
+
+impl Given {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).expect("text")
+    }
+}
+
 /// One VM: a gate, and a host that notes what the gate wants and checks that it keeps to the rules.
 pub struct Vm {
     gate: Gate,
@@ -44,6 +58,9 @@ pub struct Vm {
     passed: BTreeSet<StreamId>,
     continued: BTreeSet<StreamId>,
     challenged: BTreeMap<StreamId, String>,
+    sessions: BTreeMap<StreamId, String>,
+    sealed: BTreeMap<StreamId, String>,
+    given: BTreeMap<StreamId, Given>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
     /// Of those, what an operator always sees.
@@ -91,6 +108,9 @@ impl Vm {
             passed: BTreeSet::new(),
             continued: BTreeSet::new(),
             challenged: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            given: BTreeMap::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
             warnings: Vec::new(),
@@ -143,7 +163,7 @@ impl Vm {
     }
 
     pub fn response_head(&mut self, stream: StreamId, status: u16, content_type: Option<&str>, end_of_stream: bool) {
-        self.response(stream, ResponseHead { status, content_type, challenge: None, end_of_stream });
+        self.response(stream, ResponseHead { status, content_type, end_of_stream, ..ResponseHead::default() });
     }
 
     pub fn response(&mut self, stream: StreamId, head: ResponseHead<'_>) {
@@ -155,7 +175,8 @@ impl Vm {
     pub fn response_body(&mut self, stream: StreamId, body: Result<&[u8], BodyFault>) {
         assert!(self.held.remove(&stream), "not held");
         self.handle(Input::ResponseBody { stream, body });
-        let goes = self.passed.contains(&stream) || self.replaced.contains_key(&stream);
+        let goes =
+            self.passed.contains(&stream) || self.replaced.contains_key(&stream) || self.given.contains_key(&stream);
         assert!(goes, "a response that was held is answered or goes on");
     }
 
@@ -167,6 +188,21 @@ impl Vm {
     /// The challenge in place of the upstream's.
     pub fn challenged(&self, stream: StreamId) -> Option<&str> {
         self.challenged.get(&stream).map(String::as_str)
+    }
+
+    /// The session that the upstream is shown.
+    pub fn session(&self, stream: StreamId) -> Option<&str> {
+        self.sessions.get(&stream).map(String::as_str)
+    }
+
+    /// The session that the client is shown.
+    pub fn sealed(&self, stream: StreamId) -> Option<&str> {
+        self.sealed.get(&stream).map(String::as_str)
+    }
+
+    /// What has gone in place of the response's body. `None`: it goes as it comes.
+    pub fn given(&self, stream: StreamId) -> Option<&Given> {
+        self.given.get(&stream)
     }
 
     /// Is the response kept until it is complete?
@@ -295,6 +331,7 @@ impl Vm {
                                 self.elevated.insert(stream, value.reveal().to_owned());
                             }
                             "connection" => connection = Some(value.reveal().to_owned()),
+                            "mcp-session-id" => drop(self.sessions.insert(stream, value.reveal().to_owned())),
                             other => panic!("sets {other}"),
                         }
                     }
@@ -314,8 +351,26 @@ impl Vm {
                 Effect::Response { stream, act: ResponseAct::Challenge(challenge) } => {
                     assert!(self.challenged.insert(stream, challenge).is_none(), "challenged twice");
                 }
-                Effect::Response { act: ResponseAct::Rewrite(_), .. } => panic!("nothing rewrites a response yet"),
-                Effect::Reply { stream, response } if self.elevated.contains_key(&stream) => {
+                Effect::Response { stream, act: ResponseAct::Session(id) } => {
+                    assert!(self.sealed.insert(stream, id).is_none(), "sealed twice");
+                }
+                Effect::Response { stream, act: ResponseAct::Rewrite(body) } => {
+                    let given = Given { bytes: body, is_released: true };
+                    assert!(self.given.insert(stream, given).is_none(), "rewritten twice");
+                }
+                Effect::Response { stream, act: ResponseAct::Take { hold } } => {
+                    let given = Given { bytes: Vec::new(), is_released: !hold };
+                    assert!(self.given.insert(stream, given).is_none(), "taken twice");
+                }
+                Effect::Response { stream, act: ResponseAct::Give { bytes, release } } => {
+                    let given = self.given.get_mut(&stream).expect("a response that was taken");
+                    assert!(release || bytes.is_empty(), "bytes before the head");
+                    given.bytes.extend(bytes);
+                    given.is_released |= release;
+                }
+                Effect::Response { act: ResponseAct::Leave, .. } => {}
+                Effect::Reply { stream, response } if self.is_settled(stream) => {
+                    assert!(self.given.get(&stream).is_none_or(|given| !given.is_released), "its head has gone");
                     assert!(self.replaced.insert(stream, Answer::new(&response)).is_none(), "replaced twice");
                 }
                 Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),
@@ -323,9 +378,14 @@ impl Vm {
                 Effect::Call { id, call } => self.calls.push((id, call)),
                 Effect::Record { stream, record } => {
                     assert!(record.bytes().all(|b| (b' '..=b'~').contains(&b)), "not one line of ASCII: {record}");
-                    assert!(!self.is_settled(stream), "the record comes after the decision");
-                    let record = serde_json::from_str(&record).expect("a record is JSON");
-                    assert!(self.records.insert(stream, record).is_none(), "two records");
+                    let record: Json = serde_json::from_str(&record).expect("a record is JSON");
+                    let before = self.records.insert(stream, record.clone());
+                    // What passes later may add to it.
+                    let is_same = before.as_ref().is_none_or(|before| before["id"] == record["id"]);
+                    assert!(
+                        is_same && (before.is_some() == self.is_settled(stream)),
+                        "the record comes after the decision"
+                    );
                 }
                 Effect::Log { level, line } => {
                     if matches!(level, Level::Warning | Level::Error) {

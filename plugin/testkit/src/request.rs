@@ -9,6 +9,7 @@ pub struct Request {
     headers: Vec<(String, Vec<u8>)>,
     server: Option<String>,
     source: Option<String>,
+    certificate: Option<String>,
     token_removed: bool,
     /// The end of a request without a body comes later.
     ends_late: bool,
@@ -61,6 +62,7 @@ impl Request {
             headers: Vec::new(),
             server: None,
             source: None,
+            certificate: None,
             token_removed: false,
             ends_late: false,
             body: None,
@@ -110,6 +112,12 @@ impl Request {
         self
     }
 
+    /// The peer's certificate has this SHA-256, in hexadecimal digits.
+    pub fn with_certificate(mut self, digest: &str) -> Request {
+        self.certificate = Some(digest.to_owned());
+        self
+    }
+
     /// A filter before this one has verified a token, and taken it out.
     pub fn with_token_removed(mut self) -> Request {
         self.token_removed = true;
@@ -133,6 +141,7 @@ impl Request {
             headers: pairs,
             server: self.server.as_deref(),
             source: self.source.as_deref(),
+            peer: &self.certificate,
             token_removed: self.token_removed,
             end_of_stream: self.is_bodiless() && !self.ends_late,
         }

@@ -11,6 +11,8 @@ pub(super) struct Stream {
     pub decision: Option<Decision>,
     /// Its response is kept, and looked at if it has no more bytes than this.
     pub held: Option<usize>,
+    /// What the client gets of its body is what the gate gives.
+    pub is_taken: bool,
     pub transcript: Transcript,
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use step_up_core::{BodyFault, Input, ResponseAct};
 
-use super::{Vm, id};
+use super::{Decision, Vm, id};
 
 impl Vm {
     /// A part of a response that is held. What the client sees of it is what the transcript has in the end.
@@ -19,23 +19,29 @@ impl Vm {
 
     pub(super) fn respond_with(&mut self, at: usize, act: ResponseAct) {
         let Some(stream) = self.streams.get_mut(at) else { return };
-        stream.held = match act {
-            ResponseAct::Hold { most } => Some(most),
-            ResponseAct::Challenge(challenge) => {
-                if let Some(response) = &mut stream.transcript.response {
-                    response.headers.remove(b"www-authenticate");
-                    response.headers.add(b"www-authenticate", challenge.as_bytes());
-                }
-                None
-            }
-            ResponseAct::Pass => None,
-            ResponseAct::Rewrite(body) => {
-                if let Some(response) = &mut stream.transcript.response {
-                    response.headers.replace(b"content-length", body.len().to_string().as_bytes());
-                    response.body = body;
-                }
-                None
+        let Some(response) = &mut stream.transcript.response else { return };
+        let mut replace = |name: &[u8], value: &str| {
+            response.headers.remove(name);
+            if !value.is_empty() {
+                response.headers.add(name, value.as_bytes());
             }
         };
+        match act {
+            ResponseAct::Hold { most } => stream.held = Some(most),
+            ResponseAct::Challenge(challenge) => replace(b"www-authenticate", &challenge),
+            ResponseAct::Session(id) => replace(b"mcp-session-id", &id),
+            ResponseAct::Take { .. } => {
+                replace(b"content-length", "");
+                stream.is_taken = true;
+            }
+            ResponseAct::Give { bytes, .. } => response.body.extend(bytes),
+            ResponseAct::Leave => stream.decision = Some(Decision::Forwarded),
+            ResponseAct::Pass => stream.held = None,
+            ResponseAct::Rewrite(body) => {
+                response.headers.replace(b"content-length", body.len().to_string().as_bytes());
+                response.body = body;
+                stream.held = None;
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::policy::{Place, Server};
 use crate::reason::{Challenge, Reason, Wire};
 
 /// What an answer to an elevated request needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ReplyTo {
     pub id: Option<Id>,
     pub modern: bool,
@@ -134,6 +134,7 @@ impl Refusal {
                 Reason::ElevationRefused
                     | Reason::ElevationNeedsUser
                     | Reason::TaskNotElevated
+                    | Reason::NotElevatable
                     | Reason::ShadowCannotExchange
             );
         match (self.id.is_some(), is_challenged) {
@@ -194,8 +195,9 @@ pub(crate) fn challenge(refusal: &Refusal, server: &Server, place: &Place) -> Op
         (Challenge::Scopes | Challenge::Fallback, Some(Asked::Scopes(scopes))) => {
             (Some("insufficient_scope"), scopes.clone(), text)
         }
-        (Challenge::Reauthentication, Some(Asked::Login { max_age })) => {
-            parameters.push(format!("max_age=\"{max_age}\""));
+        (Challenge::Reauthentication, Some(Asked::Login { max_age, acr })) => {
+            parameters.extend(acr.iter().map(|acr| format!("acr_values=\"{acr}\"")));
+            parameters.extend(max_age.map(|max_age| format!("max_age=\"{max_age}\"")));
             (Some("insufficient_user_authentication"), String::new(), text)
         }
         (Challenge::Scopes | Challenge::Fallback | Challenge::Reauthentication, _) => return None,

@@ -7,7 +7,7 @@ use crate::ends::Ending;
 use crate::jose::Compact;
 use crate::line::Line;
 use crate::reason::Reason;
-use crate::text::hex;
+use crate::text::{field, hex};
 use crate::time::Millis;
 
 /// What is known about a request when it is decided. Texts from outside are cut already.
@@ -28,6 +28,18 @@ pub(crate) struct Facts {
     pub anonymous: bool,
     /// P24: which way `auto` took.
     pub step_up: Option<&'static str>,
+    /// P15: of the rule, where there was one.
+    pub is_shadow: Option<bool>,
+    /// P7: the raises that applied, by position.
+    pub raised: Vec<usize>,
+    /// P36.
+    pub environment: Option<String>,
+    pub data_class: Option<String>,
+    pub purpose: Option<String>,
+    /// P31: tools of a list that are not what they were when they were pinned.
+    pub changed: Vec<String>,
+    /// P36: what the caller says that it is about.
+    pub declared_task: Option<String>,
     /// What the token service said when it gave no token.
     pub service_error: Option<String>,
     /// `x-request-id`, as the caller or the proxy claims it.
@@ -112,6 +124,11 @@ impl Audit<'_> {
     }
 }
 
+/// More of them are not recorded.
+const MOST_RAISED: usize = 32;
+/// The same.
+const MOST_CHANGED: usize = 32;
+
 impl Facts {
     fn write(&self, line: &mut Line) {
         line.text_if("server", self.server.as_deref());
@@ -139,6 +156,18 @@ impl Facts {
             line.put(r#""anonymous":true"#);
         }
         line.text_if("step_up", self.step_up);
+        if !self.raised.is_empty() {
+            let list = self.raised.iter().take(MOST_RAISED).map(ToString::to_string).collect::<Vec<_>>().join(",");
+            line.put(&format!(r#""raised":[{list}]"#));
+        }
+        if !self.changed.is_empty() {
+            let changed: Vec<String> = self.changed.iter().take(MOST_CHANGED).map(|name| field(name)).collect();
+            line.texts("tool_changed", changed.iter().map(String::as_str));
+        }
+        line.text_if("environment", self.environment.as_deref());
+        line.text_if("data_class", self.data_class.as_deref());
+        line.text_if("purpose", self.purpose.as_deref());
+        line.text_if("declared_task", self.declared_task.as_deref());
         line.text_if("service_error", self.service_error.as_deref());
         line.text_if("claimed_request_id", self.claimed_request_id.as_deref());
     }

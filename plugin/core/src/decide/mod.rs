@@ -1,21 +1,26 @@
 //! The decision: policy, caller and operation in, verdict out. Total, and the only maker of a [`Permit`].
 
 mod anonymous;
+mod case;
 mod checks;
 mod eligibility;
+mod lists;
 mod permit;
 mod shadow;
 
 use crate::http::Unwanted;
-use crate::mcp::Operation;
+use crate::json::Value;
+use crate::mcp::{Context, Operation, Target};
 use crate::obtain::Elevation;
-use crate::policy::{Ability, Policy, Requirement, Rule, Server, Unmatched};
+use crate::policy::{Ability, Policy, Rule, Server};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
 use crate::token::CallerToken;
 
 pub(crate) use anonymous::without_token;
+use case::Case;
+pub(crate) use lists::{Audience, Scheme, Viewing};
 pub use permit::Permit;
 pub(crate) use shadow::{Suspended, Would};
 
@@ -45,8 +50,8 @@ pub(crate) enum Asked {
     /// Scopes, each once: everything the operation needs of the caller's own token, and up to 2025-11-25 what the caller holds of what
     /// this server's rules want (P24).
     Scopes(String),
-    /// RFC 9470 3: a login at most so many seconds old.
-    Login { max_age: u64 },
+    /// RFC 9470 3: a login at most so many seconds old, or in one of these ways, separated by spaces.
+    Login { max_age: Option<u64>, acr: Option<String> },
 }
 
 impl Shortfall {
@@ -60,10 +65,16 @@ impl Shortfall {
 pub(crate) struct Decision<'p> {
     pub verdict: Verdict,
     pub rule: Option<&'p Rule>,
+    /// P7: the raises that applied, by position.
+    pub raised: Vec<usize>,
     /// What shadow mode made of the verdict.
     pub suspended: Option<Suspended>,
+    /// P15: of the rule, or of the policy.
+    pub is_shadow: bool,
     /// P24: which way `auto` took.
     pub step_up: Option<&'static str>,
+    /// P20: of several things that were asked for, the one that the verdict is about.
+    pub name: Option<String>,
 }
 
 /// Who asks, and how the request came.
@@ -72,7 +83,7 @@ pub(crate) struct Asker<'a> {
     /// Identity in the peer's verified certificate.
     pub source: Option<&'a str>,
     /// The operation, for the token service.
-    pub context: Option<&'a str>,
+    pub context: Option<&'a Context>,
     /// The operation is to go on after its answer.
     pub is_task: bool,
     /// What its client can do with an answer (P24).
@@ -83,9 +94,14 @@ pub(crate) struct Asker<'a> {
     pub trace: &'a [(&'static str, Secret)],
     /// What must not reach the upstream.
     pub unwanted: &'a Unwanted,
+    /// What conditions are asked about: the arguments of a tool or prompt, the params of a method.
+    pub arguments: Option<&'a Value<'a>>,
+    pub meta: Option<&'a Value<'a>>,
+    /// P31: tools whose definition is not the one that was pinned.
+    pub changed: &'a dyn Fn(&str) -> bool,
 }
 
-/// Judges one operation (P7): deny; callers; standing; what the caller's own token must carry; who may be elevated; exchange.
+/// Judges one operation, in the order of P7.
 pub(crate) fn decide<'p>(
     policy: &'p Policy,
     server: &'p Server,
@@ -93,62 +109,29 @@ pub(crate) fn decide<'p>(
     operation: &Operation<'_>,
     now: Millis,
 ) -> Decision<'p> {
-    let case = Case { policy, server, asker, now };
-    let mut step_up = None;
-    let (rule, verdict) = match operation {
-        Operation::Baseline => (None, case.judge(&server.baseline, "")),
-        Operation::Dropped => (None, dropped(case.judge(&server.baseline, ""))),
-        Operation::On(target) => match server.rules.select(target) {
-            Err(Unmatched::NoRule) => (None, refuse(Reason::NoRule)),
-            Err(Unmatched::Confusable) => (None, refuse(Reason::NameConfusable)),
-            Ok(rule) => {
-                let ways = if asker.ability.steps_up { "challenge" } else { "exchange" };
-                step_up = rule.challenge.as_ref().map(|_| ways);
-                (Some(rule), case.judge(rule.requirement_for(asker.ability), &rule.place))
-            }
-        },
-    };
-    let (verdict, suspended) = match policy.is_shadow(now) {
-        true => shadow::suspend(verdict, rule, server, asker, operation),
-        false => (verdict, None),
-    };
-    Decision { verdict, rule, suspended, step_up }
-}
-
-fn refuse(reason: Reason) -> Verdict {
-    Verdict::Refuse(Shortfall::plain(reason))
-}
-
-fn dropped(verdict: Verdict) -> Verdict {
-    if matches!(verdict, Verdict::Permit(_)) { Verdict::Drop } else { verdict }
-}
-
-/// What a requirement is judged by.
-struct Case<'c> {
-    policy: &'c Policy,
-    server: &'c Server,
-    asker: &'c Asker<'c>,
-    now: Millis,
-}
-
-impl Case<'_> {
-    fn judge(&self, requirement: &Requirement, rule: &str) -> Verdict {
-        let Case { policy, server, asker, now } = *self;
-        if requirement.deny {
-            return refuse(Reason::Denied);
-        }
-        if let Err(shortfall) = eligibility::callers(requirement, asker) {
-            return Verdict::Refuse(shortfall);
-        }
-        let satisfied = || checks::satisfied(policy, server, requirement, asker, now);
-        let judged = match &requirement.exchange {
-            None => satisfied().map(|()| Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted))),
-            Some(exchange) => eligibility::standing(exchange, asker)
-                .and_then(|()| satisfied())
-                .and_then(|()| eligibility::eligible(policy, exchange, asker))
-                .and_then(|()| eligibility::ends_with_its_answer(exchange, asker))
-                .map(|()| Verdict::Obtain(Box::new(eligibility::elevation(policy, server, rule, exchange, asker)))),
-        };
-        judged.unwrap_or_else(Verdict::Refuse)
+    let case = Case::new(policy, server, asker, now);
+    match operation {
+        Operation::Baseline => case.baseline(false),
+        Operation::Notice(target) if server.rules.select(target).is_err() => case.baseline(true),
+        Operation::On(target) | Operation::Notice(target) => case.call(target),
+        Operation::Complete(target) => case.complete(target),
+        Operation::Listen(targets) => listen(&case, targets),
     }
+}
+
+/// P20: all must be allowed; the first that is not gives the reason.
+fn listen<'p>(case: &Case<'p, '_>, targets: &[Target<'_>]) -> Decision<'p> {
+    let mut first: Option<Decision<'p>> = None;
+    for target in targets {
+        let decision = Decision { name: Some(target.name().to_owned()), ..case.listen(target) };
+        if !matches!(decision.verdict, Verdict::Permit(_)) {
+            return decision;
+        }
+        // What shadow mode suspends of a later one is recorded, too.
+        match &first {
+            Some(first) if first.suspended.is_some() || decision.suspended.is_none() => {}
+            _ => first = Some(decision),
+        }
+    }
+    first.unwrap_or_else(|| case.baseline(false))
 }

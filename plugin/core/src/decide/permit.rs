@@ -54,26 +54,27 @@ impl Permit {
     /// Its response is shown to the gate; the body too where it continues an elevated operation.
     pub(crate) fn watch(&mut self, body: bool) {
         self.watched = true;
-        if body {
-            self.remove.push("accept-encoding".to_owned());
+        let name = "accept-encoding";
+        if body && !self.remove.iter().any(|removed| removed == name) {
+            self.remove.push(name.to_owned());
         }
     }
 
     /// The caller's own token goes, as it came: the evidence is that it was verified.
     pub(super) fn of_caller(_: &CallerToken, unwanted: &Unwanted) -> Permit {
-        Permit { set: connection(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
+        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
     }
 
     /// Nobody's token goes: the rule asks for none (P26).
     pub(super) fn of_nobody(unwanted: &Unwanted) -> Permit {
-        Permit { set: connection(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
+        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
     }
 
     /// The elevated token, and never the caller's, goes upstream.
     pub(crate) fn of_elevated(token: &ElevatedToken, unwanted: &Unwanted) -> Permit {
         let authorization = Secret::new(format!("Bearer {}", token.text().reveal()));
         let remove = unwanted.remove.iter().map(String::as_str).chain(BESIDE_ELEVATED).map(str::to_owned).collect();
-        let set = std::iter::once(("authorization", authorization)).chain(connection(unwanted)).collect();
+        let set = std::iter::once(("authorization", authorization)).chain(edited(unwanted)).collect();
         Permit { set, remove, watched: true }
     }
 }
@@ -83,6 +84,7 @@ impl Permit {
 const BESIDE_ELEVATED: [&str; 5] =
     ["dpop", "accept-encoding", "x-upstream-authorization", "x-forwarded-access-token", "proxy-authorization"];
 
-fn connection(unwanted: &Unwanted) -> impl Iterator<Item = (&'static str, Secret)> {
-    unwanted.connection.iter().map(|left| ("connection", Secret::new(left.as_str())))
+fn edited(unwanted: &Unwanted) -> impl Iterator<Item = (&'static str, Secret)> {
+    let edits = [("connection", &unwanted.connection), ("mcp-session-id", &unwanted.session)];
+    edits.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value.as_deref()?))))
 }

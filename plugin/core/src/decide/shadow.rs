@@ -1,9 +1,10 @@
 //! Shadow mode (P15): what becomes of a verdict while the policy only says what it would do. Nothing else knows of it.
 
-use super::{Asked, Asker, Permit, Shortfall, Verdict};
+use super::case::{Case, Need};
+use super::{Asked, Decision, Permit, Shortfall, Verdict, checks};
 use crate::ends::Ending;
-use crate::mcp::Operation;
-use crate::policy::{Rule, Server};
+use crate::mcp::Target;
+use crate::policy::{Mode, Rule, Unmatched};
 use crate::reason::Reason;
 
 /// A verdict that was suspended, as the record has it.
@@ -27,33 +28,81 @@ pub(crate) struct Would {
     pub status: Option<u16>,
 }
 
-/// A verdict of the policy is recorded, and the call goes on with the caller's own token. What is not the policy's stays.
-pub(super) fn suspend(
+/// The decision that a verdict makes, in shadow or not.
+pub(super) fn decided<'p>(
+    case: &Case<'p, '_>,
     verdict: Verdict,
-    rule: Option<&Rule>,
-    server: &Server,
-    asker: &Asker<'_>,
-    operation: &Operation<'_>,
+    rule: Option<&'p Rule>,
+    need: Need<'p, '_>,
+    is_shadow: bool,
+    is_dropped: bool,
+) -> Decision<'p> {
+    let leads_elsewhere = need.requirement.leads_elsewhere(&case.server.resource);
+    let (verdict, suspended) = match is_shadow {
+        true => suspend(case, verdict, &need, leads_elsewhere, is_dropped),
+        false => (verdict, None),
+    };
+    Decision { verdict, rule, raised: need.raised, suspended, is_shadow, step_up: None, name: None }
+}
+
+/// The same of something that has no rule. What the policy does not judge must not go where a rule leads that it could be read as.
+pub(super) fn unmatched<'p>(
+    case: &Case<'p, '_>,
+    verdict: Verdict,
+    unmatched: Unmatched,
+    target: &Target<'_>,
+) -> Decision<'p> {
+    let (rules, name) = (case.server.rules.of(target), target.name());
+    let is_shadow = |mode: Option<Mode>| mode.unwrap_or(case.policy.mode).is_shadow(case.now);
+    let of_rule = |rule: Option<&Rule>| is_shadow(rule.and_then(|rule| rule.mode));
+    let in_shadow = match unmatched {
+        Unmatched::NoRule => is_shadow(None),
+        // It is, only if each rule is that it could mean.
+        Unmatched::Confusable => {
+            of_rule(rules.as_written(name)) && rules.readings(name).iter().all(|rule| of_rule(Some(rule)))
+        }
+    };
+    let parts: Vec<_> = rules.readings(name).into_iter().flat_map(Rule::parts).collect();
+    let leads_elsewhere = parts.iter().any(|part| part.leads_elsewhere(&case.server.resource));
+    let mut need = case.of_server();
+    if parts.iter().any(|part| part.bound) {
+        need.requirement.to_mut().bound = true;
+    }
+    let (verdict, suspended) = match in_shadow {
+        true => suspend(case, verdict, &need, leads_elsewhere, false),
+        false => (verdict, None),
+    };
+    Decision { verdict, rule: None, raised: Vec::new(), suspended, is_shadow: in_shadow, step_up: None, name: None }
+}
+
+/// A verdict of the policy is recorded, and the call goes on with the caller's own token. What is not the policy's stays.
+fn suspend(
+    case: &Case<'_, '_>,
+    verdict: Verdict,
+    need: &Need<'_, '_>,
+    leads_elsewhere: bool,
+    is_dropped: bool,
 ) -> (Verdict, Option<Suspended>) {
     let refused = |reason| (Verdict::Refuse(Shortfall::plain(reason)), None);
-    let permit = || Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted));
+    let permit = || Verdict::Permit(Permit::of_caller(case.asker.caller, case.asker.unwanted));
     match verdict {
         // Nothing is exchanged, and to another audience the caller's token must not go.
-        Verdict::Obtain(elevation) if elevation.exchange.audience != server.resource => {
-            refused(Reason::ShadowCannotExchange)
-        }
+        Verdict::Obtain(_) if leads_elsewhere => refused(Reason::ShadowCannotExchange),
         Verdict::Obtain(_) => {
             let would = Would { ending: Ending::Elevate, reason: Reason::Elevated, status: None };
             (permit(), Some(Suspended { reason: Reason::Permitted, missing: Vec::new(), challenge: None, would }))
         }
-        // Nothing is elevated, so a task is as good as any other call.
-        Verdict::Refuse(shortfall) if shortfall.reason.is_policy() || shortfall.reason == Reason::TaskNotElevated => {
-            if *operation == Operation::Dropped {
+        Verdict::Refuse(shortfall) if shortfall.reason.is_policy() || is_about_elevation(shortfall.reason) => {
+            // P7: the judging goes on past what is suspended.
+            if let Err(shortfall) = checks::bound(&need.requirement, case.asker) {
+                return (Verdict::Refuse(shortfall), None);
+            }
+            if is_dropped {
                 // Allowed, it would go nowhere either.
                 (Verdict::Drop, Some(Suspended::from(shortfall)))
-            } else if !leads_elsewhere(rule, server, operation) {
+            } else if !leads_elsewhere {
                 (permit(), Some(Suspended::from(shortfall)))
-            } else if matches!(shortfall.reason, Reason::NameConfusable | Reason::TaskNotElevated) {
+            } else if shortfall.reason == Reason::NameConfusable || is_about_elevation(shortfall.reason) {
                 refused(Reason::ShadowCannotExchange)
             } else {
                 (Verdict::Refuse(shortfall), None)
@@ -63,16 +112,9 @@ pub(super) fn suspend(
     }
 }
 
-/// Could this be a call for another audience? A name that no rule may be asked about could be any of those that it reads
-/// like.
-fn leads_elsewhere(rule: Option<&Rule>, server: &Server, operation: &Operation<'_>) -> bool {
-    match (rule, operation) {
-        (Some(rule), _) => rule.requirement.leads_elsewhere(&server.resource),
-        (None, Operation::On(target)) => {
-            server.rules.readings(target).any(|rule| rule.requirement.leads_elsewhere(&server.resource))
-        }
-        (None, _) => false,
-    }
+/// Nothing is elevated in shadow, so a task or a stream is as good as any other call.
+fn is_about_elevation(reason: Reason) -> bool {
+    matches!(reason, Reason::TaskNotElevated | Reason::NotElevatable)
 }
 
 impl From<Shortfall> for Suspended {

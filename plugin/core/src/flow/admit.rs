@@ -7,7 +7,7 @@ use crate::answer;
 use crate::audit::Caller;
 use crate::http::{Head, Method, RequestHead};
 use crate::jose::Compact;
-use crate::mcp::Mirror;
+use crate::mcp::{MODERN, Mirror};
 use crate::policy::Address;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -80,6 +80,8 @@ impl Flow {
         if head.origin.is_some_and(|origin| !server.origins.iter().any(|allowed| allowed == origin)) {
             return Err(Reason::OriginNotAllowed);
         }
+        self.is_get = head.method == Method::Get;
+        self.has_sessions = head.protocol_version != Some(MODERN);
         self.session = head.session_id.map(str::to_owned);
         self.last_event_id = head.last_event_id.filter(|_| head.method == Method::Get).map(str::to_owned);
         self.source = server.source(host.source, head.forwarded_cert);

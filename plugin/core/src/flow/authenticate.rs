@@ -35,6 +35,7 @@ impl Flow {
             }
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
+                self.see_certificate(turn);
                 self.state = State::AwaitOpinion(claimed, issuer);
                 Next::Ask(issuer, token)
             }
@@ -65,6 +66,7 @@ impl Flow {
                     // Fresh keys may be on their way, and would accept it: not a reason to log in again.
                     return Reason::KeysUnavailable.into();
                 }
+                self.see_certificate(turn);
                 self.state = State::AwaitKeys { claimed, reason };
                 Next::Wait
             }
@@ -93,6 +95,13 @@ impl Flow {
 
     fn authenticated(&mut self, caller: CallerToken, claimed: Claimed, turn: &Turn<'_>) -> Next {
         let claims = caller.claims();
+        // P33: bound to this certificate, or to none.
+        if claims.is_bound() {
+            self.see_certificate(turn);
+            if !claims.binding.is_of(self.certificate.as_deref()) {
+                return Reason::BindingMismatch.into();
+            }
+        }
         self.facts.caller = Caller::Verified(caller.record());
         let issuer = turn.policy.issuer(&claims.issuer);
         self.issuer = issuer.map(|(at, _)| at);
@@ -112,6 +121,13 @@ impl Flow {
                 let next = self.await_body(caller, Some(mirror), turn);
                 if claimed.body_arrived { Next::ReadBody } else { next }
             }
+        }
+    }
+
+    /// What it is can only be asked while the head is handled.
+    fn see_certificate(&mut self, turn: &Turn<'_>) {
+        if let Some(peer) = turn.peer {
+            self.certificate = peer.certificate();
         }
     }
 

@@ -3,14 +3,19 @@
 use super::authenticate::follows;
 use super::{Flow, Following, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
-use crate::decide::{self, Asker, Shortfall, Verdict, Would};
+use crate::decide::{self, Asker, Audience, Shortfall, Verdict, Would};
 use crate::effect::BodyFault;
 use crate::ends::Ending;
+use crate::json::Value;
 use crate::mcp::{self, Frame, Mirror, NoFrame, Operation, Target};
-use crate::policy::Server;
+use crate::policy::{Owner, Rule, Server};
 use crate::reason::Reason;
 use crate::text::field;
 use crate::token::CallerToken;
+use crate::watch::{Lister, Listing, changed};
+
+/// P36: a longer one is not recorded.
+const MOST_DECLARED: usize = 256;
 
 impl Flow {
     /// The body is complete, or will never be.
@@ -55,22 +60,117 @@ impl Flow {
         let (Some(server), Some(body)) = (server, body) else { return Reason::TokenMissing.into() };
         let modern = mirror.is_modern();
         let needs_token = |id| Next::Refuse(Refusal { id, modern, ..Reason::TokenMissing.into() });
-        let frame = match Frame::read(body) {
+        let frame = match Frame::read(body, &server.reads) {
             Ok(frame) => frame,
             Err(NoFrame { id, .. }) => return needs_token(id),
         };
         let Ok(operation) = mcp::operation(&frame, mirror) else { return needs_token(frame.request_id()) };
-        match decide::without_token(server, &frame.method, &operation, &self.unwanted) {
-            None => needs_token(frame.request_id()),
-            Some((permit, rule)) => {
-                self.facts.method = Some(field(&frame.method));
-                self.facts.kind = Some(mcp::kind(&frame.method));
-                self.facts.name = frame.param("name").ok().flatten().map(field);
-                self.facts.rule = rule.map(|rule| field(&rule.pattern));
-                self.facts.anonymous = true;
-                Next::Permit(permit, None)
-            }
+        let is_changed = |tool: &str| changed(turn.shared, turn.policy, server, tool, turn.now);
+        if let Err(reason) = self.open_session(server, None, turn) {
+            return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() });
         }
+        self.expect_list(
+            server,
+            &frame.method,
+            None,
+            ReplyTo { id: frame.request_id(), modern, ..ReplyTo::default() },
+            turn,
+        );
+        let permitted = decide::without_token(server, &frame.method, &operation, &is_changed, &self.unwanted);
+        let (permit, rule) = match permitted {
+            Ok(permitted) => permitted,
+            Err(Reason::TokenMissing) => return needs_token(frame.request_id()),
+            Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
+        };
+        self.note(&frame, &operation, server);
+        self.facts.anonymous = true;
+        self.label(server, rule);
+        Next::Permit(permit, None)
+    }
+
+    /// P16: this request brings a list, which is looked at.
+    fn expect_list(
+        &mut self,
+        server: &Server,
+        method: &str,
+        caller: Option<&CallerToken>,
+        request: ReplyTo,
+        turn: &Turn<'_>,
+    ) {
+        let is_read = match method {
+            "tools/list" => server.filters_lists || !server.pins.digests.is_empty(),
+            "resources/list" | "resources/templates/list" | "prompts/list" => server.filters_lists,
+            _ => false,
+        };
+        if is_read {
+            let modern = request.modern;
+            self.listing = Some(self.lister(server, caller, modern, Some(request), turn));
+        }
+    }
+
+    /// On a GET any list may come: of a stream that is resumed, or of a server of 2024-11-05.
+    fn expect_stream(&mut self, server: &Server, caller: &CallerToken, turn: &Turn<'_>) {
+        if self.is_get && (server.filters_lists || !server.pins.digests.is_empty()) {
+            self.listing = Some(self.lister(server, Some(caller), false, None, turn));
+        }
+    }
+
+    fn lister(
+        &mut self,
+        server: &Server,
+        caller: Option<&CallerToken>,
+        modern: bool,
+        request: Option<ReplyTo>,
+        turn: &Turn<'_>,
+    ) -> Box<Listing> {
+        // What is compressed cannot be read.
+        self.unwanted.take_out("accept-encoding");
+        let ability = turn.policy.clients.of(caller.and_then(|caller| caller.claims().client_id.as_deref()));
+        let audience = Audience { caller: caller.cloned(), source: self.source.clone(), ability, modern };
+        let lister = Lister { audience, most: turn.policy.limits.list, filters: server.filters_lists };
+        Box::new(Listing::new(lister, request))
+    }
+
+    /// P35: the session is this caller's, or nobody's; the server sees its own id.
+    fn open_session(&mut self, server: &Server, caller: Option<&CallerToken>, turn: &Turn<'_>) -> Result<(), Reason> {
+        let Some(keys) = &turn.policy.sessions else { return Ok(()) };
+        let claims = caller.map(CallerToken::claims);
+        self.owner = claims.map(|claims| (claims.issuer.clone(), claims.subject.clone()));
+        let owner = Owner {
+            server: &server.name,
+            caller: self.owner.as_ref().map(|(issuer, subject)| (issuer.as_str(), subject.as_deref())),
+        };
+        let Some(sealed) = self.session.take() else { return Ok(()) };
+        if !self.has_sessions {
+            // It means nothing in 2026-07-28, and might to a server that goes by it all the same.
+            self.unwanted.take_out("mcp-session-id");
+            return Ok(());
+        }
+        let id = keys.open(&sealed, owner).ok_or(Reason::SessionForeign)?.to_owned();
+        self.unwanted.session = Some(id.clone());
+        self.session = Some(id);
+        Ok(())
+    }
+
+    /// What a record says of a request.
+    fn note(&mut self, frame: &Frame<'_>, operation: &Operation<'_>, server: &Server) {
+        self.facts.method = Some(field(&frame.method));
+        let target = operation.target();
+        self.facts.kind = Some(target.map_or("method", Target::kind));
+        self.facts.name = match target {
+            Some(Target::Method(_)) | None => frame.param("name").or(frame.param("uri")).ok().flatten().map(field),
+            Some(target) => Some(field(target.name())),
+        };
+        let said = |name: &String| frame.meta()?.get(name)?.text().filter(|text| text.len() <= MOST_DECLARED);
+        self.facts.declared_task = server.declared_task.as_ref().and_then(said).map(str::to_owned);
+    }
+
+    /// P36: what the policy says of it.
+    fn label(&mut self, server: &Server, rule: Option<&Rule>) {
+        self.facts.rule = rule.map(|rule| field(&rule.pattern));
+        self.facts.environment = server.environment.clone();
+        self.facts.data_class = rule.and_then(|rule| rule.data_class.clone()).or_else(|| server.data_class.clone());
+        self.facts.purpose = rule.and_then(|rule| rule.purpose.clone());
     }
 
     /// A GET or DELETE, which has ended.
@@ -82,6 +182,10 @@ impl Flow {
         if !caller.is_valid_at(turn.now) {
             return Reason::TokenExpired.into();
         }
+        if let Err(reason) = self.open_session(server, Some(caller), turn) {
+            return reason.into();
+        }
+        self.expect_stream(server, caller, turn);
         if let Some(id) = self.last_event_id.take() {
             self.follows = Some(follows(caller, Following::Resumes(id)));
         }
@@ -97,28 +201,40 @@ impl Flow {
             return Reason::TokenExpired.into();
         }
         let modern = mirror.is_modern();
-        let frame = match Frame::read(body) {
+        let frame = match Frame::read(body, &server.reads) {
             Ok(frame) => frame,
             Err(NoFrame { reason, id }) => return Next::Refuse(Refusal { id, modern, ..reason.into() }),
         };
         if !frame.method.is_empty() {
             self.facts.method = Some(field(&frame.method));
-            self.facts.kind = Some(mcp::kind(&frame.method));
         }
-        let param = |name| frame.param(name).ok().flatten();
-        self.facts.name = param("name").or_else(|| param("uri")).map(field);
         let operation = match mcp::operation(&frame, mirror) {
             Ok(operation) => operation,
             Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
         };
+        if !frame.method.is_empty() {
+            self.note(&frame, &operation, server);
+        }
+        if let Err(reason) = self.open_session(server, Some(caller), turn) {
+            return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() });
+        }
         if let Some(id) = frame.cancelled() {
             self.follows = Some(follows(caller, Following::Cancels(id)));
         }
         let told = turn.policy.services.iter().any(|service| service.context);
-        let context = told.then(|| frame.context(body, caller.claims().client_id.as_deref()));
+        let context = told.then(|| frame.context(body));
         let (id, session, is_task) = (frame.request_id(), self.session.clone(), frame.is_task());
         let is_call = matches!(operation, Operation::On(Target::Tool(_)));
-        let origin = Origin { id, modern, session, context, is_task, is_call };
+        if frame.request_id().is_some() {
+            let session = self.session.clone();
+            let request = ReplyTo { id: frame.request_id(), modern, session, ..ReplyTo::default() };
+            self.expect_list(server, &frame.method, Some(caller), request, turn);
+        }
+        let arguments = match operation.target() {
+            Some(Target::Method(_)) => frame.params(),
+            _ => frame.arguments(),
+        };
+        let origin = Origin { id, modern, session, context, is_task, is_call, arguments, meta: frame.meta() };
         self.decide(caller, &operation, server, origin, turn)
     }
 
@@ -127,22 +243,25 @@ impl Flow {
         caller: &CallerToken,
         operation: &Operation<'_>,
         server: &Server,
-        Origin { id, modern, session, context, is_task, is_call }: Origin,
+        Origin { id, modern, session, context, is_task, is_call, arguments, meta }: Origin<'_>,
         turn: &Turn<'_>,
     ) -> Next {
+        let is_changed = |tool: &str| changed(turn.shared, turn.policy, server, tool, turn.now);
         let asker = Asker {
             caller,
             source: self.source.as_deref(),
-            context: context.as_deref(),
+            context: context.as_ref(),
             is_task,
             ability: turn.policy.clients.of(caller.claims().client_id.as_deref()),
             modern,
             trace: &self.trace,
             unwanted: &self.unwanted,
+            arguments: arguments.filter(|value| **value != Value::Null),
+            meta: meta.filter(|value| **value != Value::Null),
+            changed: &is_changed,
         };
         let decision = decide::decide(turn.policy, server, &asker, operation, turn.now);
-        self.facts.rule = decision.rule.map(|rule| field(&rule.pattern));
-        self.facts.step_up = decision.step_up;
+
         // P25: a client that looks for challenges in the results of its calls.
         let by_result = asker.ability.by_result && is_call;
         let suspended = decision.suspended.map(|mut suspended| {
@@ -155,6 +274,13 @@ impl Flow {
             }
             suspended
         });
+        self.label(server, decision.rule);
+        self.facts.step_up = decision.step_up;
+        self.facts.raised = decision.raised;
+        self.facts.is_shadow = Some(decision.is_shadow);
+        if let Some(name) = decision.name {
+            self.facts.name = Some(field(&name));
+        }
         match decision.verdict {
             Verdict::Permit(permit) => Next::Permit(permit, suspended),
             Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped, suspended),

@@ -8,16 +8,18 @@ mod judge;
 use crate::answer::{Refusal, ReplyTo};
 use crate::audit::Facts;
 use crate::decide::{Permit, Suspended};
-use crate::http::{CallId, Head, RequestHead, Response, Unwanted};
+use crate::http::{CallId, Head, Peer, RequestHead, Response, Unwanted};
 use crate::jose::{Claims, Compact, Signatures};
+use crate::json::Value;
 use crate::keys::{KeyRing, Shared};
-use crate::mcp::{Id, Mirror};
+use crate::mcp::{Context, Id, Mirror};
 use crate::obtain::Elevation;
 use crate::policy::{Policy, Spot};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
 use crate::token::{Cache, CallerToken};
+use crate::watch::{Listing, SessionOwner};
 use authenticate::in_time;
 
 /// What all flows of a VM share while one of them handles an input.
@@ -34,6 +36,8 @@ pub(crate) struct Turn<'g> {
     pub strangers: usize,
     /// Has the host ever delivered a body?
     pub body_seen: bool,
+    /// P33: while a head is handled, who sent it.
+    pub peer: Option<&'g dyn Peer>,
 }
 
 /// A request and how far it has come.
@@ -48,12 +52,22 @@ pub(crate) struct Flow {
     pub session: Option<String>,
     /// What it says of an operation that has begun before.
     pub follows: Option<Follows>,
+    /// P16: the request may bring a list.
+    pub listing: Option<Box<Listing>>,
+    /// P35: whose sessions it may open, or continue.
+    pub owner: SessionOwner,
+    /// Of a revision that has sessions.
+    pub has_sessions: bool,
     /// The id of the decision, where it was needed before there was one.
     pub decision: Option<String>,
     /// The caller's trace, for the calls that are made on its behalf.
     trace: Vec<(&'static str, Secret)>,
     source: Option<String>,
+    /// P33: the SHA-256 of the peer's certificate, in hexadecimal digits, once it was asked for.
+    certificate: Option<String>,
     last_event_id: Option<String>,
+    /// Is it a GET?
+    is_get: bool,
     state: State,
 }
 
@@ -123,15 +137,18 @@ impl Claimed {
 
 /// Where an operation came from.
 #[derive(Default)]
-struct Origin {
+struct Origin<'a> {
     id: Option<Id>,
     modern: bool,
     session: Option<String>,
     /// The operation, as the token service is told.
-    context: Option<String>,
+    context: Option<Context>,
     is_task: bool,
     /// Is it `tools/call`?
     is_call: bool,
+    /// What it is called with.
+    arguments: Option<&'a Value<'a>>,
+    meta: Option<&'a Value<'a>>,
 }
 
 /// What the head has already settled about the rest of the request.
@@ -176,10 +193,15 @@ impl Flow {
             issuer: None,
             session: None,
             follows: None,
+            listing: None,
+            owner: None,
+            has_sessions: false,
             decision: None,
             trace: Vec::new(),
             source: None,
+            certificate: None,
             last_event_id: None,
+            is_get: false,
             state: State::Faulted,
         });
         let next = match Head::read(head.headers) {

@@ -38,7 +38,7 @@ impl Gate {
             let issuer = self.policy.issuer_at(issuer).map(|issuer| issuer.name.clone()).unwrap_or_default();
             self.out.count(Metric::KeysAge { issuer, seconds });
         }
-        let shadow = Metric::Shadow { value: u64::from(self.policy.is_shadow(now)) };
+        let shadow = Metric::Shadow { value: u64::from(self.policy.has_shadow(now)) };
         self.out.count(shadow);
     }
 }

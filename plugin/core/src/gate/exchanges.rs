@@ -209,6 +209,7 @@ impl Gate {
             took: now.0.saturating_sub(pending.begun.0),
         });
         let permit = Permit::of_elevated(&token, &flow.unwanted);
+        self.looks_at_session(stream, &flow);
         let settled = Settled::new(&pending.decision, Ending::Permit, Reason::Elevated);
         self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
         let until = expiry(token.expires_at()).min(now.plus_seconds(exchange.ttl));

@@ -6,6 +6,7 @@ mod calls;
 mod exchanges;
 mod ids;
 mod keys;
+mod lists;
 mod opinions;
 mod outbox;
 mod responses;
@@ -32,6 +33,7 @@ use crate::watch::{OperationEnd, Own, Tail};
 use calls::{Calls, Purpose};
 use exchanges::Unproven;
 use ids::Ids;
+use lists::OnItsWay;
 use outbox::{Outbox, Settled};
 use responses::Resting;
 use streams::Streams;
@@ -106,7 +108,8 @@ const BUSY: u64 = 50;
 ///
 /// let headers: &[(&[u8], &[u8])] =
 ///     &[(b":method", b"POST"), (b":path", b"/mcp"), (b":authority", b"mcp.example.com"), (b"content-type", b"application/json")];
-/// let head = RequestHead { headers, server: None, source: None, token_removed: false, end_of_stream: false };
+/// let (server, source, peer) = (None, None, &None::<String>);
+/// let head = RequestHead { headers, server, source, peer, token_removed: false, end_of_stream: false };
 /// gate.handle(Input::Head { stream: StreamId(1), head }, now);
 ///
 /// let mut status = None;
@@ -133,6 +136,8 @@ pub struct Gate {
     tails: BTreeMap<StreamId, Box<Tail>>,
     /// Calls with the caller's own token whose response is looked at.
     own: BTreeMap<StreamId, Box<Own>>,
+    /// Lists on their way to a caller.
+    lists: BTreeMap<StreamId, Box<OnItsWay>>,
     resting: Vec<Resting>,
     ledger: Ledger,
     rates: Rates,
@@ -177,6 +182,7 @@ impl Gate {
             calls: Calls::default(),
             tails: BTreeMap::new(),
             own: BTreeMap::new(),
+            lists: BTreeMap::new(),
             resting: Vec::new(),
             ledger: Ledger::new(policy.services.len(), ids.spread()),
             rates: Rates::default(),
@@ -210,8 +216,10 @@ impl Gate {
                 // A host that uses an id again has forgotten to say that the stream is gone.
                 drop(self.streams.take(stream));
                 self.finish(stream, OperationEnd::Incomplete, now);
-                self.own.remove(&stream);
-                let (flow, next) = Flow::begin(&head, &mut self.turn(now));
+                self.forget_response(stream);
+                let mut turn = self.turn(now);
+                turn.peer = Some(head.peer);
+                let (flow, next) = Flow::begin(&head, &mut turn);
                 self.proceed(stream, flow, next, now);
             }
             Input::BodyBegins => self.body_seen = true,
@@ -225,7 +233,7 @@ impl Gate {
             }
             Input::ResponseBody { stream, body } => self.response_body(stream, body, now),
             Input::Gone { stream } => {
-                self.own.remove(&stream);
+                self.forget_response(stream);
                 self.finish(stream, OperationEnd::Incomplete, now);
                 if let Some(flow) = self.streams.take(stream) {
                     self.out.decided(&flow.facts, Ending::Abandoned, Reason::ClientGone, now);
@@ -245,7 +253,10 @@ impl Gate {
 
     /// Would it matter that this stream is gone? Most have been decided, and nothing of them is left.
     pub fn knows(&self, stream: StreamId) -> bool {
-        self.streams.contains(stream) || self.tails.contains_key(&stream) || self.own.contains_key(&stream)
+        self.streams.contains(stream)
+            || self.tails.contains_key(&stream)
+            || self.own.contains_key(&stream)
+            || self.lists.contains_key(&stream)
     }
 
     /// Bytes of the body of this request that are looked at: fewer where nobody has vouched for who sends it (P26), none of one that
@@ -269,6 +280,11 @@ impl Gate {
         }
     }
 
+    fn forget_response(&mut self, stream: StreamId) {
+        self.own.remove(&stream);
+        self.lists.remove(&stream);
+    }
+
     fn turn(&mut self, now: Millis) -> Turn<'_> {
         Turn {
             policy: &self.policy,
@@ -280,6 +296,7 @@ impl Gate {
             waiting: self.streams.waiting(),
             strangers: self.streams.strangers(),
             body_seen: self.body_seen,
+            peer: None,
         }
     }
 
@@ -311,6 +328,7 @@ impl Gate {
                     settled.suspend(suspended);
                 }
                 self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });
+                self.expect_list(stream, *flow, id);
             }
             Next::Answer(response, reason, suspended) => {
                 self.answer(stream, &flow, response, reason, suspended.as_ref(), now);

@@ -92,13 +92,19 @@ impl Outbox {
     /// Records and counts, and then acts: whoever sees the act can see the record.
     pub(super) fn settle(&mut self, stream: StreamId, facts: &Facts, settled: &Settled<'_>, now: Millis, act: Effect) {
         self.decided(facts, settled.ending, settled.reason, now);
+        self.say_again(stream, facts, settled, now);
+        self.put(act);
+    }
+
+    /// The record, which takes the place of the one before.
+    pub(super) fn say_again(&mut self, stream: StreamId, facts: &Facts, settled: &Settled<'_>, now: Millis) {
         if let Some(suppressed) = self.limiter.admit(settled.reason, facts.caller.is_stranger(), now) {
             let audit = Audit {
                 id: settled.id,
                 ending: settled.ending,
                 reason: settled.reason,
                 status: settled.status,
-                mode: self.mode(now),
+                mode: self.mode(facts, now),
                 would: settled.would,
                 missing: settled.missing,
                 policy: self.policy.digest(),
@@ -108,7 +114,6 @@ impl Outbox {
             let record = audit.to_json();
             self.put(Effect::Record { stream, record });
         }
-        self.put(act);
     }
 
     /// Counts a decision, which is told at the next tick.
@@ -117,7 +122,7 @@ impl Outbox {
             self.count(Metric::Fault { kind: reason.name(), count: 1 });
         }
         let server = Rc::clone(facts.server.as_ref().unwrap_or(&self.nowhere));
-        let counted = Counted { reason, ending, mode: self.mode(now), server };
+        let counted = Counted { reason, ending, mode: self.mode(facts, now), server };
         *self.decisions.entry(counted).or_default() += 1;
     }
 
@@ -128,7 +133,7 @@ impl Outbox {
         }
     }
 
-    fn mode(&self, now: Millis) -> &'static str {
-        if self.policy.is_shadow(now) { "shadow" } else { "enforce" }
+    fn mode(&self, facts: &Facts, now: Millis) -> &'static str {
+        if facts.is_shadow.unwrap_or_else(|| self.policy.mode.is_shadow(now)) { "shadow" } else { "enforce" }
     }
 }

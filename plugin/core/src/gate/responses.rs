@@ -1,7 +1,5 @@
 //! The response to an elevated call: watched until the operation is over, and then its token goes.
 
-use std::rc::Rc;
-
 use super::Gate;
 use crate::answer::{self, Refusal};
 use crate::effect::{BodyFault, Effect, ResponseAct};
@@ -11,11 +9,10 @@ use crate::http::{ResponseHead, StreamId};
 use crate::mcp::Id;
 use crate::metrics::Metric;
 use crate::obtain::{Pending, Revocation, expiry};
-use crate::policy::Spot;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Millis;
-use crate::watch::{OperationEnd, Own, Refused, Tail, instead, is_oauth_error};
+use crate::watch::{OperationEnd, Refused, Tail, is_oauth_error};
 
 /// An operation whose stream has ended before its result, and whose token lives on for a while.
 pub(super) struct Resting {
@@ -31,7 +28,7 @@ const MAX_ERROR: usize = 64 * 1024;
 impl Gate {
     /// Headers of a response that is watched.
     pub(super) fn response_head(&mut self, stream: StreamId, head: &ResponseHead<'_>, now: Millis) {
-        self.own_response(stream, head);
+        self.own_head(stream, head, now);
         let Some(tail) = self.tails.get_mut(&stream) else { return };
         match tail.refusal(head) {
             Refused::Yes => self.token_refused(stream, head.status, now),
@@ -46,30 +43,11 @@ impl Gate {
         }
     }
 
-    /// P27: does the policy want to see the response?
-    pub(super) fn looks_at_response(&mut self, stream: StreamId, flow: &Flow) -> bool {
-        let policy = &self.policy;
-        let is_seen = |spot: &Spot| policy.server_at(spot.server).is_some_and(|server| server.challenges_itself);
-        let Some(spot) = flow.spot.filter(is_seen) else { return false };
-        self.own.insert(stream, Box::new(Own { spot, issuer: flow.issuer }));
-        true
-    }
-
-    /// P27: of a call with the caller's own token.
-    fn own_response(&mut self, stream: StreamId, head: &ResponseHead<'_>) {
-        let Some(own) = self.own.remove(&stream) else { return };
-        let policy = Rc::clone(&self.policy);
-        let Some(at) = policy.at(own.spot) else { return };
-        let issuer = own.issuer.and_then(|at| policy.issuer_at(at));
-        let Some((challenge, dropped)) = instead(head, at, issuer) else { return };
-        if dropped > 0 {
-            self.out.count(Metric::Fault { kind: "upstream_scope_dropped", count: dropped });
-        }
-        self.out.put(Effect::Response { stream, act: ResponseAct::Challenge(challenge) });
-    }
-
     /// The body of a response that is held: a 403 whose head does not say whose it is.
     pub(super) fn response_body(&mut self, stream: StreamId, body: Result<&[u8], BodyFault>, now: Millis) {
+        if self.list_body(stream, body, now) {
+            return;
+        }
         // What cannot be known is refused.
         if self.tails.contains_key(&stream) && body.map_or(true, is_oauth_error) {
             return self.token_refused(stream, 403, now);
@@ -98,6 +76,7 @@ impl Gate {
 
     /// A piece of such a response.
     pub(super) fn response_chunk(&mut self, stream: StreamId, bytes: &[u8], end_of_stream: bool, now: Millis) {
+        self.list_piece(stream, bytes, end_of_stream, now);
         let end = self.tails.get_mut(&stream).and_then(|tail| tail.chunk(bytes, end_of_stream));
         if let Some(end) = end {
             self.finish(stream, end, now);

@@ -13,11 +13,26 @@ pub struct RequestHead<'a> {
     pub server: Option<&'a str>,
     /// The identity in the peer's verified certificate, if the host has one and the policy asks for it.
     pub source: Option<&'a str>,
+    /// Who sent it.
+    pub peer: &'a dyn Peer,
     /// True where the request has no `Authorization`, and another filter of the host has verified a token of it before (Envoy's
     /// `jwt_authn`): that one took it out.
     pub token_removed: bool,
     /// True when no body follows.
     pub end_of_stream: bool,
+}
+
+/// What a host can say of the peer, and looks up only when it is asked.
+pub trait Peer: std::fmt::Debug {
+    /// The SHA-256 of its verified certificate, in hexadecimal digits: asked for tokens that are bound to one, or may be (RFC 8705).
+    fn certificate(&self) -> Option<String>;
+}
+
+/// What is known already.
+impl Peer for Option<String> {
+    fn certificate(&self) -> Option<String> {
+        self.clone()
+    }
 }
 
 /// The HTTP methods that mean something here.

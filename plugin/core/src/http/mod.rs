@@ -9,11 +9,11 @@ mod unwanted;
 mod xfcc;
 
 pub use call::{Call, CallFault, CallId, Reply, StreamId};
-pub use head::RequestHead;
+pub use head::{Peer, RequestHead};
 pub use response::{Response, ResponseHead};
 
 pub(crate) use challenge::Challenged;
 pub(crate) use head::{Head, Method, target_has_token};
-pub(crate) use sse::{Events, without_mark};
+pub(crate) use sse::{Blocks, Events, without_mark};
 pub(crate) use unwanted::Unwanted;
 pub(crate) use xfcc::last_uri;

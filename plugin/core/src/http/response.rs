@@ -34,14 +34,26 @@ pub struct ResponseHead<'a> {
     pub content_type: Option<&'a str>,
     /// `WWW-Authenticate`, if it is text.
     pub challenge: Option<&'a str>,
+    /// `Content-Encoding`, if it is text.
+    pub content_encoding: Option<&'a str>,
+    /// `Mcp-Session-Id`, if it is text.
+    pub session: Option<&'a str>,
     /// True when no body follows.
     pub end_of_stream: bool,
 }
 
 impl ResponseHead<'_> {
+    /// `application/json`, whatever its parameters.
+    pub(crate) fn is_json(&self) -> bool {
+        self.kind().eq_ignore_ascii_case("application/json")
+    }
+
     /// `text/event-stream`, whatever its parameters.
     pub(crate) fn has_events(&self) -> bool {
-        let kind = self.content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("text/event-stream")
+        self.kind().eq_ignore_ascii_case("text/event-stream")
+    }
+
+    fn kind(&self) -> &str {
+        self.content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim()
     }
 }

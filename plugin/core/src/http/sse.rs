@@ -1,5 +1,7 @@
 //! Server-sent events, read from chunks that end anywhere.
 
+use std::collections::VecDeque;
+
 /// The `data` of server-sent events, put together from chunks that end anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
@@ -84,4 +86,168 @@ impl Events {
 /// Without a byte order mark, which a stream may begin with.
 pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
+/// An event stream, cut behind each event, so that one of them can be replaced.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    /// Longer events are not kept.
+    most: usize,
+    current: Block,
+    /// Bytes of the line that is being read.
+    line: usize,
+    after_return: bool,
+    done: VecDeque<Block>,
+}
+
+/// An event, or what stands where one could.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    is_too_long: bool,
+}
+
+impl Blocks {
+    pub(crate) fn new(most: usize) -> Blocks {
+        Blocks { most, current: Block::default(), line: 0, after_return: false, done: VecDeque::new() }
+    }
+
+    /// An event without its empty line is none to a client that follows the standard, and is one to others.
+    pub(crate) fn feed(&mut self, bytes: &[u8], end_of_stream: bool) {
+        for byte in bytes {
+            self.keep(*byte);
+            match byte {
+                // CR LF is one end of line, and so is either alone.
+                b'\n' if self.after_return => {}
+                b'\n' | b'\r' => {
+                    if std::mem::take(&mut self.line) == 0 {
+                        self.done.push_back(std::mem::take(&mut self.current));
+                    }
+                }
+                _ => self.line += 1,
+            }
+            self.after_return = *byte == b'\r';
+        }
+        let is_something = self.current.is_too_long || !self.current.bytes.is_empty();
+        if end_of_stream && is_something {
+            self.done.push_back(std::mem::take(&mut self.current));
+        }
+    }
+
+    fn keep(&mut self, byte: u8) {
+        if self.current.bytes.len() < self.most {
+            self.current.bytes.push(byte);
+        } else {
+            self.current.is_too_long = true;
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Block> {
+        self.done.pop_front()
+    }
+}
+
+impl Block {
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+
+    /// As it came.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The `data` of a message. `None`: it is a comment, or an event of another type, which clients do not read as one.
+    pub(crate) fn message(&self) -> Option<Vec<u8>> {
+        let mut data: Option<Vec<u8>> = None;
+        let mut is_message = true;
+        for line in self.lines() {
+            match field(line) {
+                (b"data", value) => match &mut data {
+                    None => data = Some(value.to_vec()),
+                    Some(data) => {
+                        data.push(b'\n');
+                        data.extend_from_slice(value);
+                    }
+                },
+                // The last one counts.
+                (b"event", value) => is_message = matches!(value, b"" | b"message"),
+                _ => {}
+            }
+        }
+        data.filter(|data| is_message && !self.is_too_long && !data.is_empty())
+    }
+
+    /// With these data in place of its own.
+    pub(crate) fn with(&self, data: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let others = self.lines().filter(|line| !line.is_empty() && field(line).0 != b"data");
+        for line in others.filter(|_| !self.is_too_long) {
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+        }
+        for line in data.split(['\n', '\r']) {
+            bytes.extend_from_slice(b"data: ");
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+        }
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        without_mark(&self.bytes).split(|byte| matches!(byte, b'\n' | b'\r'))
+    }
+}
+
+/// A line's field and its value. A name alone has an empty one.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+    let value = line.get(at + 1..).unwrap_or_default();
+    (line.get(..at).unwrap_or_default(), value.strip_prefix(b" ").unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(text: &str, piece: usize) -> Vec<(String, Option<String>)> {
+        let mut blocks = Blocks::new(1024);
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(piece).collect();
+        for (at, bytes) in pieces.iter().enumerate() {
+            blocks.feed(bytes, at + 1 == pieces.len());
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        std::iter::from_fn(|| blocks.next())
+            .map(|block| (text(block.bytes()), block.message().map(|data| text(&data))))
+            .collect()
+    }
+
+    #[test]
+    fn a_stream_is_cut_behind_each_event_wherever_its_pieces_end() {
+        for text in [
+            "data: a\n\n: c\n\nevent: x\ndata: b\n\nid: 1\ndata: c\ndata:d\n\ndata: last",
+            "data: a\r\n\r\n: c\r\n\r\nevent: x\r\ndata: b\r\n\r\nid: 1\r\ndata: c\r\ndata:d\r\n\r\ndata: last",
+            "\u{feff}data: a\r\r: c\r\revent: x\rdata: b\r\rid: 1\rdata: c\rdata:d\r\rdata: last",
+        ] {
+            for piece in [1, 2, 3, 7, 1000] {
+                let blocks = blocks(text, piece);
+                assert_eq!(blocks.iter().map(|(bytes, _)| bytes.as_str()).collect::<String>(), text, "as it came");
+                let messages: Vec<&str> = blocks.iter().filter_map(|(_, message)| message.as_deref()).collect();
+                assert_eq!(messages, ["a", "c\nd", "last"], "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_replaced_with_all_but_its_data() {
+        let mut blocks = Blocks::new(64);
+        blocks.feed(b"id: 1\r\nevent: message\r\ndata: {\r\ndata: }\r\n\r\n", false);
+        let block = blocks.next().unwrap();
+        assert_eq!(String::from_utf8(block.with("{\n}")).unwrap(), "id: 1\nevent: message\ndata: {\ndata: }\n\n");
+        blocks.feed(format!("data: {}\n\ndata: x\n\n", "y".repeat(100)).as_bytes(), false);
+        let long = blocks.next().unwrap();
+        assert!(long.is_too_long() && long.message().is_none());
+        assert_eq!(blocks.next().unwrap().message().as_deref(), Some(&b"x"[..]));
+    }
 }

@@ -9,6 +9,8 @@ pub(crate) struct Unwanted {
     pub remove: Vec<String>,
     /// What stands in `Connection` in place of what stood there.
     pub connection: Option<String>,
+    /// The same of `Mcp-Session-Id` (P35).
+    pub session: Option<String>,
 }
 
 impl Unwanted {

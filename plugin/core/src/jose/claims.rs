@@ -1,5 +1,8 @@
 //! The claims a decision may rest on, and the rules that hold on every call.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::jose::{Dialect, date};
 use crate::json::Value;
 use crate::reason::Reason;
@@ -29,19 +32,32 @@ pub(crate) struct Claims {
     pub(crate) says_end: bool,
     /// `client_id`, which RFC 9068 2.2 requires; or what the issuer has in its place.
     pub(crate) says_client: bool,
-    /// `cnf` is present: the token works only together with a key or certificate (RFC 7800).
-    pub(crate) bound: bool,
+    /// `cnf`: the token works only together with a key or certificate (RFC 7800).
+    pub(crate) binding: Binding,
     /// Everybody the token names as its client: `client_id`, `azp`, what the issuer has in their place, and the outermost `act`
     /// (RFC 8693 4.1).
     pub(crate) clients: Vec<String>,
-    /// The outermost `act`, which `clients` has too.
-    pub(crate) actors: Vec<String>,
+    /// How the user logged in (OpenID Connect Core 2), where a text says it.
+    pub(crate) acr: Option<String>,
+    /// Who acts for the subject, the current one first, which `clients` has too: each by the names it has (RFC 8693 4.1).
+    pub(crate) actors: Vec<Vec<String>>,
     /// Who may act for the subject (RFC 8693 4.4), where the token says so.
     pub(crate) may_act: Option<Vec<String>>,
     /// The payload, for conditions.
     pub(crate) payload: Vec<u8>,
     /// A claim that only ID, logout and security event tokens have.
     pub(crate) foreign: bool,
+}
+
+/// What a token works together with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// Nothing: whoever has it may use it.
+    Bearer,
+    /// The certificate with this SHA-256, base64url (RFC 8705 3.1).
+    Certificate(String),
+    /// Something that cannot be verified here.
+    Other,
 }
 
 impl Claims {
@@ -60,7 +76,7 @@ impl Claims {
             Some(_) => Err(Reason::ClaimMalformed),
         };
         let scope = dialect.scope(payload);
-        let actors = payload.get("act").map(parties).unwrap_or_default();
+        let actors = actors(payload.get("act"))?;
         Ok(Claims {
             issuer: text("iss")?.ok_or(Reason::ClaimMissing)?,
             subject: said(dialect.subject(payload))?,
@@ -82,12 +98,13 @@ impl Claims {
                 .flatten()
                 .filter_map(Value::text)
                 .map(str::to_owned)
-                .chain(actors.iter().cloned())
+                .chain(actors.iter().take(1).flatten().cloned())
                 .collect(),
+            acr: payload.get("acr").and_then(Value::text).map(str::to_owned),
             actors,
             may_act: payload.get("may_act").map(parties),
             payload: bytes.to_vec(),
-            bound: payload.get("cnf").is_some(),
+            binding: Binding::read(payload.get("cnf")),
             foreign: ["nonce", "at_hash", "c_hash", "events"].iter().any(|name| payload.get(name).is_some()),
         })
     }
@@ -147,6 +164,11 @@ impl Claims {
         texts.map(|text| text.len() + 40).sum::<usize>() + self.payload.len() * 2 + 512
     }
 
+    /// P33.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.binding != Binding::Bearer
+    }
+
     pub(crate) fn names_client(&self, id: &str) -> bool {
         self.clients.iter().any(|client| client == id)
     }
@@ -156,7 +178,41 @@ impl Claims {
     }
 }
 
-/// Whom an `act` or `may_act` names.
+impl Binding {
+    fn read(cnf: Option<&Value<'_>>) -> Binding {
+        match cnf {
+            None => Binding::Bearer,
+            Some(Value::Map(members)) => match members.as_slice() {
+                [(name, Value::Text(digest))] if name == "x5t#S256" => Binding::Certificate(digest.to_string()),
+                _ => Binding::Other,
+            },
+            Some(_) => Binding::Other,
+        }
+    }
+
+    /// Is it this certificate, by its SHA-256 in hexadecimal digits?
+    pub(crate) fn is_of(&self, certificate: Option<&str>) -> bool {
+        let Binding::Certificate(digest) = self else { return false };
+        let seen = certificate.and_then(|text| base16ct::mixed::decode_vec(text).ok()).filter(|seen| seen.len() == 32);
+        seen.is_some_and(|seen| URL_SAFE_NO_PAD.encode(seen) == *digest)
+    }
+}
+
+/// RFC 8693 4.1: the outermost `act` is the current actor, those within are who acted before.
+fn actors(act: Option<&Value<'_>>) -> Result<Vec<Vec<String>>, Reason> {
+    let mut actors = Vec::new();
+    let mut next = act;
+    while let Some(act) = next {
+        let names = ["sub", "client_id"].iter().filter_map(|name| act.get(name));
+        let names: Option<Vec<String>> =
+            names.map(|name| name.text().filter(|name| !name.is_empty()).map(str::to_owned)).collect();
+        actors.push(names.filter(|names| !names.is_empty()).ok_or(Reason::ClaimMalformed)?);
+        next = act.get("act");
+    }
+    Ok(actors)
+}
+
+/// Whom a `may_act` names.
 fn parties(value: &Value<'_>) -> Vec<String> {
     ["sub", "client_id"].iter().filter_map(|name| value.get(name)?.text()).map(str::to_owned).collect()
 }

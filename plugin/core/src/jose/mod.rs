@@ -12,7 +12,7 @@ mod signatures;
 
 pub use algorithm::Algorithm;
 pub(crate) use algorithm::REFUSED;
-pub(crate) use claims::Claims;
+pub(crate) use claims::{Binding, Claims};
 pub(crate) use compact::MAX_TOKEN;
 pub use compact::{Compact, Unverified};
 pub(crate) use dialect::{COMMON, Dialect, Place};

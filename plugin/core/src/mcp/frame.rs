@@ -2,10 +2,12 @@
 //! tolerated.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::json::{self, Value};
+use crate::mcp::paths::{Paths, Reads};
 use crate::reason::Reason;
 use crate::text::hex;
 
@@ -35,6 +37,24 @@ pub(crate) enum Kind {
 pub(crate) enum Id {
     Number(i64),
     Text(String),
+}
+
+/// An operation, as a token service is told of it.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub method: String,
+    pub name: Option<String>,
+    pub uri: Option<String>,
+    /// SHA-256, in hexadecimal digits.
+    pub arguments: Option<String>,
+}
+
+/// What a completion is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference<'a> {
+    Prompt(&'a str),
+    /// A URI or a template.
+    Resource(&'a str),
 }
 
 /// Why a body is no frame, and its id where that was read unambiguously.
@@ -72,8 +92,10 @@ const PROTOCOL_NAMES: [&str; 17] = [
 const RESOURCES: &str = "resourceSubscriptions";
 
 impl<'a> Frame<'a> {
-    pub(crate) fn read(body: &'a [u8]) -> Result<Frame<'a>, NoFrame> {
-        let value = json::read_some(body, &wanted).map_err(|fault| NoFrame { reason: reason(fault), id: None })?;
+    /// `reads`: what conditions look at, beside what every frame is read for.
+    pub(crate) fn read(body: &'a [u8], reads: &Reads) -> Result<Frame<'a>, NoFrame> {
+        let value = if reads.params.is_empty() { json::read_some(body, &wanted) } else { read_more(body, reads) };
+        let value = value.map_err(|fault| NoFrame { reason: reason(fault), id: None })?;
         let members = match &value {
             Value::Map(members) => members,
             Value::List(_) => return Err(NoFrame { reason: Reason::Batch, id: None }),
@@ -149,10 +171,11 @@ impl<'a> Frame<'a> {
         self.has_null_params
     }
 
-    /// Does a request to be notified name resources (MCP 2026-07-28, subscriptions)? Everything else it can ask for is a yes or no.
-    pub(crate) fn subscribes_to_resources(&self) -> Result<bool, Reason> {
+    /// The resources of which a request wants to be notified (MCP 2026-07-28, subscriptions). Everything else it can ask for is a yes
+    /// or no.
+    pub(crate) fn subscriptions(&self) -> Result<Vec<&str>, Reason> {
         let Some(wanted) = self.params.as_ref().and_then(|params| params.get("notifications")) else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
         if is_folded_member(wanted, &[RESOURCES]) {
             return Err(Reason::FoldedKey);
@@ -165,15 +188,43 @@ impl<'a> Frame<'a> {
                 _ => return Err(Reason::ParamsInvalid),
             }
         }
-        if resources.iter().any(|resource| resource.text().is_none()) {
-            return Err(Reason::ParamsInvalid);
-        }
-        Ok(!resources.is_empty())
+        resources.iter().map(|resource| resource.text().ok_or(Reason::ParamsInvalid)).collect()
     }
 
-    /// The operation as an RFC 9396 object, for a token service that decides by it. The arguments are named by a digest
-    /// of their bytes; `body` is what this frame was read from.
-    pub(crate) fn context(&self, body: &[u8], client: Option<&str>) -> String {
+    /// What is to be completed (MCP 2025-11-25, completion): a prompt's argument, or a resource template's.
+    pub(crate) fn reference(&self) -> Result<Reference<'_>, Reason> {
+        const NAMES: [&str; 3] = ["type", "name", "uri"];
+        let reference = self.params.as_ref().and_then(|params| params.get("ref")).ok_or(Reason::ParamsInvalid)?;
+        if is_folded_member(reference, &NAMES) {
+            return Err(Reason::FoldedKey);
+        }
+        let [kind, name, uri] = NAMES.map(|name| reference.get(name));
+        match (kind.and_then(Value::text), name, uri) {
+            (Some("ref/prompt"), Some(Value::Text(name)), None) => Ok(Reference::Prompt(name)),
+            // What stands beside it might be what a server looks at.
+            (Some("ref/resource"), None, Some(Value::Text(uri))) => Ok(Reference::Resource(uri)),
+            _ => Err(Reason::ParamsInvalid),
+        }
+    }
+
+    /// What a tool or prompt is called with; `None` where that is not asked about.
+    pub(crate) fn arguments(&self) -> Option<&Value<'a>> {
+        self.params.as_ref()?.get("arguments")
+    }
+
+    /// All that a method is called with.
+    pub(crate) fn params(&self) -> Option<&Value<'a>> {
+        self.params.as_ref()
+    }
+
+    /// What the caller adds of its own.
+    pub(crate) fn meta(&self) -> Option<&Value<'a>> {
+        self.params.as_ref()?.get("_meta")
+    }
+
+    /// The operation, for a token service that decides by it. The arguments are named by a digest of their bytes; `body` is what this
+    /// frame was read from.
+    pub(crate) fn context(&self, body: &[u8]) -> Context {
         #[derive(serde::Deserialize)]
         struct Body<'b> {
             #[serde(borrow)]
@@ -184,13 +235,15 @@ impl<'a> Frame<'a> {
             #[serde(borrow)]
             arguments: Option<&'b serde_json::value::RawValue>,
         }
-        let arguments = serde_json::from_slice::<Body<'_>>(body).ok().and_then(|body| body.params?.arguments);
-        let digest = arguments.map(|text| hex(&Sha256::digest(text.get()), 32));
-        let name = self.param("name").ok().flatten();
-        serde_json::json!([{
-            "type": "mcp_operation", "method": self.method, "name": name, "client_id": client, "arguments_sha256": digest,
-        }])
-        .to_string()
+        let body = std::str::from_utf8(body).unwrap_or_default();
+        let arguments = serde_json::from_str::<Body<'_>>(body).ok().and_then(|body| body.params?.arguments);
+        let param = |name| self.param(name).ok().flatten().map(str::to_owned);
+        Context {
+            method: self.method.as_ref().to_owned(),
+            name: param("name"),
+            uri: param("uri"),
+            arguments: arguments.map(|text| hex(&Sha256::digest(text.get()), 32)),
+        }
     }
 
     /// Is it to go on after its answer (MCP 2025-11-25, tasks)?
@@ -235,10 +288,27 @@ impl Id {
 fn wanted(depth: usize, name: &str) -> bool {
     match depth {
         0 => matches!(name, "jsonrpc" | "id" | "method" | "params"),
-        1 => matches!(name, "name" | "uri" | "task" | "requestId" | "_meta" | "notifications"),
-        2 => matches!(name, META_VERSION | RESOURCES),
+        1 => matches!(name, "name" | "uri" | "task" | "taskId" | "requestId" | "_meta" | "notifications" | "ref"),
+        2 => matches!(name, META_VERSION | RESOURCES | "type" | "name" | "uri"),
         _ => false,
     }
+}
+
+/// The same, and of `params` what stands on a path that some condition asks about.
+fn read_more<'a>(body: &'a [u8], reads: &Reads) -> Result<Value<'a>, json::Fault> {
+    // Of the object that is being read, and of those around it: what is asked about in them.
+    let open: RefCell<Vec<&Paths>> = RefCell::default();
+    let keep = |depth: usize, name: &str| {
+        let mut open = open.borrow_mut();
+        open.truncate(depth);
+        let inside = match depth {
+            0 => (name == "params").then_some(&reads.params),
+            _ => open.get(depth - 1).and_then(|paths| paths.below(name)),
+        };
+        open.extend(inside);
+        inside.is_some() || wanted(depth, name)
+    };
+    if reads.numbers { json::read_some_exact(body, &keep) } else { json::read_some(body, &keep) }
 }
 
 fn reason(fault: json::Fault) -> Reason {
@@ -292,12 +362,10 @@ mod tests {
     #[test]
     fn the_context_names_the_operation_and_the_bytes_of_its_arguments() {
         let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{ "a": 1 }}}"#;
-        let frame = Frame::read(body).unwrap();
-        let context: serde_json::Value = serde_json::from_str(&frame.context(body, Some("c"))).unwrap();
+        let frame = Frame::read(body, &Reads::default()).unwrap();
+        let context = frame.context(body);
         let digest = hex(&Sha256::digest(br#"{ "a": 1 }"#), 32);
-        let expected = serde_json::json!([{
-            "type": "mcp_operation", "method": "tools/call", "name": "x", "client_id": "c", "arguments_sha256": digest,
-        }]);
-        assert_eq!(context, expected);
+        assert_eq!((context.method.as_str(), context.name.as_deref()), ("tools/call", Some("x")));
+        assert_eq!(context.arguments, Some(digest));
     }
 }

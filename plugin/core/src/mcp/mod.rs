@@ -2,8 +2,10 @@
 
 mod frame;
 mod operation;
+mod paths;
 mod target;
 
-pub(crate) use frame::{Frame, Id, NoFrame};
-pub(crate) use operation::{Mirror, Operation, REVISIONS, kind, operation};
+pub(crate) use frame::{Context, Frame, Id, NoFrame};
+pub(crate) use operation::{MODERN, Mirror, Operation, REVISIONS, is_fixed, operation};
+pub(crate) use paths::Reads;
 pub(crate) use target::Target;

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::mcp::frame::{Frame, Kind};
+use crate::mcp::frame::{Frame, Kind, Reference};
 use crate::mcp::target::Target;
 use crate::reason::Reason;
 
 /// The revisions this filter knows. The last one is *modern*: no session, metadata on every request.
 pub(crate) const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN];
-const MODERN: &str = "2026-07-28";
+pub(crate) const MODERN: &str = "2026-07-28";
 
 /// What the headers say about the body. They can only cause a refusal, never an allowance.
 #[derive(Clone, Debug, Default)]
@@ -43,17 +43,22 @@ pub(crate) enum Operation<'a> {
     Baseline,
     /// An operation on something that has a rule, or is refused for having none.
     On(Target<'a>),
-    /// A legacy notification nobody needs.
-    Dropped,
+    /// To be told of changes of all these resources, for as long as the stream lives.
+    Listen(Vec<Target<'a>>),
+    /// What could stand in a prompt or in a resource's template.
+    Complete(Target<'a>),
+    /// A legacy notification. Without a rule for it, it goes nowhere.
+    Notice(Target<'a>),
 }
 
-/// What a method asks for, as records have it.
-pub(crate) fn kind(method: &str) -> &'static str {
-    match method {
-        "tools/call" => "tool",
-        "prompts/get" => "prompt",
-        "resources/read" => "resource",
-        _ => "method",
+impl<'a> Operation<'a> {
+    /// What it is on; of several things, the first.
+    pub(crate) fn target(&self) -> Option<&Target<'a>> {
+        match self {
+            Operation::On(target) | Operation::Complete(target) | Operation::Notice(target) => Some(target),
+            Operation::Listen(targets) => targets.first(),
+            Operation::Baseline => None,
+        }
     }
 }
 
@@ -75,32 +80,67 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
     let named = match method {
         "tools/call" | "prompts/get" => frame.param("name")?,
         "resources/read" => frame.param("uri")?,
+        // SEP-2663: the header names the task.
+        "tasks/get" | "tasks/update" | "tasks/cancel" if mirror.name.is_some() => frame.param("taskId")?,
         _ => None,
     };
     agree(frame, mirror, named)?;
+    let named =
+        |kind: fn(Cow<'a, str>) -> Target<'a>| Ok(Operation::On(kind(named.ok_or(Reason::ParamsInvalid)?.into())));
     match method {
-        "tools/call" => named.map(|name| on(Target::Tool, name)).ok_or(Reason::ParamsInvalid),
-        INITIALIZE
-        | "ping"
-        | "server/discover"
-        | "tools/list"
-        | "resources/list"
-        | "resources/templates/list"
-        | "prompts/list"
-        | "logging/setLevel"
-        | "resources/unsubscribe"
-        | "notifications/initialized"
-        | "notifications/cancelled"
-        | "notifications/progress"
-        | "notifications/roots/list_changed" => Ok(Operation::Baseline),
-        // Their rules come later: until then there is none for any of them.
-        "prompts/get" => Ok(named.map_or(on(Target::Method, method), |name| on(Target::Prompt, name))),
-        "resources/read" => Ok(named.map_or(on(Target::Method, method), |uri| on(Target::Resource, uri))),
-        "subscriptions/listen" if !frame.subscribes_to_resources()? => Ok(Operation::Baseline),
-        "resources/subscribe" | "subscriptions/listen" | "completion/complete" => Ok(on(Target::Method, method)),
-        _ if frame.kind == Kind::Notification && !mirror.is_modern() => Ok(Operation::Dropped),
-        _ => Err(Reason::UnknownMethod),
+        "tools/call" => named(Target::Tool),
+        "prompts/get" => named(Target::Prompt),
+        "resources/read" => named(Target::Resource),
+        "completion/complete" => Ok(Operation::Complete(match frame.reference()? {
+            Reference::Prompt(name) => Target::Prompt(name.into()),
+            Reference::Resource(uri) => Target::Resource(uri.into()),
+        })),
+        "resources/subscribe" => {
+            let uri = frame.param("uri")?.ok_or(Reason::ParamsInvalid)?;
+            Ok(Operation::Listen(vec![Target::Resource(uri.into())]))
+        }
+        "subscriptions/listen" => Ok(match frame.subscriptions()? {
+            uris if uris.is_empty() => Operation::Baseline,
+            uris => Operation::Listen(uris.into_iter().map(|uri| Target::Resource(uri.into())).collect()),
+        }),
+        _ if FREE.contains(&method) => Ok(Operation::Baseline),
+        _ if frame.kind == Kind::Notification && !mirror.is_modern() => {
+            Ok(Operation::Notice(Target::Method(method.into())))
+        }
+        _ => Ok(Operation::On(Target::Method(method.into()))),
     }
+}
+
+/// P20: with the baseline, and without a rule.
+const FREE: [&str; 13] = [
+    INITIALIZE,
+    "ping",
+    "server/discover",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+    "logging/setLevel",
+    "resources/unsubscribe",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
+/// P20: about something that has rules of its own.
+const RULED: [&str; 6] = [
+    "tools/call",
+    "prompts/get",
+    "resources/read",
+    "completion/complete",
+    "resources/subscribe",
+    "subscriptions/listen",
+];
+
+/// Is it a method whose rules are not under `methods`, to a server that ignores case?
+pub(crate) fn is_fixed(method: &str) -> bool {
+    FREE.iter().chain(&RULED).any(|fixed| fixed.eq_ignore_ascii_case(method))
 }
 
 /// Methods whose parameters are required by the schema of a revision that has them.
@@ -119,10 +159,6 @@ fn needs_params(method: &str) -> bool {
             | "notifications/cancelled"
             | "notifications/progress"
     )
-}
-
-fn on<'a>(kind: fn(Cow<'a, str>) -> Target<'a>, name: &'a str) -> Operation<'a> {
-    Operation::On(kind(Cow::Borrowed(name)))
 }
 
 /// MCP 2026-07-28, transports: who processes the body must refuse a disagreement. We do so in every era, because

@@ -1,55 +1,59 @@
 //! All rules of one server: of its tools, and of whatever else a request can name.
 
-use super::rules::{Rule, Rules, Unmatched};
-use crate::mcp::Target;
-
-/// What a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A line of `tools`.
-    Tool,
-}
-
-impl Kind {
-    /// The map of a server that such rules stand in.
-    pub fn word(self) -> &'static str {
-        match self {
-            Kind::Tool => "tools",
-        }
-    }
-}
+use super::pattern::Pattern;
+use super::rules::{Kind, Rule, Rules, Unmatched};
+use crate::mcp::{Target, is_fixed};
 
 /// The rules of one server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RuleBook {
     pub tools: Rules,
+    pub prompts: Rules,
+    pub resources: Rules,
+    pub methods: Rules,
 }
 
 impl RuleBook {
-    /// P1, for every kind of target. What no rule can be about has none.
+    /// P1, for every kind of target.
     pub(crate) fn select(&self, target: &Target<'_>) -> Result<&Rule, Unmatched> {
-        self.rules(target).map_or(Err(Unmatched::NoRule), |(rules, name)| rules.select(name))
+        match target {
+            // P20: prefixes skip methods that need no rule, or have others, in whatever case.
+            Target::Method(name) if is_fixed(name) => Err(Unmatched::NoRule),
+            target => self.of(target).select(target.name()),
+        }
     }
 
-    /// The rules of whatever the target could be read as.
-    pub(crate) fn readings(&self, target: &Target<'_>) -> impl Iterator<Item = &Rule> {
-        self.rules(target).into_iter().flat_map(|(rules, name)| rules.readings(name))
+    /// The rules of this kind of target.
+    pub(crate) fn of(&self, target: &Target<'_>) -> &Rules {
+        match target {
+            Target::Tool(_) => &self.tools,
+            Target::Prompt(_) => &self.prompts,
+            Target::Resource(_) => &self.resources,
+            Target::Method(_) => &self.methods,
+        }
+    }
+
+    /// P19: the rules under which some URI of this template of the server's could be read.
+    pub(crate) fn of_template(&self, template: &str) -> Vec<&Rule> {
+        Pattern::template(template).map_or_else(Vec::new, |template| self.resources.reached_by(&template))
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (Kind, &Rule)> {
-        self.tools.iter().map(|rule| (Kind::Tool, rule))
+    pub(crate) fn all(&self) -> Vec<(Kind, &Rule)> {
+        let mut all = Vec::new();
+        for (kind, rules) in [
+            (Kind::Tool, &self.tools),
+            (Kind::Prompt, &self.prompts),
+            (Kind::Resource, &self.resources),
+            (Kind::Method, &self.methods),
+        ] {
+            rules.iter().for_each(|rule| all.push((kind, rule)));
+        }
+        all
     }
 
     /// P26.
     pub(crate) fn has_anonymous(&self) -> bool {
-        self.all().any(|(_, rule)| rule.anonymous)
-    }
-
-    fn rules<'t>(&self, target: &'t Target<'_>) -> Option<(&Rules, &'t str)> {
-        match target {
-            Target::Tool(name) => Some((&self.tools, name)),
-            Target::Prompt(_) | Target::Resource(_) | Target::Method(_) => None,
-        }
+        self.all().iter().any(|(_, rule)| rule.anonymous)
     }
 }

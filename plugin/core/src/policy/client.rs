@@ -13,10 +13,10 @@ pub(crate) fn is_same(entry: &str, client: &str) -> bool {
 /// Is the client one of these? Unknown of a URL that could be one of theirs in another spelling.
 pub(crate) fn among(list: &[String], client: &str) -> Truth {
     if list.iter().any(|entry| is_same(entry, client)) {
-        return Truth::True;
+        return Truth::TRUE;
     }
     let is_doubtful = is_url(client) && !has_one_reading(client) && list.iter().any(|entry| is_url(entry));
-    if is_doubtful { Truth::Unknown } else { Truth::False }
+    if is_doubtful { Truth::UNKNOWN } else { Truth::FALSE }
 }
 
 fn is_url(text: &str) -> bool {
@@ -123,33 +123,33 @@ mod tests {
         let list =
             ["https://agents.example.com/ci.json".to_owned(), "https://bare.example.com".to_owned(), "ci".to_owned()];
         for (client, truth) in [
-            ("https://AGENTS.example.com/ci.json", Truth::True),
-            ("https://BARE.example.com", Truth::True),
-            ("ci", Truth::True),
-            ("CI", Truth::False),
-            ("https://agents.example.com/CI.json", Truth::False),
-            ("https://agents.example.com/ci.json?x", Truth::False),
-            ("https://agents.example.com:8443/ci.json", Truth::False),
-            ("urn:agent:ci", Truth::False),
-            ("spiffe://td/ns/ci", Truth::False),
-            ("https://agents.example.com:/ci.json", Truth::Unknown),
-            ("https://agents.example.com:0443/ci.json", Truth::Unknown),
-            ("https://agents.example.com./ci.json", Truth::Unknown),
-            ("https://x@agents.example.com/ci.json", Truth::Unknown),
-            ("https://agents.example.com:443/ci.json", Truth::Unknown),
-            ("HTTPS://agents.example.com/ci.json", Truth::Unknown),
-            ("http://agents.example.com/ci.json", Truth::Unknown),
-            ("https://agents.example.com/x/../ci.json", Truth::Unknown),
-            ("https://[2001:db8::1]:8443/ci.json", Truth::False),
-            ("https://my_agent.example.com/ci.json", Truth::False),
-            ("https://[2001:DB8:0::1]/ci.json", Truth::Unknown),
-            ("https://agents..example.com/ci.json", Truth::Unknown),
-            ("https://agents.example.com:99999/ci.json", Truth::Unknown),
-            ("https://agents.example.com/ci.json#x", Truth::Unknown),
+            ("https://AGENTS.example.com/ci.json", Truth::TRUE),
+            ("https://BARE.example.com", Truth::TRUE),
+            ("ci", Truth::TRUE),
+            ("CI", Truth::FALSE),
+            ("https://agents.example.com/CI.json", Truth::FALSE),
+            ("https://agents.example.com/ci.json?x", Truth::FALSE),
+            ("https://agents.example.com:8443/ci.json", Truth::FALSE),
+            ("urn:agent:ci", Truth::FALSE),
+            ("spiffe://td/ns/ci", Truth::FALSE),
+            ("https://agents.example.com:/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com:0443/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com./ci.json", Truth::UNKNOWN),
+            ("https://x@agents.example.com/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com:443/ci.json", Truth::UNKNOWN),
+            ("HTTPS://agents.example.com/ci.json", Truth::UNKNOWN),
+            ("http://agents.example.com/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com/x/../ci.json", Truth::UNKNOWN),
+            ("https://[2001:db8::1]:8443/ci.json", Truth::FALSE),
+            ("https://my_agent.example.com/ci.json", Truth::FALSE),
+            ("https://[2001:DB8:0::1]/ci.json", Truth::UNKNOWN),
+            ("https://agents..example.com/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com:99999/ci.json", Truth::UNKNOWN),
+            ("https://agents.example.com/ci.json#x", Truth::UNKNOWN),
         ] {
             assert_eq!(among(&list, client), truth, "{client}");
         }
-        assert_eq!(among(&["ci".to_owned()], "HTTPS://x@y/z"), Truth::False, "no URL is asked for");
+        assert_eq!(among(&["ci".to_owned()], "HTTPS://x@y/z"), Truth::FALSE, "no URL is asked for");
     }
 
     #[test]

@@ -77,6 +77,12 @@ pub(crate) struct Family {
 }
 
 impl Issuer {
+    /// P21: one of these, if all of them are asked for scopes in the same way.
+    pub(crate) fn asking_alike<'i>(mut issuers: impl Iterator<Item = &'i Issuer>) -> Option<&'i Issuer> {
+        let first = issuers.next()?;
+        issuers.all(|issuer| issuer.ask == first.ask).then_some(first)
+    }
+
     /// Is this `iss` its own, or one of its family? RFC 9068 4: compared exactly.
     pub(crate) fn is(&self, issuer: &str) -> bool {
         match &self.family {

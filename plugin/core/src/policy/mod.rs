@@ -6,32 +6,38 @@ mod book;
 mod client;
 mod compile;
 mod condition;
+mod delegation;
 mod document;
 mod issuer;
 mod model;
+mod pattern;
 mod place;
 mod requirement;
 mod rules;
+mod scope;
 mod select;
 mod service;
+mod session;
 mod view;
 
-pub use book::Kind;
 pub use document::vocabulary::{MAPS, Map, Shape, Word};
 pub use document::{Fault, join};
 pub use model::Limits;
+pub use rules::Kind;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 
 pub(crate) use ability::{Ability, Clients};
 pub(crate) use audience::Named;
-pub(crate) use condition::{Condition, Subject};
+pub(crate) use condition::{Condition, Given, Subject, Truth};
 pub(crate) use issuer::{Introspection, Issuer, KeySource, TokenType, is_tenant};
-pub(crate) use model::{Endpoint, Mode, Select, Server};
+pub(crate) use model::{Digest, Endpoint, Mode, Select, Server};
 pub(crate) use place::Place;
-pub(crate) use requirement::{Exchange, Held, Requirement, Scope, all_hold};
+pub(crate) use requirement::{Exchange, ExchangeTerms, Held, Requirement, is_scopable};
 pub(crate) use rules::{Rule, Unmatched};
+pub(crate) use scope::{Group, Scope};
 pub(crate) use select::{Address, Spot};
 pub(crate) use service::{AnswerForm, Client, ClientAuthentication, Grant, RequestForm, Target, TokenService};
+pub(crate) use session::{Keys as SessionKeys, Owner};
 
 use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
@@ -47,6 +53,10 @@ pub struct Policy {
     pub(crate) services: Vec<TokenService>,
     pub(crate) clients: Clients,
     pub(crate) mode: Mode,
+    /// P15: until when some rule of its own is in shadow.
+    pub(crate) last_shadow: Option<Millis>,
+    /// P35: session ids are sealed with these.
+    pub(crate) sessions: Option<SessionKeys>,
     pub(crate) limits: Limits,
     pub(crate) digest: String,
     pub(crate) warnings: Vec<Fault>,
@@ -68,13 +78,22 @@ impl Policy {
 
     /// Does any rule ask who the peer's certificate names? The host need not look it up otherwise.
     pub fn asks_source(&self) -> bool {
-        let rules = self.servers.iter().flat_map(|server| server.rules.all()).map(|(_, rule)| &rule.requirement);
-        rules.chain(self.servers.iter().map(|server| &server.baseline)).any(Requirement::asks_source)
+        self.servers.iter().any(|server| {
+            let mut conditions = Vec::new();
+            server.baseline.conditions(&mut conditions);
+            server.rules.all().iter().for_each(|(_, rule)| conditions.extend(rule.conditions()));
+            conditions.into_iter().any(Condition::asks_source)
+        })
     }
 
     /// Is anything for callers without a token (P26)? The host need not ask how much of a body is looked at otherwise.
     pub fn has_anonymous(&self) -> bool {
         self.servers.iter().any(|server| server.has_anonymous)
+    }
+
+    /// P15: is anything of it in shadow?
+    pub(crate) fn has_shadow(&self, now: Millis) -> bool {
+        self.mode.is_shadow(now) || self.last_shadow.is_some_and(|until| now < until)
     }
 
     /// What `check` would warn of.
@@ -115,6 +134,16 @@ impl Policy {
         self.issuer(issuer).map_or(&COMMON, |(_, issuer)| &issuer.dialect)
     }
 
+    /// P21: these scopes, as they are asked of nobody in particular: by the template that all issuers of the server share.
+    pub(crate) fn asked_of_anybody<'s>(&self, server: &Server, scopes: impl Iterator<Item = &'s str>) -> String {
+        let shared = Issuer::asking_alike(server.issuers.iter().filter_map(|at| self.issuer_at(*at)));
+        let asked = scopes.map(|scope| shared.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope)));
+        let mut asked: Vec<String> = asked.collect();
+        asked.sort_unstable();
+        asked.dedup();
+        asked.join(" ")
+    }
+
     pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {
         self.issuers.get(position)
     }
@@ -130,11 +159,6 @@ impl Policy {
     pub(crate) fn at(&self, spot: Spot) -> Option<(&Server, &Place)> {
         let server = self.server_at(spot.server)?;
         Some((server, server.places.get(spot.place)?))
-    }
-
-    /// P15: shadow ends at its date.
-    pub(crate) fn is_shadow(&self, now: Millis) -> bool {
-        matches!(self.mode, Mode::Shadow { until } if now < until)
     }
 }
 

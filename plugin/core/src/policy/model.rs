@@ -1,8 +1,10 @@
 //! What a policy says, as data: servers, issuers, the token service, limits.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::http::{Call, last_uri};
+use crate::mcp::Reads;
 use crate::policy::audience::Audiences;
 use crate::policy::book::RuleBook;
 use crate::policy::document::Url;
@@ -37,7 +39,7 @@ impl Endpoint {
     }
 }
 
-/// One MCP server: a protected resource (RFC 9728) and the rules of its tools.
+/// One MCP server: a protected resource (RFC 9728) and the rules of what it has.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Rc<str>,
@@ -70,7 +72,32 @@ pub(crate) struct Server {
     pub(crate) denies_by_jsonrpc: bool,
     /// Its scopes, as they are asked of nobody in particular (P21).
     pub(crate) asked: String,
+    /// What of requests its conditions look at.
+    pub(crate) reads: Reads,
+    /// P16: lists show what the caller can reach.
+    pub(crate) filters_lists: bool,
+    /// P16: each tool of a list says how it is authorized.
+    pub(crate) annotates: bool,
+    /// P31.
+    pub(crate) pins: Pins,
+    /// P36.
+    pub(crate) environment: Option<String>,
+    pub(crate) data_class: Option<String>,
+    /// P36: a member of `_meta`.
+    pub(crate) declared_task: Option<String>,
 }
+
+/// P31: what tools looked like when they were reviewed.
+#[derive(Debug, Default)]
+pub(crate) struct Pins {
+    /// The digest of each, by name.
+    pub(crate) digests: BTreeMap<String, Digest>,
+    /// Tools that have none are hidden, and their calls denied.
+    pub(crate) hides_others: bool,
+}
+
+/// SHA-256.
+pub(crate) type Digest = [u8; 32];
 
 impl Server {
     /// P40: who calls. A peer that is named for it is believed about its own client.
@@ -98,6 +125,20 @@ pub(crate) enum Mode {
     Shadow { until: Millis },
 }
 
+impl Mode {
+    pub(crate) fn until(self) -> Option<Millis> {
+        match self {
+            Mode::Enforce => None,
+            Mode::Shadow { until } => Some(until),
+        }
+    }
+
+    /// P15: a shadow ends at its date.
+    pub(crate) fn is_shadow(self, now: Millis) -> bool {
+        matches!(self, Mode::Shadow { until } if now < until)
+    }
+}
+
 /// Bounds on what a request may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -119,6 +160,8 @@ pub struct Limits {
     pub exchange_rate: usize,
     /// Seconds of life that a rule may ask for at most.
     pub max_ttl: u64,
+    /// Bytes of the response to a list.
+    pub list: usize,
     /// Bytes of a token.
     pub token: usize,
     /// Introspections under way at the same time, in one VM.
@@ -141,6 +184,7 @@ impl Default for Limits {
             exchanges_per_caller: 4,
             exchange_rate: 60,
             max_ttl: 300,
+            list: 1024 * 1024,
             token: 16 * 1024,
             introspections: 64,
             anonymous_body: 64 * 1024,

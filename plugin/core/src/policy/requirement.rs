@@ -1,16 +1,22 @@
-//! What an operation needs (P7), and the algebra of it (P5): one join and its order serve rules, servers and warnings.
+//! What an operation needs (P7), and the algebra of it (P5): one join and its order serve rules, raises, servers and warnings.
 
-use std::rc::Rc;
+use std::borrow::Cow;
 
-use crate::policy::condition::{Condition, Subject, Truth};
+use crate::policy::condition::Condition;
+use crate::policy::delegation::Delegation;
+use crate::policy::scope::{Group, Scope};
 
 /// What an operation needs. `and` of two is the weakest that asks at least what each of them asks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Requirement {
     /// Nobody may.
     pub deny: bool,
+    /// P33: the caller's token must be bound to its certificate.
+    pub bound: bool,
     /// P14: what must be true of the caller; the server's own first.
     pub callers: Vec<Condition>,
+    /// P32: who may act for the caller.
+    pub act: Option<Delegation>,
     /// Scopes the caller's own token must carry, baseline included, by name, each once.
     pub held: Vec<Held>,
     /// P6: the ways in which what is beyond the baseline is obtained, of all parts that ask for something.
@@ -19,14 +25,16 @@ pub(crate) struct Requirement {
     pub max_lifetime: Option<u64>,
     /// Seconds since the login, at most (P13).
     pub max_age: Option<u64>,
+    /// P37: how the user logged in: one of these, sorted.
+    pub acr: Option<Vec<String>>,
     /// What is to be obtained for the one call, if anything.
-    pub exchange: Option<Exchange>,
+    pub exchange: Option<ExchangeTerms>,
 }
 
-/// A scope of the caller's own token.
+/// A scope of the caller's own token, or one of several.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
-    pub scope: Scope,
+    pub group: Group,
     /// Where it is missing, may the client be told to ask for it? False in a part with `step_up: none`.
     pub challenged: bool,
 }
@@ -65,10 +73,11 @@ impl Ways {
 
 /// A token for one operation, as the policy wants it (P9 to P11).
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Exchange {
+pub(crate) struct ExchangeTerms {
     /// The scopes to ask for, by name, each once.
-    pub granted: Vec<Scope>,
-    pub audience: String,
+    pub granted: Vec<Group>,
+    /// P10: unsaid, it is the `resource`.
+    pub audience: Option<String>,
     /// Whom to ask: a position in the policy's token services.
     pub service: usize,
     /// Seconds of life, at most.
@@ -83,13 +92,16 @@ pub(crate) struct Exchange {
     pub may_elevate: Vec<Condition>,
 }
 
-/// A scope and the scopes that cover it: itself, and those that imply it (P4).
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Scope {
-    pub name: Rc<str>,
-    pub covered_by: Rc<[String]>,
-    /// The scopes it implies, directly and through others.
-    pub implies: Rc<[String]>,
+/// The same, for one operation: what is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    /// By name, each once.
+    pub granted: Vec<Scope>,
+    pub audience: String,
+    pub service: usize,
+    /// Seconds of life, at most.
+    pub ttl: u64,
+    pub keeps_tasks: bool,
 }
 
 /// Two parts that say a word which may be said once: its name.
@@ -98,8 +110,8 @@ pub(crate) struct Conflict(pub &'static str);
 
 impl Requirement {
     /// These scopes of the caller's own token, and nothing else: a baseline.
-    pub(crate) fn of(held: impl IntoIterator<Item = Scope>) -> Requirement {
-        let held = each_once(held).into_iter().map(|scope| Held { scope, challenged: true }).collect();
+    pub(crate) fn of(held: impl IntoIterator<Item = Group>) -> Requirement {
+        let held = each_once(held).into_iter().map(|group| Held { group, challenged: true }).collect();
         Requirement { held, ..Requirement::default() }
     }
 
@@ -107,11 +119,17 @@ impl Requirement {
     pub(crate) fn and(self, other: Requirement) -> Result<Requirement, Conflict> {
         Ok(Requirement {
             deny: self.deny || other.deny,
+            bound: self.bound || other.bound,
             callers: both(self.callers, other.callers),
+            act: match (self.act, other.act) {
+                (Some(own), Some(their)) => Some(own.and(their)),
+                (own, their) => own.or(their),
+            },
             held: union(self.held, other.held),
             ways: self.ways.and(other.ways),
             max_lifetime: smaller(self.max_lifetime, other.max_lifetime),
             max_age: smaller(self.max_age, other.max_age),
+            acr: once(self.acr, other.acr, "acr")?,
             exchange: match (self.exchange, other.exchange) {
                 (Some(own), Some(their)) => Some(own.and(their)?),
                 (own, their) => own.or(their),
@@ -125,54 +143,82 @@ impl Requirement {
         let at_most =
             |own: Option<u64>, their: Option<u64>| their.is_none_or(|most| own.is_some_and(|own| own <= most));
         let held =
-            |requirement: &Requirement| requirement.held.iter().map(|held| held.scope.clone()).collect::<Vec<_>>();
+            |requirement: &Requirement| requirement.held.iter().map(|held| held.group.clone()).collect::<Vec<_>>();
         self.deny
             || (!other.deny
+                && (self.bound || !other.bound)
                 && other.callers.iter().all(|condition| self.callers.contains(condition))
+                && other.act.as_ref().is_none_or(|their| self.act.as_ref().is_some_and(|own| own.implies(their)))
                 && contains(&held(self), &held(other))
                 && at_most(self.max_lifetime, other.max_lifetime)
                 && at_most(self.max_age, other.max_age)
+                && (other.acr.is_none() || self.acr == other.acr)
                 // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
                 && (self.ways.is_empty() || self.ways.contains(other.ways))
                 && other.exchange.as_ref().is_none_or(|their| self.exchange.as_ref().is_some_and(|own| own.implies(their))))
     }
 
-    /// Is anything asked of the peer's certificate?
-    pub(crate) fn asks_source(&self) -> bool {
-        let may_elevate = self.exchange.iter().flat_map(|exchange| &exchange.may_elevate);
-        self.callers.iter().chain(may_elevate).any(Condition::asks_source)
+    /// All conditions in it.
+    pub(crate) fn conditions<'r>(&'r self, found: &mut Vec<&'r Condition>) {
+        found.extend(&self.callers);
+        self.exchange.iter().for_each(|exchange| found.extend(&exchange.may_elevate));
     }
 
     /// May a call go to another audience than the server's own (P10)?
     pub(crate) fn leads_elsewhere(&self, resource: &str) -> bool {
-        self.exchange.as_ref().is_some_and(|exchange| exchange.audience != resource)
+        let audience = self.exchange.as_ref().and_then(|exchange| exchange.audience.as_deref());
+        audience.is_some_and(|audience| audience != resource)
+    }
+
+    /// P3: does it ask for a scope that is made of the name that was called?
+    pub(crate) fn builds(&self) -> bool {
+        let is_built = |group: &Group| group.ask().is_built;
+        self.held.iter().any(|held| is_built(&held.group))
+            || self.exchange.as_ref().is_some_and(|exchange| exchange.granted.iter().any(is_built))
+    }
+
+    /// The same, where this name is called. Its scopes are made of it, if it can stand in one.
+    pub(crate) fn named(&self, name: Option<&str>) -> Cow<'_, Requirement> {
+        let Some(name) = name.filter(|name| self.builds() && is_scopable(name)) else { return Cow::Borrowed(self) };
+        let mut named = self.clone();
+        named.held = union([], named.held.into_iter().map(|held| Held { group: held.group.named(name), ..held }));
+        if let Some(exchange) = &mut named.exchange {
+            exchange.granted = each_once(exchange.granted.iter().map(|group| group.named(name)));
+        }
+        Cow::Owned(named)
+    }
+
+    /// All scopes that it asks for, held or obtained.
+    pub(crate) fn groups(&self) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.held.iter().map(|held| &held.group).collect();
+        self.exchange.iter().for_each(|exchange| groups.extend(&exchange.granted));
+        groups
     }
 }
 
-impl Exchange {
-    fn and(self, other: Exchange) -> Result<Exchange, Conflict> {
-        if self.audience != other.audience {
-            return Err(Conflict("audience"));
-        }
-        if self.keeps_tasks != other.keeps_tasks {
-            return Err(Conflict("task"));
-        }
+/// P3: can this name stand in a scope that is made of it?
+pub(crate) fn is_scopable(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+impl ExchangeTerms {
+    fn and(self, other: ExchangeTerms) -> Result<ExchangeTerms, Conflict> {
         if self.service != other.service {
             return Err(Conflict("token_service"));
         }
-        Ok(Exchange {
+        Ok(ExchangeTerms {
             granted: each_once(self.granted.into_iter().chain(other.granted)),
-            audience: self.audience,
+            audience: once(self.audience, other.audience, "audience")?,
             service: self.service,
             ttl: self.ttl.min(other.ttl),
             refuse_standing: self.refuse_standing || other.refuse_standing,
             fallback: self.fallback || other.fallback,
-            keeps_tasks: self.keeps_tasks,
+            keeps_tasks: self.keeps_tasks || other.keeps_tasks,
             may_elevate: both(self.may_elevate, other.may_elevate),
         })
     }
 
-    fn implies(&self, other: &Exchange) -> bool {
+    fn implies(&self, other: &ExchangeTerms) -> bool {
         contains(&self.granted, &other.granted)
             && self.audience == other.audience
             && self.service == other.service
@@ -182,25 +228,26 @@ impl Exchange {
             && self.keeps_tasks == other.keeps_tasks
             && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
     }
-}
 
-impl Scope {
-    /// Does the token with these scopes cover this one, by its name or by one that implies it?
-    pub(crate) fn is_covered(&self, has: impl Fn(&str) -> bool) -> bool {
-        self.covered_by.iter().any(|name| has(name))
+    /// What is asked for, of a group the one that it names (P3).
+    pub(crate) fn resolved(&self, resource: &str) -> Exchange {
+        let mut granted: Vec<Scope> = self.granted.iter().map(|group| group.ask().clone()).collect();
+        granted.dedup_by(|a, b| a.name == b.name);
+        Exchange {
+            granted,
+            audience: self.audience.clone().unwrap_or_else(|| resource.to_owned()),
+            service: self.service,
+            ttl: self.ttl,
+            keeps_tasks: self.keeps_tasks,
+        }
     }
-}
-
-/// What cannot be known is no (P8, P14).
-pub(crate) fn all_hold(conditions: &[Condition], subject: &Subject<'_>) -> bool {
-    conditions.iter().all(|condition| condition.holds(subject) == Truth::True)
 }
 
 /// By name, each once. What one part does not let be asked for is not asked for.
 fn union(own: impl IntoIterator<Item = Held>, other: impl IntoIterator<Item = Held>) -> Vec<Held> {
     let mut all: Vec<Held> = own.into_iter().collect();
     for held in other {
-        match all.binary_search_by(|known| known.scope.name.cmp(&held.scope.name)) {
+        match all.binary_search_by(|known| known.group.order(&held.group)) {
             Ok(at) => all.get_mut(at).into_iter().for_each(|known| known.challenged &= held.challenged),
             Err(at) => all.insert(at, held),
         }
@@ -209,11 +256,11 @@ fn union(own: impl IntoIterator<Item = Held>, other: impl IntoIterator<Item = He
 }
 
 /// By name, each once.
-pub(super) fn each_once(scopes: impl IntoIterator<Item = Scope>) -> Vec<Scope> {
-    let mut all: Vec<Scope> = Vec::new();
-    for scope in scopes {
-        if let Err(at) = all.binary_search_by(|known| known.name.cmp(&scope.name)) {
-            all.insert(at, scope);
+pub(super) fn each_once(groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
+    let mut all: Vec<Group> = Vec::new();
+    for group in groups {
+        if let Err(at) = all.binary_search_by(|known| known.order(&group)) {
+            all.insert(at, group);
         }
     }
     all
@@ -227,17 +274,27 @@ pub(super) fn both(mut own: Vec<Condition>, other: Vec<Condition>) -> Vec<Condit
 }
 
 /// The smaller of what is said.
-pub(super) fn smaller(own: Option<u64>, other: Option<u64>) -> Option<u64> {
+pub(super) fn smaller<T: Ord>(own: Option<T>, other: Option<T>) -> Option<T> {
     own.into_iter().chain(other).min()
 }
 
-/// Is every scope of `other` among `own`, or implied by one of them?
-fn contains(own: &[Scope], other: &[Scope]) -> bool {
-    other.iter().all(|need| own.iter().any(|has| need.is_covered(|name| *name == *has.name)))
+/// What two may say only if it is the same.
+fn once<T: PartialEq>(own: Option<T>, other: Option<T>, word: &'static str) -> Result<Option<T>, Conflict> {
+    match (own, other) {
+        (Some(own), Some(other)) if own != other => Err(Conflict(word)),
+        (own, other) => Ok(own.or(other)),
+    }
+}
+
+/// Has every group of `other` one here that is met only where that is?
+fn contains(own: &[Group], other: &[Group]) -> bool {
+    other.iter().all(|need| own.iter().any(|has| has.implies(need)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -251,11 +308,13 @@ mod tests {
             _ => (&["c"], &[]),
         };
         let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Scope { name: Rc::from(name), covered_by: texts(covered_by), implies: texts(implies) }
+        Scope { name: Rc::from(name), covered_by: texts(covered_by), implies: texts(implies), is_built: false }
     }
 
-    fn scopes() -> impl Strategy<Value = Vec<Scope>> {
-        prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "all"]).prop_map(scope), 0..4)
+    fn groups() -> impl Strategy<Value = Vec<Group>> {
+        let name = || prop::sample::select(vec!["a", "b", "c", "all"]).prop_map(scope);
+        let group = (name(), prop::collection::vec(name(), 0..3)).prop_map(|(ask, others)| Group::new(ask, others));
+        prop::collection::vec(group, 0..4)
     }
 
     fn conditions() -> impl Strategy<Value = Vec<Condition>> {
@@ -263,29 +322,36 @@ mod tests {
         prop::collection::vec(client, 0..3).prop_map(|list| both(Vec::new(), list))
     }
 
-    fn exchange() -> impl Strategy<Value = Exchange> {
-        (scopes(), 1..4_u64, any::<bool>(), conditions()).prop_map(|(granted, ttl, refuse_standing, may_elevate)| {
-            let audience = "https://mcp.example/mcp".to_owned();
-            let may_elevate = both(Vec::new(), may_elevate);
-            let granted = each_once(granted);
-            Exchange {
-                granted,
-                audience,
+    fn exchange() -> impl Strategy<Value = ExchangeTerms> {
+        (groups(), 1..4_u64, any::<bool>(), conditions()).prop_map(|(granted, ttl, refuse_standing, may_elevate)| {
+            ExchangeTerms {
+                granted: each_once(granted),
+                audience: None,
                 service: 0,
                 ttl,
                 refuse_standing,
                 fallback: false,
                 keeps_tasks: false,
-                may_elevate,
+                may_elevate: both(Vec::new(), may_elevate),
             }
+        })
+    }
+
+    fn delegation() -> impl Strategy<Value = Delegation> {
+        let clients = prop::option::of(prop::sample::subsequence(vec!["x", "y"], 0..=2));
+        (any::<bool>(), clients, prop::option::of(1..4_usize)).prop_map(|(required, clients, depth)| {
+            let clients = clients.map(|list| list.into_iter().map(str::to_owned).collect());
+            Delegation { required, clients, depth }
         })
     }
 
     /// Any, where the words that are said once are said alike.
     fn requirement() -> impl Strategy<Value = Requirement> {
         let times = || prop::option::of(1..4_u64);
-        (any::<bool>(), conditions(), scopes(), any::<bool>(), times(), times(), prop::option::of(exchange())).prop_map(
-            |(deny, callers, held, challenged, max_lifetime, max_age, exchange)| {
+        let caller = (conditions(), any::<bool>(), prop::option::of(delegation()));
+        let token = (groups(), any::<bool>(), times(), times());
+        (any::<bool>(), caller, token, prop::option::of(exchange())).prop_map(
+            |(deny, (callers, bound, act), (held, challenged, max_lifetime, max_age), exchange)| {
                 let mut made = Requirement::of(held);
                 made.held.iter_mut().for_each(|held| held.challenged = challenged);
                 let way = if challenged { StepUp::Challenge } else { StepUp::None };
@@ -293,7 +359,7 @@ mod tests {
                 if exchange.is_some() {
                     made.ways = made.ways.and(Ways::of(StepUp::Exchange));
                 }
-                Requirement { deny, callers, max_lifetime, max_age, exchange, ..made }
+                Requirement { deny, bound, callers, act, max_lifetime, max_age, exchange, ..made }
             },
         )
     }
@@ -335,12 +401,12 @@ mod tests {
     }
 
     #[test]
-    fn p05_two_audiences_are_a_conflict() {
-        let to = |audience: &str| Requirement {
-            exchange: Some(Exchange {
+    fn p05_two_values_of_a_word_that_is_said_once_are_a_conflict() {
+        let to = |audience: Option<&str>, service| Requirement {
+            exchange: Some(ExchangeTerms {
                 granted: Vec::new(),
-                audience: audience.to_owned(),
-                service: 0,
+                audience: audience.map(str::to_owned),
+                service,
                 ttl: 60,
                 refuse_standing: false,
                 fallback: false,
@@ -349,7 +415,32 @@ mod tests {
             }),
             ..Requirement::default()
         };
-        assert_eq!(to("a").and(to("b")), Err(Conflict("audience")));
-        assert!(to("a").and(to("a")).is_ok());
+        assert_eq!(to(Some("a"), 0).and(to(Some("b"), 0)), Err(Conflict("audience")));
+        assert_eq!(to(None, 0).and(to(None, 1)), Err(Conflict("token_service")));
+        assert!(to(Some("a"), 0).and(to(Some("a"), 0)).is_ok());
+        assert_eq!(to(Some("a"), 0).and(to(None, 0)), Ok(to(Some("a"), 0)), "P7: what is not said is free");
+        let by = |acr: &str| Requirement { acr: Some(vec![acr.to_owned()]), ..Requirement::default() };
+        assert_eq!(by("mfa").and(by("pwd")), Err(Conflict("acr")));
+        assert!(by("mfa").and(Requirement::default()).is_ok_and(|joined| joined == by("mfa")));
+    }
+
+    #[test]
+    fn p05_a_group_asks_at_least_what_another_asks_if_it_is_met_only_where_that_is() {
+        let group = |names: &[&str]| {
+            let mut names = names.iter().map(|name| scope(name));
+            Group::new(names.next().unwrap(), names.collect())
+        };
+        for (own, other, implies) in [
+            (&["a"][..], &["a"][..], true),
+            (&["a"], &["a", "c"], true),
+            (&["a", "c"], &["a"], false),
+            (&["c", "a"], &["a", "c"], true),
+            (&["all"], &["b", "c"], true),
+            (&["all", "a"], &["b"], true),
+            (&["all", "c"], &["b"], false),
+            (&["b"], &["all"], false),
+        ] {
+            assert_eq!(group(own).implies(&group(other)), implies, "{own:?} {other:?}");
+        }
     }
 }

@@ -1,14 +1,60 @@
 //! Rules by name: which one applies (P1).
 
-use std::collections::HashMap;
-
 use crate::policy::ability::Ability;
+use crate::policy::condition::Condition;
+use crate::policy::model::Mode;
+use crate::policy::pattern::{Pattern, Patterns, has_plain_characters, is_plain, is_plain_uri};
 use crate::policy::requirement::Requirement;
 
-/// One line of `tools`.
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A line of `tools`.
+    #[default]
+    Tool,
+    /// A line of `prompts`.
+    Prompt,
+    /// A line of `resources`.
+    Resource,
+    /// A line of `methods`.
+    Method,
+}
+
+impl Kind {
+    /// The map of a server that such rules stand in.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Tool => "tools",
+            Kind::Prompt => "prompts",
+            Kind::Resource => "resources",
+            Kind::Method => "methods",
+        }
+    }
+
+    /// The key of a rule.
+    pub(crate) fn pattern(self, text: &str) -> Result<Pattern, (&'static str, &'static str)> {
+        match self {
+            Kind::Tool | Kind::Prompt => Pattern::name(text),
+            Kind::Resource => Pattern::uri(text),
+            Kind::Method => Pattern::method(text),
+        }
+    }
+
+    /// May other rules than an exact one match it?
+    pub(crate) fn is_plain(self, text: &str) -> bool {
+        if self == Kind::Resource { is_plain_uri(text) } else { is_plain(text) }
+    }
+
+    /// The longest text that is plain.
+    fn longest(self) -> usize {
+        if self == Kind::Resource { usize::MAX } else { 128 }
+    }
+}
+
+/// One line of `tools`, `prompts`, `resources` or `methods`.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// As written: an exact name, `prefix*` or `*`.
+    /// As written.
     pub pattern: String,
     /// Where it stands, as faults say it.
     pub place: String,
@@ -19,6 +65,23 @@ pub(crate) struct Rule {
     pub anonymous: bool,
     /// P24: what it asks of callers that step up, where `step_up` is `auto`.
     pub challenge: Option<Requirement>,
+    /// P7: what is asked beside, where something is so or cannot be known.
+    pub raises: Vec<Raise>,
+    /// P15: in place of the policy's.
+    pub mode: Option<Mode>,
+    /// P36.
+    pub data_class: Option<String>,
+    pub purpose: Option<String>,
+}
+
+/// A part of a rule that is not always asked for (P7).
+#[derive(Debug, PartialEq)]
+pub(crate) struct Raise {
+    /// Where it is true or unknown, this is joined to what the rule asks. `unless` is its negation.
+    pub when: Condition,
+    pub part: Requirement,
+    /// P24: of callers that step up, where its `step_up` is `auto`.
+    pub challenge: Option<Requirement>,
 }
 
 impl Rule {
@@ -27,30 +90,79 @@ impl Rule {
         self.challenge.as_ref().filter(|_| ability.steps_up).unwrap_or(&self.requirement)
     }
 
-    /// P5, for whoever calls.
-    pub(crate) fn implies(&self, other: &Rule) -> bool {
-        let own = self.challenge.as_ref().unwrap_or(&self.requirement);
-        let their = other.challenge.as_ref().unwrap_or(&other.requirement);
-        self.requirement.implies(&other.requirement) && own.implies(their)
+    /// P5, for whoever calls and whatever with; for this name, where only one is meant.
+    pub(crate) fn implies(&self, other: &Rule, name: Option<&str>) -> bool {
+        let implies = |own: &Requirement, their: &Requirement| own.named(name).implies(&their.named(name));
+        let own = &self.requirement;
+        let challenge = self.challenge.as_ref().unwrap_or(own);
+        let their_challenge = other.challenge.as_ref().unwrap_or(&other.requirement);
+        let is_raised =
+            |raise: &Raise| implies(own, &raise.part) || self.raises.iter().any(|own| own.implies(raise, name));
+        (!self.anonymous || other.anonymous)
+            && implies(own, &other.requirement)
+            && implies(challenge, their_challenge)
+            && (own.deny || other.raises.iter().all(is_raised))
+    }
+
+    /// P1: does everything that is said agree?
+    pub(crate) fn is_same(&self, other: &Rule) -> bool {
+        self.requirement == other.requirement
+            && self.challenge == other.challenge
+            && self.raises == other.raises
+            && self.anonymous == other.anonymous
+            && self.mode == other.mode
+            && self.data_class == other.data_class
+            && self.purpose == other.purpose
+    }
+
+    /// Everything that it may ask for, of whomever.
+    pub(crate) fn parts(&self) -> Vec<&Requirement> {
+        let mut parts = self.parts_for_others();
+        parts.extend(&self.challenge);
+        self.raises.iter().for_each(|raise| parts.extend(&raise.challenge));
+        parts
+    }
+
+    /// Its key, where that is a template of URIs.
+    pub(crate) fn template(&self) -> Option<Pattern> {
+        Pattern::uri(&self.pattern).ok().filter(Pattern::has_variables)
+    }
+
+    /// Of callers that do not step up.
+    pub(crate) fn parts_for_others(&self) -> Vec<&Requirement> {
+        let mut parts = vec![&self.requirement];
+        self.raises.iter().for_each(|raise| parts.push(&raise.part));
+        parts
+    }
+
+    /// All conditions in it.
+    pub(crate) fn conditions(&self) -> Vec<&Condition> {
+        let mut conditions = Vec::new();
+        self.raises.iter().for_each(|raise| conditions.push(&raise.when));
+        self.parts().iter().for_each(|part| part.conditions(&mut conditions));
+        conditions
     }
 }
 
-/// The rules, indexed so that a call costs the same with ten of them and with ten thousand.
+impl Raise {
+    fn implies(&self, other: &Raise, name: Option<&str>) -> bool {
+        self.when == other.when && self.part.named(name).implies(&other.part.named(name))
+    }
+
+    /// What is joined for this caller.
+    pub(crate) fn part_for(&self, ability: Ability) -> &Requirement {
+        self.challenge.as_ref().filter(|_| ability.steps_up).unwrap_or(&self.part)
+    }
+}
+
+/// The rules of one kind, indexed so that a call costs the same with ten of them and with ten thousand.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
+    kind: Kind,
     list: Vec<Rule>,
     written: Patterns,
     /// The same patterns in lower case, for P1's second look.
     folded: Patterns,
-}
-
-#[derive(Debug, Default)]
-struct Patterns {
-    exact: HashMap<String, usize>,
-    /// By what stands before the `*`; the empty prefix is `*` itself.
-    prefix: HashMap<String, usize>,
-    /// The lengths of the prefixes, shortest first.
-    lengths: Vec<usize>,
 }
 
 /// Why no rule applies.
@@ -61,87 +173,125 @@ pub(crate) enum Unmatched {
 }
 
 impl Rules {
-    /// `list` holds every pattern once, also when case is folded.
-    pub(crate) fn new(list: Vec<Rule>) -> Rules {
-        let patterns = || list.iter().map(|rule| rule.pattern.as_str());
-        let written = Patterns::new(patterns().map(str::to_owned));
-        let folded = Patterns::new(patterns().map(str::to_ascii_lowercase));
-        Rules { written, folded, list }
+    /// Each rule with its pattern. All of them differ, also when case is folded.
+    pub(crate) fn new(kind: Kind, rules: Vec<(Pattern, Rule)>) -> Rules {
+        let (patterns, list): (Vec<Pattern>, Vec<Rule>) = rules.into_iter().unzip();
+        let folded = Patterns::new(patterns.iter().map(Pattern::folded).collect());
+        Rules { kind, written: Patterns::new(patterns), folded, list }
     }
 
-    /// P1: exact name, else the longest prefix, else `*`; nothing is inherited.
+    /// P1: exact name, else the pattern with the most literal characters, else `*`; nothing is inherited.
     pub(crate) fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
+        let chosen = self.chosen(name);
         // A server may trim or normalize another name: only who wrote it out meant it.
-        let chosen = if is_plain(name) { self.written.select(name) } else { self.written.exact.get(name).copied() };
-        if chosen.is_none() && !is_plain(name) {
+        if chosen.is_none() && !self.kind.is_plain(name) {
             return Err(Unmatched::Confusable);
         }
         // A server that ignores case would run it under that other rule.
         if self.folded.select(&name.to_ascii_lowercase()) != chosen {
             return Err(Unmatched::Confusable);
         }
+        // P19: patterns are for URIs without a query, where they have none.
+        let without_query = || name.split_once('?').and_then(|(uri, _)| self.chosen(uri));
+        if chosen.is_none() && self.kind == Kind::Resource && without_query().is_some() {
+            return Err(Unmatched::Confusable);
+        }
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
     }
 
+    /// The name of the rule at this place, if it is for one name only.
+    pub(crate) fn exact(&self, at: usize) -> Option<&str> {
+        self.written.get(at)?.exact()
+    }
+
+    /// P1's first look.
+    pub(crate) fn as_written(&self, name: &str) -> Option<&Rule> {
+        self.list.get(self.chosen(name)?)
+    }
+
+    fn chosen(&self, name: &str) -> Option<usize> {
+        if self.kind.is_plain(name) { self.written.select(name) } else { self.written.exactly(name) }
+    }
+
     /// The rules that a name would have in any other reading: lower-cased, trimmed, without what is not plain, as a path, or any of
-    /// its last segments. What is not judged must not be forwarded to where one of them leads.
-    pub(crate) fn readings(&self, name: &str) -> impl Iterator<Item = &Rule> {
-        let name = name.to_ascii_lowercase();
-        let plain: String = name.chars().filter(|c| has_plain_characters(c.encode_utf8(&mut [0; 4]))).collect();
-        let mut path: Vec<&str> = Vec::new();
-        for segment in plain.split('/') {
-            match segment {
-                "" | "." => {}
-                ".." => drop(path.pop()),
-                other => path.push(other),
-            }
-        }
-        let ends = plain.match_indices('/').filter_map(|(at, _)| plain.get(at + 1..));
+    /// its last segments; of a URI, all. What is not judged must not be forwarded to where one of them leads.
+    pub(crate) fn readings(&self, name: &str) -> Vec<&Rule> {
         let mut found = Vec::new();
-        for reading in [name.as_str(), name.trim(), plain.as_str(), path.join("/").as_str()].into_iter().chain(ends) {
-            if let Some(at) = self.folded.select(reading) {
-                keep(&mut found, at);
-            }
+        if self.kind == Kind::Resource {
+            found.extend(0..self.list.len());
+        } else {
+            other_names(name)
+                .iter()
+                .filter_map(|reading| self.folded.select(reading))
+                .for_each(|at| keep(&mut found, at));
         }
-        found.into_iter().filter_map(|at| self.list.get(at))
+        found.into_iter().filter_map(|at| self.list.get(at)).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.list.iter()
     }
 
-    /// The rules whose pattern covers this one and is less specific.
-    pub(crate) fn less_specific<'r>(&'r self, pattern: &'r str) -> impl Iterator<Item = &'r Rule> {
-        let stem = pattern.strip_suffix('*').unwrap_or(pattern);
-        let own = pattern.ends_with('*').then_some(stem.len());
-        // P1: only its own rule matches a name that is not plain.
-        let is_alone = own.is_none() && !is_plain(pattern);
-        let shorter = self.written.lengths.iter().rev().filter(move |length| !is_alone && Some(**length) != own);
-        shorter.filter_map(move |length| self.list.get(*self.written.prefix.get(stem.get(..*length)?)?))
+    /// The rule at this place, and those that it replaces for some name that both could have: the losers of P1.
+    pub(crate) fn replaced_by(&self, at: usize) -> Vec<&Rule> {
+        let Some(pattern) = self.written.get(at) else { return Vec::new() };
+        let found: Vec<usize> = match pattern.exact() {
+            // Only its own rule matches what is not plain.
+            Some(text) if self.kind.is_plain(text) => self.written.matching(text),
+            Some(_) => Vec::new(),
+            None => {
+                let own = pattern.literals();
+                let is_less = |other: &usize| self.written.get(*other).is_some_and(|other| other.literals() < own);
+                let mut near = self.written.near(pattern);
+                near.retain(|other| is_less(other) && self.do_meet(&self.written, at, *other));
+                near
+            }
+        };
+        found.into_iter().filter_map(|at| self.list.get(at)).collect()
+    }
+
+    /// P1: a pattern before this one that is as specific, matches some name that this one does too, and has another rule. Literal characters are compared in
+    /// lower case.
+    pub(crate) fn rival_of(&self, at: usize) -> Option<&Rule> {
+        let (own, rule) = (self.folded.get(at).filter(|own| own.exact().is_none())?, self.list.get(at)?);
+        let is_rival = |other: &usize| {
+            let is_equal = self.folded.get(*other).is_some_and(|other| other.literals() == own.literals());
+            *other != at && is_equal && self.list.get(*other).is_some_and(|other| !rule.is_same(other))
+        };
+        let near = self.folded.near(own);
+        let found = near.into_iter().find(|other| is_rival(other) && self.do_meet(&self.folded, at, *other))?;
+        self.list.get(found)
+    }
+
+    /// P19: the rules that some URI of this template has, in both looks of P1.
+    pub(crate) fn reached_by(&self, template: &Pattern) -> Vec<&Rule> {
+        let (written, folded) = (self.written.reached_by(template), self.folded.reached_by(&template.folded()));
+        written.iter().filter(|at| folded.contains(at)).filter_map(|at| self.list.get(*at)).collect()
+    }
+
+    fn do_meet(&self, patterns: &Patterns, one: usize, other: usize) -> bool {
+        match (patterns.get(one), patterns.get(other)) {
+            (Some(one), Some(other)) => one.is_met_by(other, self.kind.longest()),
+            _ => false,
+        }
     }
 }
 
-impl Patterns {
-    fn new(patterns: impl Iterator<Item = String>) -> Patterns {
-        let mut index = Patterns::default();
-        for (at, pattern) in patterns.enumerate() {
-            match pattern.strip_suffix('*') {
-                Some(prefix) => {
-                    keep(&mut index.lengths, prefix.len());
-                    index.prefix.insert(prefix.to_owned(), at);
-                }
-                None => {
-                    index.exact.insert(pattern, at);
-                }
-            }
+fn other_names(name: &str) -> Vec<String> {
+    let name = name.to_ascii_lowercase();
+    let plain: String = name.chars().filter(|c| has_plain_characters(c.encode_utf8(&mut [0; 4]))).collect();
+    let mut path: Vec<&str> = Vec::new();
+    for segment in plain.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(path.pop()),
+            other => path.push(other),
         }
-        index
     }
-
-    fn select(&self, name: &str) -> Option<usize> {
-        let prefix = || self.lengths.iter().rev().find_map(|length| self.prefix.get(name.get(..*length)?));
-        self.exact.get(name).or_else(prefix).copied()
-    }
+    let mut names = vec![path.join("/"), name.trim().to_owned()];
+    names.extend(plain.match_indices('/').filter_map(|(at, _)| plain.get(at + 1..)).map(str::to_owned));
+    names.extend([plain, name]);
+    names
 }
 
 /// Sorted, each once.
@@ -149,16 +299,4 @@ fn keep(sorted: &mut Vec<usize>, number: usize) {
     if let Err(at) = sorted.binary_search(&number) {
         sorted.insert(at, number);
     }
-}
-
-/// The names that patterns apply to (P1): plain characters, and no segment that a reader of paths would drop or follow.
-pub(crate) fn is_plain(name: &str) -> bool {
-    (1..=128).contains(&name.len())
-        && has_plain_characters(name)
-        && name.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
-}
-
-/// The characters of such names.
-pub(crate) fn has_plain_characters(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
 }

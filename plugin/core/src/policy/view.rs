@@ -94,7 +94,7 @@ impl<'p> ServerView<'p> {
 
     /// All its rules.
     pub fn rules(self) -> impl Iterator<Item = RuleView<'p>> {
-        self.0.rules.all().map(|(kind, rule)| RuleView { kind, rule })
+        self.0.rules.all().into_iter().map(|(kind, rule)| RuleView { kind, rule })
     }
 }
 

@@ -99,6 +99,8 @@ pub enum Acts {
     Server,
     /// Who writes the policy, in shadow mode.
     Shadow,
+    /// Who reviews the server's tools.
+    Pins,
 }
 
 impl Acts {
@@ -121,6 +123,7 @@ impl Acts {
             Acts::TokenServiceOrUser => "who runs the token service, or the user",
             Acts::Filter => "who runs the filter: the token service does not accept it",
             Acts::Server => "who runs the server: it does not accept the elevated token",
+            Acts::Pins => "who reviews the server's tools: look at what it is now, and pin that",
             Acts::Shadow => "who writes the policy: such a rule cannot be tried in shadow mode",
         }
     }

@@ -132,6 +132,10 @@ reasons! {
     TokenNotYetValid: "token_not_yet_valid", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token is not valid yet";
     /// `aud` does not name this resource.
     AudienceMismatch: "audience_mismatch", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token was issued for another resource";
+    /// The rule or the server wants a token that is bound to a certificate (P33).
+    TokenNotBound: "token_not_bound", Token, 401, Some(40101), InvalidToken, AnotherToken, "this operation needs a token that is bound to the certificate of its client";
+    /// It is bound to another certificate than the one that was presented, or none was.
+    BindingMismatch: "binding_mismatch", Token, 401, Some(40101), InvalidToken, AnotherToken, "the access token is bound to another certificate";
     /// The token is bound to a key or certificate this version cannot check.
     TokenBound: "token_bound", Token, 401, Some(40101), InvalidToken, AnotherToken, "the token is sender constrained and its binding cannot be verified here";
     /// Its issuer says that the token is not active (RFC 7662 2.2).
@@ -188,6 +192,8 @@ reasons! {
     HeaderMissing: "header_missing", Request, 400, Some(-32020), Nothing, Request, "a header that this protocol version requires is missing";
     /// A mirrored header, or the version in `_meta`, disagrees with the body.
     HeaderMismatch: "header_mismatch", Request, 400, Some(-32020), Nothing, Request, "the headers and the body disagree";
+    /// The session is of another caller or server, or its seal is spoilt (P35).
+    SessionForeign: "session_foreign", Request, 404, Some(-32001), Nothing, Request, "the session is not known here";
     /// A method the policy gives no way to allow.
     UnknownMethod: "unknown_method", Request, 404, Some(-32601), Nothing, Request, "method not found";
     /// A parameter the decision needs is missing or has the wrong type.
@@ -200,8 +206,16 @@ reasons! {
     Denied: "denied", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// The name would match another rule for a server that ignores case.
     NameConfusable: "name_confusable", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
+    /// The rule makes a scope of the name that is called, and this one can stand in none (P3).
+    NameNotScopable: "name_not_scopable", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
+    /// The tool is not what it was when it was pinned (P31).
+    ToolChanged: "tool_changed", Policy, 403, Some(40301), Nothing, Pins, "this operation is not allowed", told "not_allowed";
+    /// The tool has no pin, and the server says `unpinned: hide` (P31).
+    ToolUnpinned: "tool_unpinned", Policy, 403, Some(40301), Nothing, Pins, "this operation is not allowed", told "not_allowed";
     /// `callers` of server, tier or rule says no, or cannot be known.
     CallerNotAllowed: "caller_not_allowed", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
+    /// `act` of server, tier or rule does not allow who acts for the caller, or that nobody does (P32).
+    ActorNotAllowed: "actor_not_allowed", Policy, 403, Some(40301), Nothing, Policy, "this operation is not allowed", told "not_allowed";
     /// A held scope is missing and the caller can obtain it.
     ScopeMissing: "scope_missing", Policy, 403, Some(40300), Scopes, Policy, "this operation needs more scope";
     /// A held scope is missing and the rule says `step_up: none`.
@@ -210,6 +224,8 @@ reasons! {
     TokenTooLongLivedForRule: "token_too_long_lived_for_rule", Policy, 403, Some(40303), Nothing, Policy, "this operation needs a token with a shorter life";
     /// The login is older than the rule's `max_age`, or its time unknown.
     LoginTooOld: "login_too_old", Policy, 403, Some(40102), Reauthentication, Policy, "this operation needs a fresh login";
+    /// The login was not of a kind in the rule's `acr`, or its kind is unknown.
+    LoginTooWeak: "login_too_weak", Policy, 403, Some(40102), Reauthentication, Policy, "this operation needs a stronger login";
 
     // The elevation.
     /// The call was permitted with a token obtained for it.
@@ -224,6 +240,8 @@ reasons! {
     StandingPrivilege: "standing_privilege", Policy, 403, Some(40303), Nothing, Policy, "this operation needs a token without that standing privilege";
     /// The call is to go on as a task after its answer, and a token is for the call only.
     TaskNotElevated: "task_not_elevated", TokenService, 403, Some(40302), Nothing, Policy, "this operation cannot be a task: call it without `task`";
+    /// It would have to be elevated, and a stream outlives the token (P20).
+    NotElevatable: "not_elevatable", TokenService, 403, Some(40302), Nothing, Policy, "this cannot be listened to with a token for one operation";
     /// `notifications/cancelled` named it while its token was being obtained (P30).
     Cancelled: "cancelled", Request, 400, Some(-32600), Nothing, Request, "the client has cancelled this request";
     /// Too many exchanges: in this VM, or for this caller.
@@ -262,6 +280,8 @@ reasons! {
     GrantedTooNarrow: "granted_too_narrow", TokenService, 503, Some(50300), Nothing, TokenService, "no token could be obtained for this operation", told "elevation_unavailable";
     /// The upstream answered 401 to the elevated token.
     UpstreamRefusedToken: "upstream_refused_token", TokenService, 502, Some(50200), Nothing, Server, "the server did not accept the token for this operation";
+    /// A list could not be read, or is longer than is read (P16).
+    ListUnreadable: "list_unreadable", PolicyKept, 502, Some(50201), Nothing, Server, "the list that the server sent cannot be read";
     /// Shadow mode cannot forward the caller's token to the audience of this rule.
     ShadowCannotExchange: "shadow_cannot_exchange", PolicyKept, 403, Some(40301), Nothing, Shadow, "this operation is not allowed", told "not_allowed";
 

@@ -7,7 +7,7 @@ use crate::keys::KeyRing;
 use crate::line::Line;
 use crate::policy::{Issuer, KeySource, Place, Policy, Server, TokenType};
 use crate::reason::Reason;
-use crate::text::hex;
+use crate::text::{field, hex};
 use crate::time::Millis;
 use crate::token::cache::{Cache, Entry};
 use crate::token::opinions::Inspected;
@@ -214,12 +214,21 @@ impl Verifier<'_> {
     }
 }
 
+/// More of them are not recorded.
+const MOST_ACTORS: usize = 8;
+
 /// How records name the caller.
 pub(crate) fn record(token: &Compact, claims: &Claims, introspected: bool) -> Rc<str> {
     let mut members = Line::members();
     members.field("issuer", &claims.issuer);
     for (name, value) in [("subject", &claims.subject), ("client", &claims.client_id)] {
         value.iter().for_each(|value| members.field(name, value));
+    }
+    // P32: the current one first.
+    let actors: Vec<String> =
+        claims.actors.iter().take(MOST_ACTORS).filter_map(|names| names.first()).map(|name| field(name)).collect();
+    if !actors.is_empty() {
+        members.texts("actors", actors.iter().map(String::as_str));
     }
     members.text("token", &hex(token.digest(), 8));
     claims.token_id.iter().for_each(|id| members.field("token_id", id));

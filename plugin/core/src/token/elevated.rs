@@ -125,12 +125,12 @@ impl ElevatedToken {
         // Ours, or the caller's with us as the actor (RFC 8693 4.1): servers tie their sessions to it.
         let ours = &service.client.id;
         let is_callers = claims.client_id.is_some() && claims.client_id == wanted.caller.client_id;
-        let is_acted = claims.actors.contains(ours) && is_callers;
+        let is_acted = claims.actors.first().is_some_and(|actor| actor.contains(ours)) && is_callers;
         if claims.client_id.as_ref() != Some(ours) && !is_acted {
             return Err(Reason::ElevatedTokenNotOurs);
         }
         // As for callers: without a `typ` to go by, other kinds of JWT can only be told by their claims.
-        if claims.bound || (claims.foreign && issuer.token_type == TokenType::Jwt) {
+        if claims.is_bound() || (claims.foreign && issuer.token_type == TokenType::Jwt) {
             return Err(Reason::ElevatedTokenType);
         }
         Ok(())

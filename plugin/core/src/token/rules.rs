@@ -1,6 +1,6 @@
 //! What holds of a caller's token on every call, also of one seen before.
 
-use crate::jose::Claims;
+use crate::jose::{Binding, Claims};
 use crate::policy::{Issuer, Named, Place, Server, TokenType};
 use crate::reason::Reason;
 
@@ -39,11 +39,7 @@ impl Claims {
             }
             Some(Named::Name | Named::Url) => {}
         }
-        // RFC 9449 7.1: a bound token presented as Bearer must be rejected by who knows of the binding.
-        if self.bound {
-            return Err(Reason::TokenBound);
-        }
-        Ok(())
+        self.check_binding()
     }
 
     /// The same of a token that its issuer vouches for itself (P23).
@@ -72,10 +68,13 @@ impl Claims {
                 Some(Named::Name | Named::Url) => {}
             }
         }
-        if self.bound {
-            return Err(Reason::TokenBound);
-        }
-        Ok(())
+        self.check_binding()
+    }
+
+    /// RFC 9449 7.1: a bound token presented as Bearer must be rejected by who knows of the binding. Whether its certificate is there
+    /// (P33) is for the connection to say.
+    fn check_binding(&self) -> Result<(), Reason> {
+        if self.binding == Binding::Other { Err(Reason::TokenBound) } else { Ok(()) }
     }
 
     /// `exp` and the issuer's leeway.

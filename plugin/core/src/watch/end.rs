@@ -204,6 +204,11 @@ fn says(message: &Value<'_>, name: &str) -> bool {
     message.get(name).is_some_and(|value| *value != Value::Null)
 }
 
+/// Does this message answer that request?
+pub(crate) fn answers(message: &[u8], request: &ReplyTo) -> bool {
+    skimmed(message).is_some_and(|message| is_final(&message, &request.id))
+}
+
 /// Is this the result or the error of that request? A progress notification or a request of the server is not.
 fn is_final(message: &Value<'_>, id: &Option<Id>) -> bool {
     // Of a batch it is not looked at whose answer is in it.

@@ -10,7 +10,14 @@ pub(crate) struct Own {
     pub spot: Spot,
     /// The caller's issuer, a position in the policy's issuers.
     pub issuer: Option<usize>,
+    /// P27: a challenge of the upstream's is replaced.
+    pub challenges: bool,
+    /// P35: whose sessions it opens.
+    pub session: Option<SessionOwner>,
 }
+
+/// Whose a session is: issuer and subject, or nobody's.
+pub(crate) type SessionOwner = Option<(String, Option<String>)>;
 
 /// RFC 6750 3.1.
 const ERRORS: [&str; 3] = ["invalid_request", "invalid_token", "insufficient_scope"];
@@ -38,7 +45,7 @@ pub(crate) fn instead(
     let error = said.error.filter(|error| ERRORS.contains(&error.as_str()));
     let scopes = match scopes.is_empty() && head.status == 401 {
         true if issuer.is_none() => server.asked.clone(),
-        true => server.baseline.held.iter().map(|held| spelled(&held.scope.name)).collect::<Vec<_>>().join(" "),
+        true => server.baseline.held.iter().map(|held| spelled(&held.group.ask().name)).collect::<Vec<_>>().join(" "),
         false => scopes.join(" "),
     };
     let mut parameters = Vec::new();

@@ -1,22 +1,25 @@
 //! From document to [`Policy`]. Every fault of the document is found in one pass.
 
+mod built;
 mod clients;
 mod dialect;
 mod digest;
 mod introspection;
 mod issuers;
+mod lists;
+mod modes;
 mod places;
+mod rules;
 mod scopes;
 mod servers;
 mod service;
+mod sessions;
 mod terms;
-mod tools;
 
 use crate::jose::MAX_TOKEN;
 use crate::json::{self, Value};
-use crate::policy::document::{Entry, Fault, Fields, Report, date, duration, read_struct, size, vocabulary, word};
+use crate::policy::document::{Entry, Fault, Fields, Report, duration, read_struct, size, vocabulary, word};
 use crate::policy::{Environment, Limits, Mode, Policy, Select, Server};
-use crate::time::Millis;
 use digest::digest;
 
 /// P18: longer documents are refused.
@@ -90,20 +93,30 @@ fn policy(
     let clients = clients::read(fields.take("clients"), report);
     let scopes = scopes::Hierarchy::read(fields.take("scopes"), report);
     let limits = limits(fields.take("limits"), report);
-    let tiers = tools::tiers(fields.take("tiers"), limits.max_ttl, report);
-    let mode = mode(&fields, environment.now(), report);
+    let tiers = rules::tiers(fields.take("tiers"), limits.max_ttl, report);
+    let mode = modes::read(&fields, environment.now(), report).map(|mode| mode.unwrap_or(Mode::Enforce));
+    let sessions = sessions::read(fields.take("sessions"), environment, report);
     let several = fields.take("servers");
     let select = select(&fields, report);
-    let mut context =
-        servers::Context { issuers: &issuers, scopes, tiers, services: &services, max_ttl: limits.max_ttl };
+    let mut context = servers::Context {
+        issuers: &issuers,
+        scopes,
+        tiers,
+        services: &services,
+        max_ttl: limits.max_ttl,
+        now: environment.now(),
+    };
     let servers = context.read(several, &fields, report);
-    tools::name_scopes(&context.tiers, &mut context.scopes);
+    rules::name_scopes(&context.tiers, &mut context.scopes);
+    context.check_built(&servers, report);
     context.check_shared(&servers, report);
     context.finish(report);
     also_granted(&services, &context.scopes, report);
     let select = selected(select, &servers, report);
     fields.finish(report);
     let digest = digest(document);
+    let of_server = |server: &Server| server.rules.all().iter().filter_map(|(_, rule)| rule.mode?.until()).max();
+    let last_shadow = servers.iter().filter_map(of_server).max();
     Some(Policy {
         issuers,
         servers,
@@ -111,6 +124,8 @@ fn policy(
         services: services.into_iter().map(|(_, service)| service).collect::<Option<_>>()?,
         clients,
         mode: mode?,
+        sessions,
+        last_shadow,
         limits,
         digest,
         warnings: Vec::new(),
@@ -169,45 +184,14 @@ fn selected(written: Option<(Select, Entry<'_>)>, servers: &[Server], report: &m
     select
 }
 
-/// Seconds. P15: a shadow ends while somebody remembers it.
-const LONGEST_SHADOW: u64 = 365 * 86_400;
-
-/// P15: `shadow` needs the date at which it ends.
-fn mode(fields: &Fields<'_>, now: Option<Millis>, report: &mut Report) -> Option<Mode> {
-    let mode = fields.take("mode");
-    let until = fields.take("until");
-    match mode.as_ref().map(|entry| entry.value.text()) {
-        None | Some(Some("enforce")) => {
-            if let Some(until) = until {
-                until.fault(report, "`until` without shadow mode", "remove it, or write `mode: shadow`");
-                return None;
-            }
-            Some(Mode::Enforce)
-        }
-        Some(Some("shadow")) => {
-            let Some(until) = until else {
-                report.fault(&fields.path, "`until` is missing", "shadow mode needs the date at which it ends");
-                return None;
-            };
-            let end = date(&until, report)?;
-            if now.is_some_and(|now| end > now.plus_seconds(LONGEST_SHADOW)) {
-                until.fault(report, "a shadow of more than a year", "set a date that somebody will still look at");
-            } else if now.is_some_and(|now| end <= now) {
-                report.warn(&until.path, "the shadow is over: this policy is enforced", "remove `mode` and `until`");
-            }
-            Some(Mode::Shadow { until: end })
-        }
-        Some(_) => {
-            mode.as_ref()?.fault(report, "not a mode", "write `enforce` or `shadow`");
-            None
-        }
-    }
-}
-
 fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
     let Some(fields) = entry.and_then(|entry| entry.fields(&[vocabulary::LIMITS], report)) else { return limits };
-    for (name, limit) in [("request_body", &mut limits.request_body), ("anonymous_body", &mut limits.anonymous_body)] {
+    for (name, limit) in [
+        ("request_body", &mut limits.request_body),
+        ("anonymous_body", &mut limits.anonymous_body),
+        ("list", &mut limits.list),
+    ] {
         if let Some(entry) = fields.take(name)
             && let Some(bytes) = size(&entry, report)
         {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::policy::document::{self, Entry, Report, vocabulary};
-use crate::policy::requirement::Scope;
+use crate::policy::document::{self, Entry, NAME, Report, vocabulary};
+use crate::policy::scope::{Group, Scope};
 use crate::text::is_scope_token;
 
 /// Which scope implies which.
@@ -29,7 +29,7 @@ impl Hierarchy {
             }
             let Some(fields) = entry.fields(&[vocabulary::HIERARCHY], report) else { continue };
             if name.contains(['{', '}']) {
-                entry.fault(report, "a brace inside a scope", "a scope for each name, `{name}`, comes later");
+                entry.fault(report, "a brace inside a scope", "`{name}` stands in the rules of tools and prompts only");
             }
             let implied = fields.take("implies").map(|entry| {
                 if matches!(entry.value, crate::json::Value::List(_)) {
@@ -56,8 +56,18 @@ impl Hierarchy {
         hierarchy
     }
 
+    /// Scopes of which something requires one. `None` where there is none to ask for.
+    pub(super) fn group(&mut self, need: &[String]) -> Option<Group> {
+        let (ask, others) = need.split_first()?;
+        Some(Group::new(self.scope(ask), others.iter().map(|name| self.scope(name)).collect()))
+    }
+
     /// A scope that something requires.
     pub(super) fn scope(&mut self, name: &str) -> Scope {
+        if let Some(stem) = name.strip_suffix(NAME) {
+            let (covered_by, implies) = (Rc::from([stem.to_owned()]), Rc::from([]));
+            return Scope { name: Rc::from(stem), covered_by, implies, is_built: true };
+        }
         self.named.insert(name.to_owned());
         if let Some(made) = self.made.get(name) {
             return made.clone();
@@ -67,6 +77,7 @@ impl Hierarchy {
             name: Rc::from(name),
             covered_by: std::iter::once(name.to_owned()).chain(others.cloned()).collect(),
             implies: self.implied(name).into_iter().map(str::to_owned).collect(),
+            is_built: false,
         };
         self.made.insert(name.to_owned(), scope.clone());
         scope
@@ -74,7 +85,14 @@ impl Hierarchy {
 
     /// A scope that a tier names, whether or not a rule uses that.
     pub(super) fn name(&mut self, scope: &str) {
-        self.named.insert(scope.to_owned());
+        if !scope.ends_with(NAME) {
+            self.named.insert(scope.to_owned());
+        }
+    }
+
+    /// Every scope that the policy names.
+    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
+        self.named.iter().chain(self.targets.iter().map(|(target, _)| target))
     }
 
     /// Does the policy name it anywhere?

@@ -3,18 +3,23 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::built;
+use super::lists::{Labels, Lists};
 use super::places::{Described, Resource, headers, origins, paths};
+use super::rules::{self, Maker, Tiers};
 use super::scopes::Hierarchy;
 use super::service::Named;
-use super::terms::Site;
-use super::tools::{self, Maker, Tiers};
+use super::terms::{self, Site};
+use crate::mcp::Reads;
 use crate::policy::audience::{Audiences, is_url};
 use crate::policy::book::RuleBook;
-use crate::policy::condition::Condition;
+use crate::policy::condition::{Allowed, Condition, Root};
 use crate::policy::document::{self, vocabulary};
 use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
+use crate::policy::rules::Kind;
 use crate::policy::{Issuer, Server, TokenType};
+use crate::time::Millis;
 
 /// The name of the server in a document that has only one.
 const ONLY: &str = "default";
@@ -28,6 +33,7 @@ pub(super) struct Context<'c> {
     pub services: &'c Named,
     /// Seconds.
     pub max_ttl: u64,
+    pub now: Option<Millis>,
 }
 
 impl Context<'_> {
@@ -102,7 +108,7 @@ impl Context<'_> {
 
     pub(super) fn finish(&self, report: &mut Report) {
         self.scopes.finish(report);
-        tools::unused(&self.tiers, self.services, report);
+        rules::unused(&self.tiers, self.services, report);
     }
 
     /// P34: whose tokens count at this server, in the order in which metadata names them (P39). Unsaid, everybody's, in the order of
@@ -157,29 +163,18 @@ impl Context<'_> {
             Some(scopes)
         });
         let issuers = self.issuers(fields, several, report);
-        // P14: a server's `callers` are asked of every request with a token.
-        let callers = fields.take("callers").and_then(|entry| Condition::read(&entry, report)).into_iter().collect();
-        let asked = Requirement::of(baseline.iter().flatten().map(|name| self.scopes.scope(name)));
-        let asked = Requirement { callers, ..asked };
-        let tools = fields.require("tools", "give at least one rule; what no rule matches is refused", report);
-        let mut maker = Maker {
-            scopes: &mut self.scopes,
-            tiers: &mut self.tiers,
-            site: Site {
-                baseline: &asked,
-                resource: resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default(),
-                services: self.services,
-                max_ttl: self.max_ttl,
-            },
-        };
-        let rules = RuleBook { tools: maker.rules(tools, report) };
-        let names = |needs: &Requirement| -> Vec<Rc<str>> {
-            needs.held.iter().map(|held| Rc::clone(&held.scope.name)).collect()
-        };
-        let by_all: BTreeSet<Rc<str>> = rules.all().flat_map(|(_, rule)| names(&rule.requirement)).collect();
-        let by_some = rules.all().filter_map(|(_, rule)| rule.challenge.as_ref()).flat_map(names);
-        let all: BTreeSet<Rc<str>> = by_some.chain(by_all.iter().cloned()).collect();
-        let held_somewhere = all.into_iter().map(|name| (Rc::clone(&name), !by_all.contains(&name))).collect();
+        // P7: these are asked of every request with a token.
+        let callers = fields.take("callers").and_then(|entry| Condition::read(&entry, Allowed::CALLER, report));
+        let bound = fields.take("binding").is_some_and(|entry| terms::binding(&entry, report));
+        let act = fields.take("act").and_then(|entry| terms::delegation(&entry, report));
+        let held = baseline.iter().flatten().map(|name| self.scopes.scope(name).into());
+        let asked = Requirement { callers: callers.into_iter().collect(), bound, act, ..Requirement::of(held) };
+        let resource_text = resource.as_ref().map(|resource| resource.text.as_str()).unwrap_or_default();
+        let rules = self.rules(fields, &asked, resource_text, report);
+        let held_somewhere = held_somewhere(&rules);
+        let lists = Lists::read(fields, rules.has_anonymous(), report);
+        let labels = Labels::read(fields, report);
+        let reads = reads(&rules, labels.declared_task.as_deref());
         let ways = [("http", false), ("jsonrpc", true)];
         let denials = fields.take("denials").and_then(|entry| document::word(&entry, &ways, report));
         let denies_by_jsonrpc = denials.unwrap_or(false);
@@ -230,7 +225,38 @@ impl Context<'_> {
             introspects: self.introspects(fields, &introspecting, report),
             has_anonymous: rules.has_anonymous(),
             rules,
+            reads,
+            filters_lists: lists.filters,
+            annotates: lists.annotates,
+            pins: lists.pins,
+            environment: labels.environment,
+            data_class: labels.data_class,
+            declared_task: labels.declared_task,
         })
+    }
+
+    /// P2: at least one, of whatever kind.
+    fn rules(&mut self, fields: &Fields<'_>, baseline: &Requirement, resource: &str, report: &mut Report) -> RuleBook {
+        let mut is_any = false;
+        let mut read = |kind: Kind| {
+            let entry = fields.take(kind.word());
+            is_any |= entry.is_some();
+            let site = Site { kind, baseline, resource, services: self.services, max_ttl: self.max_ttl };
+            let (scopes, tiers) = (&mut self.scopes, &mut self.tiers);
+            Maker { scopes, tiers, site, now: self.now }.rules(entry, report)
+        };
+        let [tools, prompts, resources, methods] =
+            [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Method].map(&mut read);
+        if !is_any {
+            let help = "write `tools`, `prompts`, `resources` or `methods`; what no rule matches is refused";
+            report.fault(&fields.path, "no rule (P2)", help);
+        }
+        RuleBook { tools, prompts, resources, methods }
+    }
+
+    /// P3: what a rule makes of a name must be nothing else that the policy means.
+    pub(super) fn check_built(&self, servers: &[Server], report: &mut Report) {
+        built::check(servers, &self.scopes, report);
     }
 
     /// P23: a token that is no JWS does not say whose it is, so there is one issuer to ask.
@@ -278,9 +304,7 @@ impl Context<'_> {
 
     /// P21: the baseline, as it is asked of nobody in particular: by the template that all issuers of the server share.
     fn asked_of_anybody(&self, issuers: &[usize], baseline: &[String]) -> Vec<String> {
-        let mut issuers = issuers.iter().filter_map(|at| self.issuers.get(*at));
-        let first = issuers.next();
-        let shared = first.filter(|first| issuers.all(|issuer| issuer.ask == first.ask));
+        let shared = Issuer::asking_alike(issuers.iter().filter_map(|at| self.issuers.get(*at)));
         let asked = |scope: &String| shared.map_or_else(|| scope.clone(), |issuer| issuer.asked(scope));
         let mut scopes: Vec<String> = baseline.iter().map(asked).collect();
         scopes.sort_unstable();
@@ -297,6 +321,47 @@ impl Context<'_> {
         }
         named
     }
+}
+
+/// P24: what some rule wants of the caller's own token; true: only of callers that step up. What is made of a name is none of it.
+fn held_somewhere(rules: &RuleBook) -> Vec<(Rc<str>, bool)> {
+    let (mut by_all, mut all) = (BTreeSet::new(), BTreeSet::new());
+    let add = |names: &mut BTreeSet<Rc<str>>, parts: Vec<&Requirement>| {
+        for held in parts.iter().flat_map(|part| &part.held) {
+            held.group
+                .members()
+                .filter(|scope| !scope.is_built)
+                .for_each(|scope| drop(names.insert(Rc::clone(&scope.name))));
+        }
+    };
+    for (_, rule) in rules.all() {
+        add(&mut by_all, rule.parts_for_others());
+        add(&mut all, rule.parts());
+    }
+    all.into_iter().map(|name| (Rc::clone(&name), !by_all.contains(&name))).collect()
+}
+
+/// The paths that conditions ask about. Of resources they are no part of the request.
+fn reads(rules: &RuleBook, declared_task: Option<&str>) -> Reads {
+    let mut reads = Reads::default();
+    for (kind, rule) in rules.all() {
+        let mut paths = Vec::new();
+        rule.conditions().into_iter().for_each(|condition| condition.paths(&mut paths));
+        for (root, path, is_numeric) in paths {
+            let below = match (root, kind) {
+                (Root::Meta, _) => Some("_meta"),
+                (_, Kind::Tool | Kind::Prompt) => Some("arguments"),
+                (_, Kind::Method) => None,
+                (_, Kind::Resource) => continue,
+            };
+            reads.params.add(below.into_iter().chain(path.iter().map(String::as_str)));
+            reads.numbers |= is_numeric;
+        }
+    }
+    if let Some(member) = declared_task {
+        reads.params.add(["_meta", member].into_iter());
+    }
+    reads
 }
 
 /// The other server that has it already.

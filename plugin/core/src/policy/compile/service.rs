@@ -194,7 +194,7 @@ pub(super) fn client(
     Some(Client { id: id?.to_owned(), authentication })
 }
 
-fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Secret> {
+pub(super) fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Secret> {
     let name = entry.text(report)?;
     let value = environment.variable(name).filter(|value| !value.is_empty());
     if value.is_none() {

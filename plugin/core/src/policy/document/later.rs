@@ -1,10 +1,9 @@
-//! What the language has and this version does not (P18): refused by name, because a policy that is not understood must not
-//! be enforced by halves.
+//! Words that the language does not have, and that one might look for (P18): refused by name, with what to do instead.
 
 use super::vocabulary::LATER;
 use super::{Entry, Report};
 
-/// Reports a field that a later version knows. False: it is unknown to the language.
+/// Reports such a field. False: it is any other unknown one.
 pub(super) fn word(field: &str, entry: &Entry<'_>, report: &mut Report) -> bool {
     let found = LATER.iter().find(|(word, _)| *word == field);
     if let Some((word, help)) = found {
@@ -57,17 +56,6 @@ mod tests {
             let mut rule = serde_json::json!({ "scope": [] });
             rule[word] = serde_json::json!("x");
             assert_eq!(problems(&policy(rule)), [format!("tools.t.{word}: `{word}` is not part of this version")]);
-        }
-    }
-
-    #[test]
-    fn p03_braces_and_groups_are_no_scopes_yet() {
-        for (scope, problem) in [
-            (serde_json::json!("tool:{name}"), "a brace inside a scope"),
-            (serde_json::json!("a}"), "a brace inside a scope"),
-            (serde_json::json!({ "any": ["a", "b"] }), "`any` is not part of this version"),
-        ] {
-            assert_eq!(problems(&policy(serde_json::json!({ "scope": scope }))), [format!("tools.t.scope: {problem}")]);
         }
     }
 

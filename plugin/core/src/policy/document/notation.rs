@@ -1,43 +1,88 @@
 //! The small notations inside a policy: scopes, times, sizes, dates, choices of a word.
 
 use crate::json::Value;
-use crate::policy::document::{Entry, Report, kind};
+use crate::policy::document::{Entry, Report, kind, vocabulary};
 use crate::text::is_scope_token;
 use crate::time::Millis;
 
-/// P3: one scope token or a list of them, sorted.
-#[inline(never)]
+/// P3: one scope token or a list of them, sorted: a baseline, or what a scope implies.
 pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let items = match entry.value {
-        Value::List(_) => entry.list(report)?,
-        _ => vec![entry.clone()],
-    };
     let mut scopes = Vec::new();
-    for item in items {
-        if item.value.get("any").is_some() {
-            let help = "one of several scopes comes later; until then name the one";
-            item.fault(report, "`any` is not part of this version", help);
-            continue;
-        }
-        let Some(text) = item.text(report) else { continue };
-        if text.contains(' ') {
-            let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
-            item.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
-        } else if !is_scope_token(text) {
-            item.fault(report, "not a scope token", "RFC 6749 3.3 allows visible ASCII without quotes and backslashes");
-        } else if text.contains(['{', '}']) {
-            item.fault(
-                report,
-                "a brace inside a scope",
-                "a scope for each name, `{name}`, comes later; name the scopes",
-            );
-        } else {
-            scopes.push(text.to_owned());
-        }
+    for item in one_or_more(entry, report)? {
+        scopes.extend(scope(&item, false, report));
     }
     scopes.sort_unstable();
     scopes.dedup();
     Some(scopes)
+}
+
+/// P3: what is needed, each of it one of several scopes, of which the first is asked for.
+pub(crate) fn needs(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Vec<String>>> {
+    let mut needs = Vec::new();
+    for item in one_or_more(entry, report)? {
+        let need = match item.value {
+            Value::Map(_) => any(&item, report),
+            _ => scope(&item, true, report).map(|scope| vec![scope]),
+        };
+        needs.extend(need);
+    }
+    Some(needs)
+}
+
+/// `{ any: [a, b], ask: b }`
+fn any(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let fields = entry.fields(&[vocabulary::GROUP], report)?;
+    let list = fields.require("any", "name the scopes of which one is enough: { any: [a, b] }", report);
+    let items = list.and_then(|list| list.some_list(report)).unwrap_or_default();
+    let mut members: Vec<String> = items.iter().filter_map(|item| scope(item, false, report)).collect();
+    if let Some(entry) = fields.take("ask") {
+        let ask = entry.text(report)?;
+        match members.iter().position(|member| member == ask) {
+            Some(at) => members.swap(0, at),
+            None => entry.fault(report, "`ask` is none of `any`", "name the one that is to be asked for"),
+        }
+    }
+    fields.finish(report);
+    (!members.is_empty()).then_some(members)
+}
+
+/// What a scope ends in that is made of the name that is called.
+pub(crate) const NAME: &str = "{name}";
+
+fn scope(entry: &Entry<'_>, may_be_built: bool, report: &mut Report) -> Option<String> {
+    if matches!(entry.value, Value::Map(_)) {
+        entry.fault(report, "one of several scopes where each is needed (P3)", "name the scope");
+        return None;
+    }
+    let text = entry.text(report)?;
+    let stem = text.strip_suffix(NAME).filter(|stem| may_be_built && stem.ends_with([':', '.', '/'])).unwrap_or(text);
+    if text.contains(' ') {
+        let list = text.split_whitespace().collect::<Vec<_>>().join(", ");
+        entry.fault(report, "a space inside a scope", format!("for several scopes write a list: [{list}]"));
+    } else if !is_scope_token(text) {
+        entry.fault(report, "not a scope token", "RFC 6749 3.3 allows visible ASCII without quotes and backslashes");
+    } else if stem.contains(['{', '}']) {
+        let help = "a scope of a tool's or prompt's rule may end in `{name}`, behind `:`, `.` or `/`: \"tool:{name}\"";
+        entry.fault(report, "a brace inside a scope", help);
+    } else {
+        return Some(text.to_owned());
+    }
+    None
+}
+
+fn one_or_more<'v>(entry: &Entry<'v>, report: &mut Report) -> Option<Vec<Entry<'v>>> {
+    if matches!(entry.value, Value::List(_)) { entry.list(report) } else { Some(vec![entry.clone()]) }
+}
+
+/// P36: a label of records.
+pub(crate) fn label(entry: &Entry<'_>, report: &mut Report) -> Option<String> {
+    let text = entry.text(report)?;
+    let is_label =
+        text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:/-".contains(&byte));
+    if !is_label {
+        entry.fault(report, "not a label", "write at most 64 letters, digits and `_ . : / -`");
+    }
+    is_label.then(|| text.to_owned())
 }
 
 /// Seconds, from `90s`, `15m`, `12h` or `7d`.

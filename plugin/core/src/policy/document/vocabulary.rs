@@ -57,6 +57,8 @@ pub enum Shape {
     Number,
     /// One text or a list of them.
     Scopes,
+    /// The same, each of which may be `{ any: [a, b], ask: b }`.
+    Needs,
     /// Bytes: `64KiB`, `1MiB`.
     Size,
     /// A text.
@@ -104,6 +106,7 @@ maps! {
         optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
         optional "mode": Shape::Choice(&["enforce", "shadow"]), "`enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.";
         optional "until": Shape::Date, "The date at which `shadow` ends, RFC 3339. Required with it.";
+        optional "sessions": Shape::Map("Sessions"), "How the ids of sessions are sealed, so that one of another caller is none. Otherwise they pass as they are.";
         optional "servers": Shape::Named("Server"), "The servers, by name.";
         optional "select": Shape::Choice(&["metadata", "host", "path"]), "How a request finds its server where the route names none: `metadata`, not at all (404); `host`, by host and path of `resource`, and routes must split by the same host; `path`, by the path alone. Otherwise `host` with one server, `metadata` with several.";
     }
@@ -119,7 +122,19 @@ maps! {
     SERVER "Server", "An MCP server." {
         required "resource": Shape::Text, "The URL that clients use: audience of their tokens, and the path that is forwarded.";
         required "baseline": Shape::Texts, "Scopes that every request needs.";
-        required "tools": Shape::Named("Rule"), "Exact name, `prefix*` or `*`: the most specific rule applies, alone. No match is refused.";
+        optional "tools": Shape::Named("Rule"), "Rules of tools, by exact name or by a pattern with one `*`: the most specific applies, alone. No match is refused. A server has at least one rule, here or in the next three.";
+        optional "prompts": Shape::Named("Rule"), "The same of prompts.";
+        optional "resources": Shape::Named("Rule"), "Rules of resources, by URI, prefix (`ui://*`), template (`wiki://{space}/{id}`) or `*`.";
+        optional "methods": Shape::Named("Rule"), "Rules of further methods and notifications, by name or prefix (`tasks/*`).";
+        optional "lists": Shape::Choice(&["filter", "pass"]), "`filter`: lists show what the caller can reach. `pass`: they show all. Otherwise `filter`.";
+        optional "annotate": Shape::Choices(&["security_schemes"]), "What is written into lists of tools: `security_schemes`, how each is authorized.";
+        optional "pins": Shape::Any, "Digests that tools had when they were reviewed: for each name `sha256-..`.";
+        optional "unpinned": Shape::Choice(&["allow", "hide"]), "Tools without a pin: `hide` keeps them out of lists and denies their calls. Otherwise `allow`.";
+        optional "binding": Shape::Choice(&["none", "certificate"]), "`certificate`: tokens must be bound to the caller's certificate (RFC 8705). Otherwise `none`.";
+        optional "act": Shape::Map("Delegation"), "Who may act for a caller.";
+        optional "environment": Shape::Text, "A label for records: where this is.";
+        optional "data_class": Shape::Text, "A label for records: what it holds.";
+        optional "declared_task": Shape::Text, "A member of `_meta` in which callers say what they are about. It is recorded as their word.";
         optional "audiences": Shape::Texts, "Further values of `aud` that mean this server: an application id, a name, another URL.";
         optional "callers": Shape::Map("Condition"), "What must be true of whoever sends a request with a token.";
         optional "source_from": Shape::Any, "Where the identity of the peer comes from: `certificate`, or `{ xfcc: { peers: [..] } }`: where the peer is one of these, from the header that it wrote about its client. Otherwise `certificate`.";
@@ -222,28 +237,56 @@ maps! {
     }
 
     TERMS "Terms", "What a call needs." {
-        optional "scope": Shape::Scopes, "Scopes beyond the baseline, one or a list; `[]` for none. With `step_up: exchange`, those to be obtained.";
+        optional "scope": Shape::Needs, "Scopes beyond the baseline, one or a list; `[]` for none. Each may be `{ any: [a, b], ask: b }`, one of several; of tools and prompts it may end in `{name}`. With `step_up: exchange`, those to be obtained.";
         optional "step_up": Shape::Choice(&["none", "challenge", "exchange", "auto"]), "How missing strength is obtained; `auto`: by `challenge` for clients that step up, by `exchange` for all others. Otherwise `challenge`.";
         optional "max_lifetime": Shape::Duration, "The most that the caller's token may live as a whole (`exp - iat`).";
         optional "max_age": Shape::Duration, "The most that may have passed since the user logged in (`auth_time`).";
         optional "ttl": Shape::Duration, "Exchange: the most that the token may live. Otherwise 60s.";
+        optional "acr": Shape::Texts, "How the user must have logged in: one of these values of `acr`.";
+        optional "binding": Shape::Choice(&["none", "certificate"]), "`certificate`: the token must be bound to the caller's certificate (RFC 8705).";
+        optional "act": Shape::Map("Delegation"), "Who may act for the caller.";
         optional "deny": Shape::Flag, "`true`: nobody may.";
         optional "audience": Shape::Text, "Exchange: the audience of the token. Otherwise `resource`.";
-        optional "token_service": Shape::Text, "Exchange: which of `token_services`.";
         optional "standing": Shape::Choice(&["ignore", "refuse"]), "Exchange: `refuse` turns callers away whose own token has one of the scopes. Otherwise `ignore`.";
         optional "fallback": Shape::Choice(&["challenge"]), "Exchange: `challenge` answers a token service that wants the user.";
-        optional "task": Shape::Choice(&["keep"]), "Exchange: `keep` lets the token live until its `exp` where the answer says that the operation goes on as a task. Otherwise it is revoked with the answer.";
         optional "callers": Shape::Map("Condition"), "What must be true of the caller. What cannot be known is no.";
         optional "may_elevate": Shape::Map("Condition"), "Exchange: who may be elevated at all. What cannot be known is no.";
     }
 
-    RULE "ToolTerms", "A tool's rule: terms of its own, and those of a tier." {
+    GROUP "Group", "Scopes of which one is enough." {
+        required "any": Shape::Texts, "They.";
+        optional "ask": Shape::Text, "The one that is asked for. Otherwise the first.";
+    }
+
+    SERVICE_TERMS "ServiceTerms", "What a raise cannot say." {
+        optional "token_service": Shape::Text, "Exchange: which of `token_services`.";
+        optional "task": Shape::Choice(&["keep"]), "Exchange: `keep` lets the token live until its `exp` where the answer says that the operation goes on as a task. Otherwise it is revoked with the answer.";
+    }
+
+    DELEGATION "Delegation", "Who may act for a caller (`act`, RFC 8693 4.1)." {
+        optional "required": Shape::Boolean, "`true`: there must be an actor. Otherwise `false`.";
+        optional "clients": Shape::Texts, "Who the current actor may be, by `sub` or `client_id`. Otherwise anybody.";
+        optional "depth": Shape::Count, "How many actors there may be, 1 to 4. Otherwise any number.";
+    }
+
+    RAISE "Raise", "What a rule asks for beside, where something is so or cannot be known: exactly one of `when` and `unless`." {
+        optional "when": Shape::Map("Condition"), "It is asked where this is true, or unknown.";
+        optional "unless": Shape::Map("Condition"), "It is asked where this is false, or unknown.";
+        optional "tier": Shape::Text, "The tier whose terms are added.";
+    }
+
+    RULE "ToolTerms", "A rule: terms of its own, and those of a tier." {
         optional "tier": Shape::Text, "The tier whose terms are added.";
         optional "anonymous": Shape::Flag, "`true`: it may be called without a token. Nothing else may stand beside it.";
         optional "allow_weaker": Shape::Flag, "`true`: the rule may ask less than a less specific one.";
+        optional "raise": Shape::Maps("Raise"), "What is asked beside, by what the call is about.";
+        optional "mode": Shape::Choice(&["enforce", "shadow"]), "In place of the policy's.";
+        optional "until": Shape::Date, "The date at which `shadow` ends. Required with it.";
+        optional "data_class": Shape::Text, "A label for records, in place of the server's.";
+        optional "purpose": Shape::Text, "A label for records.";
     }
 
-    CONDITION "Condition", "A condition over the caller: one of `client`, `client_origin`, `source`, `claim` (with one test beside it), `all`, `any` and `not`." {
+    CONDITION "Condition", "A condition: one of `client`, `client_origin`, `source`, `claim`, `arg` and `meta` (with one test beside it), `every`, `some`, `all`, `any` and `not`." {
         optional "all": Shape::Maps("Condition"), "All of them.";
         optional "any": Shape::Maps("Condition"), "One of them at least.";
         optional "not": Shape::Map("Condition"), "Not this one.";
@@ -251,18 +294,34 @@ maps! {
         optional "client_origin": Shape::Scopes, "Origins of client ids that are metadata URLs: `https://agents.example.com`.";
         optional "source": Shape::Scopes, "Identities in the caller's certificate.";
         optional "claim": Shape::Text, "The path of a claim.";
+        optional "arg": Shape::Text, "The path of an argument; of a resource `uri` or a variable of its template. Not under `callers`.";
+        optional "meta": Shape::Text, "The path of a member of `_meta`, which the caller writes as it likes. Only under `when`, and not under `not`.";
+        optional "every": Shape::Map("Items"), "Each item of an argument that is a list. Not under `callers`.";
+        optional "some": Shape::Map("Items"), "At least one item of it. Not under `callers`.";
     }
 
-    TEST "Test", "What is asked of a claim." {
-        optional "equals": Shape::Any, "The claim is this.";
-        optional "in": Shape::List, "The claim is one of these.";
-        optional "prefix": Shape::Text, "The claim begins so.";
-        optional "above": Shape::Number, "The claim is a number above this.";
-        optional "below": Shape::Number, "The claim is a number below this.";
-        optional "present": Shape::Boolean, "The claim is there, or is not.";
+    ITEMS "Items", "The items of an argument, and one test." {
+        required "arg": Shape::Text, "The path of the argument.";
+    }
+
+    TEST "Test", "What is asked of a value." {
+        optional "equals": Shape::Any, "It is this.";
+        optional "in": Shape::List, "It is one of these.";
+        optional "prefix": Shape::Text, "It begins so.";
+        optional "suffix": Shape::Text, "It ends so.";
+        optional "above": Shape::Number, "It is a number above this.";
+        optional "below": Shape::Number, "It is a number below this.";
+        optional "within": Shape::Text, "It is a path at or below this folder, which ends in a slash.";
+        optional "host": Shape::Scopes, "It is an http or https URL at one of these hosts: `example.com`, `*.example.com`.";
+        optional "present": Shape::Boolean, "It is there, or is not.";
+    }
+
+    SESSIONS "Sessions", "How the ids of sessions are sealed." {
+        required "keys_env": Shape::Texts, "The environment variables with the keys, one or two, each 32 bytes in base64. The first seals, all of them check.";
     }
 
     LIMITS "Limits", "What is bounded." {
+        optional "list": Shape::Size, "Bytes of the response to a list. Otherwise 1MiB.";
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
         optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
         optional "introspections": Shape::Count, "Introspections under way in a VM; half of them may be about tokens never seen active. Otherwise 64.";
@@ -279,41 +338,15 @@ maps! {
     }
 }
 
-/// Words of the language that are not built yet, and what to do until they come.
-pub(super) const LATER: [(&str, &str); 35] = [
-    ("acr", "authentication context comes later; until then use `max_age` or a scope of its own"),
-    ("act", "rules for delegation come later; until then narrow by scope"),
+/// Words that one might look for, and what to do instead.
+pub(super) const LATER: [(&str, &str); 9] = [
     ("after", "rules about what was called before are not part of version 1"),
-    ("annotate", "annotated lists come later; lists pass unchanged"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
-    ("arg", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("binding", "sender-constrained tokens come later; until then such tokens are refused"),
-    ("data_class", "labels come later"),
-    ("declared_task", "labels come later"),
-    ("environment", "labels come later"),
-    ("every", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("host", "conditions on URLs come later; list the values: `in: [ ... ]`"),
-    ("list", "filtered lists come later; lists pass unchanged"),
-    ("lists", "filtered lists come later; a list shows all tools, a call is judged all the same"),
-    ("meta", "conditions on `_meta` come later"),
-    ("methods", "other methods come later; until then they are refused"),
-    ("mode", "`mode` stands at the top only; shadow mode of single rules comes later"),
     ("once", "every elevation is for one operation; there is nothing to set"),
-    ("pins", "pinned tools come later"),
-    ("prompts", "rules for prompts come later; until then prompts/get is refused"),
-    ("purpose", "labels come later"),
-    ("raise", "conditions on arguments come later; until then give the tool its strictest rule"),
-    ("require", "requirements on the source come later"),
-    ("resources", "rules for resources come later; until then resources/read is refused"),
+    ("require", "requirements on the source are conditions: `callers: { source: [ ... ] }`"),
     ("reuse", "elevated tokens are never reused"),
-    ("seal", "sealed sessions come later"),
+    ("seal", "task ids and request states are not sealed; session ids are, by `sessions` at the top"),
     ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
-    ("session", "session rules come later"),
-    ("sessions", "session rules come later"),
-    ("some", "conditions on arguments come later; until then give the tool its strictest rule"),
+    ("session", "session ids are sealed by `sessions` at the top"),
     ("stream", "bounds on streams come later; until then the route bounds them"),
-    ("suffix", "conditions on ends come later; list the values: `in: [ ... ]`"),
-    ("unpinned", "pinned tools come later"),
-    ("until", "`until` stands beside `mode` at the top; shadow mode of single rules comes later"),
-    ("within", "conditions on paths come later; list the values: `in: [ ... ]`"),
 ];

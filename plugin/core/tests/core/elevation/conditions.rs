@@ -120,10 +120,36 @@ fn p17_numbers_of_more_than_fifteen_digits_are_unknown() {
 }
 
 #[test]
-fn p17_a_template_is_no_text_until_it_is_understood() {
-    for text in ["tool:{name}", "a{{b", "}"] {
-        let rule = json!({ "scope": [], "callers": { "not": { "claim": "blocked", "equals": text } } });
-        assert_fault(&document(json!({ "get": rule })), &["tools.get.callers.not.equals", "a brace in `equals`"]);
+fn p17_the_called_name_stands_in_equals() {
+    let rule = |callers: Json| json!({ "scope": [], "callers": callers });
+    for text in ["tool:{nam}", "a{b", "}", "{name", "{{name}"] {
+        let rule = rule(json!({ "not": { "claim": "blocked", "equals": text } }));
+        let fault = ["tools.get.callers.not.equals", "a brace that is not understood"];
+        assert_fault(&document(json!({ "get": rule })), &fault);
     }
-    load(&document(json!({ "get": { "scope": [], "callers": { "claim": "x", "in": ["a{b"] } } })));
+    load(&document(json!({ "get": rule(json!({ "claim": "x", "in": ["a{b"] })) })));
+    let allowed = |equals: &str, granted: &str, tool: &str| {
+        let document = document(json!({ "*": rule(json!({ "claim": "may", "equals": equals })) }));
+        let token = Token::new(BASELINE).claim("may", granted).text();
+        Vm::new(&load(&document)).send(&Request::call(tool).bearer(&token)).is_forwarded()
+    };
+    for (equals, granted, tool, expected) in [
+        ("tool:{name}", "tool:get", "get", true),
+        ("tool:{name}", "tool:get", "Get", false),
+        ("tool:{name}", "tool:set", "get", false),
+        ("tool:{name}", "tool:{name}", "get", false),
+        ("{name}", "get", "get", true),
+        ("{name}/{name}", "get/get", "get", true),
+        ("{{name}}:{name}", "{name}:get", "get", true),
+        ("tool:{name}", "tool:a/b", "a/b", false),
+    ] {
+        assert_eq!(allowed(equals, granted, tool), expected, "{equals} {granted} {tool}");
+    }
+    // Nothing is called: it cannot be known, and `not` does not make it known.
+    let named = json!({ "claim": "sub", "equals": "{name}" });
+    for callers in [named.clone(), json!({ "not": named })] {
+        let document = with(document(json!({ "get": { "scope": [] } })), "/callers", callers);
+        let ping = Request::method("ping", json!({})).bearer(&token(BASELINE));
+        Vm::new(&load(&document)).send(&ping).assert_refused(403, "caller_not_allowed");
+    }
 }

@@ -257,7 +257,7 @@ fn a_huge_event_is_not_kept_and_does_not_hide_what_comes_after() {
 fn p30_no_refusal_of_a_token_that_the_client_never_had_leaves() {
     let oauth = br#"{"error":"insufficient_scope","error_description":"x"}"#;
     let rpc = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32001,"message":"forbidden"}}"#;
-    let head = |status, challenge| ResponseHead { status, challenge, content_type: JSON, end_of_stream: false };
+    let head = |status, challenge| ResponseHead { status, challenge, content_type: JSON, ..ResponseHead::default() };
     let in_session = |id: &'static str| call().header("mcp-session-id", id);
     for (request, head, metric) in [
         (call(), head(401, None), "upstream_refused_401"),
@@ -525,7 +525,7 @@ fn p30_a_refusal_that_comes_after_the_time_is_not_the_clients_either() {
         assert_eq!(revoked(&mut vm).len(), minted, "{end}");
         vm.response(
             stream,
-            ResponseHead { status: 401, content_type: None, challenge: Some("Bearer"), end_of_stream: true },
+            ResponseHead { status: 401, challenge: Some("Bearer"), end_of_stream: true, ..ResponseHead::default() },
         );
         assert_eq!(vm.replaced(stream).map(|answer| answer.status), Some(502), "{end}");
         vm.gone(stream);

@@ -61,8 +61,8 @@ fn p01_the_baseline_applies_to_every_request() {
 }
 
 #[test]
-fn p01_a_pattern_has_one_star_and_it_is_the_last_character() {
-    for pattern in ["get_*_all", "*get", "**", "get_**", ""] {
+fn p01_a_pattern_has_one_star() {
+    for pattern in ["get_*_*", "*get*", "**", "get_**", ""] {
         let faults = faults(&document(json!({ pattern: open() })));
         assert_eq!(faults.len(), 1, "{pattern}: {faults:?}");
     }
@@ -70,7 +70,8 @@ fn p01_a_pattern_has_one_star_and_it_is_the_last_character() {
 
 #[test]
 fn p01_a_prefix_that_could_match_nothing_is_a_load_error() {
-    for pattern in ["get *", "löschen_*", "a\u{0}*"] {
+    let long = format!("{}*{}", "a".repeat(64), "b".repeat(65));
+    for pattern in ["get *", "löschen_*", "a\u{0}*", "* x", "/*", "a//b*", "a/../*", "*/./b", "*//b", "*/b/", &long] {
         assert_eq!(faults(&document(json!({ pattern: open() }))).len(), 1, "{pattern}");
     }
 }
@@ -216,23 +217,33 @@ fn p01_the_weaker_rule_and_the_lost_guard_are_both_named() {
     assert!(warnings.starts_with("tools.delete_draft: ") && warnings.contains("`delete_*`"), "{warnings}");
 }
 
-fn picks<'p>(patterns: &'p [String], name: &str) -> Option<&'p String> {
-    let prefix = |pattern: &&String| pattern.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix));
-    let exact = patterns.iter().find(|pattern| !pattern.ends_with('*') && *pattern == name);
-    exact.or_else(|| patterns.iter().filter(prefix).max_by_key(|pattern| pattern.len()))
+/// Several, where they are as specific as each other.
+fn picks<'p>(patterns: &'p [String], name: &str) -> Vec<&'p String> {
+    if let Some(exact) = patterns.iter().find(|pattern| !pattern.contains('*') && *pattern == name) {
+        return vec![exact];
+    }
+    let fits = |pattern: &&String| {
+        pattern.split_once('*').is_some_and(|(head, tail)| {
+            name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+        })
+    };
+    let most = patterns.iter().filter(fits).map(String::len).max();
+    patterns.iter().filter(fits).filter(|pattern| Some(pattern.len()) == most).collect()
 }
 
 /// P1, read aloud.
-fn naive<'p>(patterns: &'p [String], name: &str) -> Option<&'p String> {
+fn naive<'p>(patterns: &'p [String], name: &str) -> Vec<&'p String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
     let segments = name.split('/').all(|segment| !["", ".", ".."].contains(&segment));
     if !(1..=128).contains(&name.len()) || !name.chars().all(plain) || !segments {
-        return patterns.iter().find(|pattern| !pattern.ends_with('*') && *pattern == name);
+        return patterns.iter().filter(|pattern| !pattern.contains('*') && *pattern == name).collect();
     }
     let lower: Vec<String> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-    let chosen = picks(patterns, name);
-    let same = chosen.map(|pattern| pattern.to_ascii_lowercase()) == picks(&lower, &name.to_ascii_lowercase()).cloned();
-    chosen.filter(|_| same)
+    let lowered = name.to_ascii_lowercase();
+    let folded = picks(&lower, &lowered);
+    let mut chosen = picks(patterns, name);
+    chosen.retain(|pattern| folded.contains(&&pattern.to_ascii_lowercase()));
+    chosen
 }
 
 proptest! {
@@ -240,7 +251,7 @@ proptest! {
 
     #[test]
     fn p01_rules_behave_like_the_naive_reading(
-        patterns in prop::collection::vec("[aAbB_.]{0,4}[*]?", 1..8),
+        patterns in prop::collection::vec("[aAbB_.]{0,3}[*]?[aAb_]{0,2}", 1..8),
         names in prop::collection::vec("[aAbB_.]{0,6}|[aA é*]{0,3}", 1..16),
     ) {
         let mut seen = std::collections::BTreeSet::new();
@@ -254,8 +265,13 @@ proptest! {
         for name in names {
             let settled = vm.send(&Request::call(&name).bearer(&token(BASELINE)));
             let expected = naive(&patterns, &name);
-            prop_assert_eq!(settled.is_forwarded(), expected.is_some(), "{}", name);
-            prop_assert_eq!(settled.rule(), expected.map(String::as_str), "{}", name);
+            // Which of equal rules it was does not matter, but it must be the same for every reader.
+            if expected.len() < 2 {
+                prop_assert_eq!(settled.is_forwarded(), !expected.is_empty(), "{}", name);
+                prop_assert_eq!(settled.rule(), expected.first().map(|rule| rule.as_str()), "{}", name);
+            } else if let Some(rule) = settled.rule() {
+                prop_assert!(expected.iter().any(|pattern| *pattern == rule), "{}", name);
+            }
         }
     }
 }

@@ -36,12 +36,19 @@ fn p20_these_methods_need_the_baseline_and_nothing_else() {
 }
 
 #[test]
-fn p20_methods_whose_rules_come_later_are_refused_like_tools_without_a_rule() {
+fn p20_what_has_no_rule_is_refused_whatever_tools_may_do() {
     let policy = load(&document(json!({ "*": open() })));
     let mut vm = Vm::new(&policy);
-    for method in ["resources/read", "resources/subscribe", "prompts/get", "completion/complete"] {
-        let params = json!({ "name": "x", "uri": "file:///x" });
+    let reference = json!({ "type": "ref/prompt", "name": "x" });
+    let complete = json!({ "ref": reference, "argument": { "name": "a", "value": "b" } });
+    for (method, params) in [
+        ("resources/read", json!({ "uri": "file:///x" })),
+        ("resources/subscribe", json!({ "uri": "file:///x" })),
+        ("prompts/get", json!({ "name": "x" })),
+        ("completion/complete", complete),
+    ] {
         vm.send(&Request::method(method, params).bearer(&token(BASELINE))).assert_refused(403, "no_rule");
+        vm.send(&Request::method(method, json!({})).bearer(&token(BASELINE))).assert_refused(400, "params_invalid");
     }
 }
 

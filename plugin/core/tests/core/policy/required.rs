@@ -6,17 +6,24 @@ use super::*;
 fn p02_required_fields() {
     let good = document(json!({ "get": open() }));
     load(&good);
-    for field in ["version", "issuers", "resource", "baseline", "tools"] {
+    for field in ["version", "issuers", "resource", "baseline"] {
         assert_fault(&without(good.clone(), &format!("/{field}")), &[&format!("`{field}` is missing")]);
+    }
+    assert_fault(&without(good.clone(), "/tools"), &["no rule (P2)"]);
+    for kind in ["prompts", "resources", "methods"] {
+        load(&with(without(good.clone(), "/tools"), &format!("/{kind}"), json!({ "x/y": open() })));
+        assert_fault(&with(good.clone(), &format!("/{kind}"), json!({})), &[&format!("{kind}: no rule")]);
     }
     let server = json!({ "resource": RESOURCE, "baseline": [], "tools": { "get": open() } });
     let several = with(without(without(without(good, "/resource"), "/baseline"), "/tools"), "/servers", json!({}));
     assert_faulty(&several, &["servers"]);
     let several = with(several, "/servers/git", server);
     load(&several);
-    for field in ["resource", "baseline", "tools"] {
+    for (field, problem) in
+        [("resource", "`resource` is missing"), ("baseline", "`baseline` is missing"), ("tools", "no rule")]
+    {
         let broken = without(several.clone(), &format!("/servers/git/{field}"));
-        assert_fault(&broken, &["servers.git", &format!("`{field}` is missing")]);
+        assert_fault(&broken, &["servers.git", problem]);
     }
 }
 

@@ -152,19 +152,11 @@ fn p10_any_other_audience_than_the_resource_needs_an_exchange() {
     }
 }
 
-// P7, P8, P9, P11, P12, P14, P16, P17, P20: the words this version does not have.
-
 #[test]
-fn words_of_later_versions_are_refused_by_name() {
-    let rule = [
-        "acr",      // P5
-        "binding",  // P5
-        "raise",    // P7, P17
-        "mode",     // P15, of a single rule
-        "approval", // P18
-    ];
-    let server = ["resources", "prompts", "methods", "lists", "session", "seal", "require"];
-    let top = ["resources", "prompts", "methods", "environment", "approval"];
+fn p18_words_that_one_might_look_for_are_refused_by_name() {
+    let rule = ["approval", "after", "reuse", "seal", "secret"];
+    let server = ["session", "seal", "require", "stream"];
+    let top = ["approval", "after"];
     let places = rule.iter().map(|word| ("/tools/get", "tools.get.", word));
     let places = places.chain(rule.iter().map(|word| ("/tiers/t", "tiers.t.", word)));
     let places = places.chain(top.iter().chain(&server).map(|word| ("", "", word)));
