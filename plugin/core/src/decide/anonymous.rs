@@ -32,10 +32,12 @@ pub(crate) fn without_token<'p>(
         Operation::On(target) => Some(server.rules.select(target).ok()),
         // P26: it goes with what it is about.
         Operation::Complete(target) if target.is_template() => {
-            Some(server.rules.of_template(target.name()).into_iter().find(|rule| rule.anonymous))
+            Some(server.rules.of_template(target.name()).rules.into_iter().find(|rule| rule.anonymous))
         }
         Operation::Complete(target) => Some(server.rules.select(target).ok()),
-        Operation::Baseline | Operation::Notice(_) | Operation::Listen(_) => return Err(Reason::TokenMissing),
+        Operation::Baseline | Operation::Notice(_) | Operation::Subscribe(_) | Operation::Listen(_) => {
+            return Err(Reason::TokenMissing);
+        }
     };
     let rule = match rule {
         None => None,

@@ -62,14 +62,14 @@ impl<'p, 'a> Case<'p, 'a> {
     pub(super) fn call(&self, target: &Target<'_>) -> Decision<'p> {
         match self.server.rules.select(target) {
             Ok(rule) => self.by_rule(rule, target, Way::Call),
-            Err(unmatched) => self.unmatched(unmatched, target),
+            Err(unmatched) => self.unmatched(unmatched, target, Way::Call),
         }
     }
 
     pub(super) fn listen(&self, target: &Target<'_>) -> Decision<'p> {
         match self.server.rules.select(target) {
             Ok(rule) => self.by_rule(rule, target, Way::Listen),
-            Err(unmatched) => self.unmatched(unmatched, target),
+            Err(unmatched) => self.unmatched(unmatched, target, Way::Listen),
         }
     }
 
@@ -78,11 +78,16 @@ impl<'p, 'a> Case<'p, 'a> {
         if !target.is_template() {
             return match self.server.rules.select(target) {
                 Ok(rule) => self.by_rule(rule, target, Way::Complete),
-                Err(unmatched) => self.unmatched(unmatched, target),
+                Err(unmatched) => self.unmatched(unmatched, target, Way::Complete),
             };
         }
-        let rules = self.server.rules.of_template(target.name());
-        let decisions = rules.into_iter().map(|rule| self.by_rule(rule, target, Way::Complete));
+        let reached = self.server.rules.of_template(target.name());
+        let mut decisions: Vec<_> =
+            reached.rules.into_iter().map(|rule| self.by_rule(rule, target, Way::Complete)).collect();
+        // P19: some URI of it has no rule, or, spelled otherwise, none but exact ones.
+        if let Some(unmatched) = reached.unmatched {
+            decisions.push(self.unmatched(unmatched, &Target::Resource(reached.sample.into()), Way::Complete));
+        }
         // The best of them.
         let rank = |decision: &Decision<'_>| match &decision.verdict {
             Verdict::Permit(_) | Verdict::Drop => 0,
@@ -90,16 +95,13 @@ impl<'p, 'a> Case<'p, 'a> {
             Verdict::Refuse(Shortfall { challenge: Some(_), .. }) => 2,
             Verdict::Refuse(_) => 3,
         };
-        decisions.min_by_key(rank).unwrap_or_else(|| self.unmatched(Unmatched::NoRule, target))
+        let best = decisions.into_iter().min_by_key(rank);
+        best.unwrap_or_else(|| self.unmatched(Unmatched::NoRule, target, Way::Complete))
     }
 
     fn by_rule(&self, rule: &'p Rule, target: &Target<'_>, way: Way) -> Decision<'p> {
-        let uri_arguments = match target {
-            Target::Resource(uri) => Some(arguments_of(rule, uri)),
-            _ => None,
-        };
-        let known = uri_arguments.as_ref().or(self.asker.arguments);
-        let need = self.need(rule, target, known.map_or(Given::Nothing, Given::Known), way);
+        let known = self.arguments(rule, target);
+        let need = self.need(rule, target, known.as_deref().map_or(Given::Nothing, Given::Known), way);
         let verdict = self.judge(&need, way);
         let is_shadow = rule.mode.unwrap_or(self.policy.mode).is_shadow(self.now);
         let ways = if self.asker.ability.steps_up { "challenge" } else { "exchange" };
@@ -108,8 +110,19 @@ impl<'p, 'a> Case<'p, 'a> {
         Decision { step_up, ..decision }
     }
 
+    /// What it is called with; of a resource, what it is read with.
+    pub(super) fn arguments<'t>(&self, rule: &Rule, target: &'t Target<'_>) -> Option<Cow<'t, Value<'t>>>
+    where
+        'a: 't,
+    {
+        match target {
+            Target::Resource(uri) => Some(Cow::Owned(arguments_of(rule, uri))),
+            _ => self.asker.arguments.map(Cow::Borrowed),
+        }
+    }
+
     /// No rule is the one for it.
-    fn unmatched(&self, unmatched: Unmatched, target: &Target<'_>) -> Decision<'p> {
+    pub(super) fn unmatched(&self, unmatched: Unmatched, target: &Target<'_>, way: Way) -> Decision<'p> {
         // P20: it is answered as a method that nobody knows, and nothing suspends that.
         if matches!(target, Target::Method(_)) {
             let verdict = Verdict::Refuse(Shortfall::plain(Reason::UnknownMethod));
@@ -120,7 +133,7 @@ impl<'p, 'a> Case<'p, 'a> {
             Unmatched::Confusable => Reason::NameConfusable,
         };
         let verdict = Verdict::Refuse(Shortfall::plain(reason));
-        shadow::unmatched(self, verdict, unmatched, target)
+        shadow::unmatched(self, verdict, unmatched, target, way)
     }
 
     pub(super) fn of_server(&self) -> Need<'p, 'static> {
@@ -221,7 +234,7 @@ impl<'p, 'a> Case<'p, 'a> {
 
 /// P17: what a resource is read with: its URI, and what stands for the variables of the rule's template. Where they could stand for
 /// several things, nobody knows for which.
-pub(super) fn arguments_of<'u>(rule: &Rule, uri: &'u str) -> Value<'u> {
+fn arguments_of<'u>(rule: &Rule, uri: &'u str) -> Value<'u> {
     let mut members = vec![("uri".into(), Value::Text(uri.into()))];
     if let Some(template) = rule.template() {
         match template.variables(uri) {

@@ -1,10 +1,10 @@
 //! What a list shows (P16): whatever the same decision could end well for, with some arguments.
 
-use super::case::{Case, Way, arguments_of};
+use super::case::{Case, Way};
 use super::{Asker, Shortfall, Verdict, checks};
 use crate::http::Unwanted;
 use crate::mcp::Target;
-use crate::policy::{Ability, Given, Policy, Requirement, Rule, Server};
+use crate::policy::{Ability, Given, Policy, Requirement, Rule, Server, Unmatched, is_scopable};
 use crate::time::Millis;
 use crate::token::CallerToken;
 
@@ -44,32 +44,33 @@ impl Audience {
         let case = Case::new(viewing.policy, viewing.server, &asker, viewing.now);
         let is_shadow = |rule: &Rule| rule.mode.unwrap_or(viewing.policy.mode).is_shadow(viewing.now);
         if target.is_template() {
-            let rules = viewing.server.rules.of_template(target.name());
-            let mut seen = rules.into_iter().map(|rule| is_shadow(rule) || case.could(rule, target, Given::Any));
-            return viewing.policy.mode.is_shadow(viewing.now) || seen.any(|seen| seen);
+            let reached = viewing.server.rules.of_template(target.name());
+            let mut seen =
+                reached.rules.into_iter().map(|rule| is_shadow(rule) || case.could(rule, target, Given::Any));
+            let sample = Target::Resource(reached.sample.into());
+            return seen.any(|seen| seen) || reached.unmatched.is_some_and(|unmatched| case.passes(unmatched, &sample));
         }
         match viewing.server.rules.select(target) {
             Ok(rule) if is_shadow(rule) => true,
-            Ok(rule) => match target {
-                // What it is read with is known.
-                Target::Resource(uri) => case.could(rule, target, Given::Known(&arguments_of(rule, uri))),
-                _ => case.could(rule, target, Given::Any),
-            },
-            Err(_) => !matches!(case.call(target).verdict, Verdict::Refuse(_)),
+            Ok(rule) => case.could(rule, target, Given::Any),
+            Err(unmatched) => case.passes(unmatched, target),
         }
     }
 
     /// Things that need no token; with `annotate`, all that some token could reach.
     fn stranger_sees(&self, viewing: &Viewing<'_>, target: &Target<'_>) -> bool {
-        let is_reachable = |rule: &Rule| rule.anonymous || (viewing.server.annotates && !rule.requirement.deny);
+        let (server, is_named) = (viewing.server, is_scopable(target.name()));
+        let is_shadow = |rule: &Rule| rule.mode.unwrap_or(viewing.policy.mode).is_shadow(viewing.now);
+        let is_open = |rule: &Rule| !rule.requirement.deny && (is_named || !rule.requirement.builds());
+        let is_reachable = |rule: &Rule| rule.anonymous || (server.annotates && (is_open(rule) || is_shadow(rule)));
         if target.is_template() {
-            return viewing.server.rules.of_template(target.name()).into_iter().any(is_reachable);
+            return server.rules.of_template(target.name()).rules.into_iter().any(is_reachable);
         }
         let is_pinned = match target {
-            Target::Tool(tool) => checks::pinned(viewing.server, Some(tool), viewing.changed).is_ok(),
+            Target::Tool(tool) => checks::pinned(server, Some(tool), viewing.changed).is_ok(),
             _ => true,
         };
-        is_pinned && viewing.server.rules.select(target).is_ok_and(is_reachable)
+        is_pinned && server.rules.select(target).is_ok_and(is_reachable)
     }
 
     /// P16: what the tool's entry says of it.
@@ -113,6 +114,11 @@ fn asks(requirement: &Requirement) -> impl Iterator<Item = &str> {
 }
 
 impl Case<'_, '_> {
+    /// P15: in shadow, what has no rule goes on.
+    fn passes(&self, unmatched: Unmatched, target: &Target<'_>) -> bool {
+        !matches!(self.unmatched(unmatched, target, Way::List).verdict, Verdict::Refuse(_))
+    }
+
     /// Could a call of it lead to a permit, a challenge or an elevation?
     fn could(&self, rule: &Rule, target: &Target<'_>, arguments: Given<'_>) -> bool {
         let need = self.need(rule, target, arguments, Way::List);

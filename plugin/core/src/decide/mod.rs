@@ -115,11 +115,12 @@ pub(crate) fn decide<'p>(
         Operation::Notice(target) if server.rules.select(target).is_err() => case.baseline(true),
         Operation::On(target) | Operation::Notice(target) => case.call(target),
         Operation::Complete(target) => case.complete(target),
+        Operation::Subscribe(target) => case.listen(target),
         Operation::Listen(targets) => listen(&case, targets),
     }
 }
 
-/// P20: all must be allowed; the first that is not gives the reason.
+/// P20: all must be allowed; the first that is not gives the reason. Listening itself is no anonymous thing, and needs the baseline.
 fn listen<'p>(case: &Case<'p, '_>, targets: &[Target<'_>]) -> Decision<'p> {
     let mut first: Option<Decision<'p>> = None;
     for target in targets {
@@ -133,5 +134,9 @@ fn listen<'p>(case: &Case<'p, '_>, targets: &[Target<'_>]) -> Decision<'p> {
             _ => first = Some(decision),
         }
     }
-    first.unwrap_or_else(|| case.baseline(false))
+    let listening = case.baseline(false);
+    match first {
+        Some(first) if matches!(listening.verdict, Verdict::Permit(_)) => first,
+        _ => listening,
+    }
 }

@@ -1,10 +1,10 @@
 //! Shadow mode (P15): what becomes of a verdict while the policy only says what it would do. Nothing else knows of it.
 
-use super::case::{Case, Need};
+use super::case::{Case, Need, Way};
 use super::{Asked, Decision, Permit, Shortfall, Verdict, checks};
 use crate::ends::Ending;
 use crate::mcp::Target;
-use crate::policy::{Mode, Rule, Unmatched};
+use crate::policy::{Given, Mode, Rule, Unmatched};
 use crate::reason::Reason;
 
 /// A verdict that was suspended, as the record has it.
@@ -51,22 +51,29 @@ pub(super) fn unmatched<'p>(
     verdict: Verdict,
     unmatched: Unmatched,
     target: &Target<'_>,
+    way: Way,
 ) -> Decision<'p> {
     let (rules, name) = (case.server.rules.of(target), target.name());
     let is_shadow = |mode: Option<Mode>| mode.unwrap_or(case.policy.mode).is_shadow(case.now);
     let of_rule = |rule: Option<&Rule>| is_shadow(rule.and_then(|rule| rule.mode));
+    let written = rules.as_written(name);
+    let mut others = rules.readings(name);
+    others.extend(written);
     let in_shadow = match unmatched {
         Unmatched::NoRule => is_shadow(None),
         // It is, only if each rule is that it could mean.
-        Unmatched::Confusable => {
-            of_rule(rules.as_written(name)) && rules.readings(name).iter().all(|rule| of_rule(Some(rule)))
-        }
+        Unmatched::Confusable => of_rule(written) && others.iter().all(|rule| of_rule(Some(rule))),
     };
-    let parts: Vec<_> = rules.readings(name).into_iter().flat_map(Rule::parts).collect();
-    let leads_elsewhere = parts.iter().any(|part| part.leads_elsewhere(&case.server.resource));
     let mut need = case.of_server();
-    if parts.iter().any(|part| part.bound) {
-        need.requirement.to_mut().bound = true;
+    let mut leads_elsewhere = false;
+    for rule in others {
+        let known = case.arguments(rule, target);
+        let given = if way == Way::List { Given::Any } else { known.as_deref().map_or(Given::Nothing, Given::Known) };
+        let other = case.need(rule, target, given, way).requirement;
+        leads_elsewhere |= other.leads_elsewhere(&case.server.resource);
+        if other.bound {
+            need.requirement.to_mut().bound = true;
+        }
     }
     let (verdict, suspended) = match in_shadow {
         true => suspend(case, verdict, &need, leads_elsewhere, false),
@@ -93,6 +100,10 @@ fn suspend(
             (permit(), Some(Suspended { reason: Reason::Permitted, missing: Vec::new(), challenge: None, would }))
         }
         Verdict::Refuse(shortfall) if shortfall.reason.is_policy() || is_about_elevation(shortfall.reason) => {
+            let stays = shortfall.reason != Reason::NameConfusable && !is_about_elevation(shortfall.reason);
+            if leads_elsewhere && stays && !is_dropped {
+                return (Verdict::Refuse(shortfall), None);
+            }
             // P7: the judging goes on past what is suspended.
             if let Err(shortfall) = checks::bound(&need.requirement, case.asker) {
                 return (Verdict::Refuse(shortfall), None);
@@ -100,12 +111,10 @@ fn suspend(
             if is_dropped {
                 // Allowed, it would go nowhere either.
                 (Verdict::Drop, Some(Suspended::from(shortfall)))
-            } else if !leads_elsewhere {
-                (permit(), Some(Suspended::from(shortfall)))
-            } else if shortfall.reason == Reason::NameConfusable || is_about_elevation(shortfall.reason) {
+            } else if leads_elsewhere {
                 refused(Reason::ShadowCannotExchange)
             } else {
-                (Verdict::Refuse(shortfall), None)
+                (permit(), Some(Suspended::from(shortfall)))
             }
         }
         other => (other, None),

@@ -43,6 +43,8 @@ pub(crate) enum Operation<'a> {
     Baseline,
     /// An operation on something that has a rule, or is refused for having none.
     On(Target<'a>),
+    /// To be told of changes of this resource.
+    Subscribe(Target<'a>),
     /// To be told of changes of all these resources, for as long as the stream lives.
     Listen(Vec<Target<'a>>),
     /// What could stand in a prompt or in a resource's template.
@@ -55,7 +57,10 @@ impl<'a> Operation<'a> {
     /// What it is on; of several things, the first.
     pub(crate) fn target(&self) -> Option<&Target<'a>> {
         match self {
-            Operation::On(target) | Operation::Complete(target) | Operation::Notice(target) => Some(target),
+            Operation::On(target)
+            | Operation::Subscribe(target)
+            | Operation::Complete(target)
+            | Operation::Notice(target) => Some(target),
             Operation::Listen(targets) => targets.first(),
             Operation::Baseline => None,
         }
@@ -97,7 +102,7 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
         })),
         "resources/subscribe" => {
             let uri = frame.param("uri")?.ok_or(Reason::ParamsInvalid)?;
-            Ok(Operation::Listen(vec![Target::Resource(uri.into())]))
+            Ok(Operation::Subscribe(Target::Resource(uri.into())))
         }
         "subscriptions/listen" => Ok(match frame.subscriptions()? {
             uris if uris.is_empty() => Operation::Baseline,

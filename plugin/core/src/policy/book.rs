@@ -1,7 +1,7 @@
 //! All rules of one server: of its tools, and of whatever else a request can name.
 
 use super::pattern::Pattern;
-use super::rules::{Kind, Rule, Rules, Unmatched};
+use super::rules::{Kind, Reached, Rule, Rules, Unmatched};
 use crate::mcp::{Target, is_fixed};
 
 /// The rules of one server.
@@ -34,8 +34,11 @@ impl RuleBook {
     }
 
     /// P19: the rules under which some URI of this template of the server's could be read.
-    pub(crate) fn of_template(&self, template: &str) -> Vec<&Rule> {
-        Pattern::template(template).map_or_else(Vec::new, |template| self.resources.reached_by(&template))
+    pub(crate) fn of_template(&self, template: &str) -> Reached<'_> {
+        match Pattern::template(template) {
+            Some(template) => self.resources.reached_by(&template),
+            None => Reached { rules: Vec::new(), unmatched: Some(Unmatched::Confusable), sample: template.to_owned() },
+        }
     }
 
     /// All of them.

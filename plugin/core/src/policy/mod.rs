@@ -12,6 +12,7 @@ mod issuer;
 mod model;
 mod pattern;
 mod place;
+mod readings;
 mod requirement;
 mod rules;
 mod scope;

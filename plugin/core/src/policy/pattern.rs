@@ -61,6 +61,15 @@ impl Pattern {
         }
     }
 
+    /// One of the texts that it matches.
+    pub(crate) fn sample(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            text.push_str(if let Part::Literal(literal) = part { literal } else { "any-value" });
+        }
+        text
+    }
+
     /// How it lies to one that begins and ends so: by head, then by tail from its end.
     fn order(&self, head: &str, tail: &str) -> Ordering {
         self.head().cmp(head).then_with(|| self.tail().bytes().rev().cmp(tail.bytes().rev()))

@@ -3,7 +3,8 @@
 use crate::policy::ability::Ability;
 use crate::policy::condition::Condition;
 use crate::policy::model::Mode;
-use crate::policy::pattern::{Pattern, Patterns, has_plain_characters, is_plain, is_plain_uri};
+use crate::policy::pattern::{Pattern, Patterns, is_plain, is_plain_uri};
+use crate::policy::readings::readings;
 use crate::policy::requirement::Requirement;
 
 /// What a rule is about.
@@ -172,6 +173,17 @@ pub(crate) enum Unmatched {
     Confusable,
 }
 
+/// What becomes of the URIs of a template.
+#[derive(Debug)]
+pub(crate) struct Reached<'r> {
+    /// The rules that some of them have.
+    pub rules: Vec<&'r Rule>,
+    /// Some have none.
+    pub unmatched: Option<Unmatched>,
+    /// One of them.
+    pub sample: String,
+}
+
 impl Rules {
     /// Each rule with its pattern. All of them differ, also when case is folded.
     pub(crate) fn new(kind: Kind, rules: Vec<(Pattern, Rule)>) -> Rules {
@@ -192,8 +204,7 @@ impl Rules {
             return Err(Unmatched::Confusable);
         }
         // P19: patterns are for URIs without a query, where they have none.
-        let without_query = || name.split_once('?').and_then(|(uri, _)| self.chosen(uri));
-        if chosen.is_none() && self.kind == Kind::Resource && without_query().is_some() {
+        if chosen.is_none() && self.kind == Kind::Resource && name.contains('?') {
             return Err(Unmatched::Confusable);
         }
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
@@ -213,17 +224,13 @@ impl Rules {
         if self.kind.is_plain(name) { self.written.select(name) } else { self.written.exactly(name) }
     }
 
-    /// The rules that a name would have in any other reading: lower-cased, trimmed, without what is not plain, as a path, or any of
-    /// its last segments; of a URI, all. What is not judged must not be forwarded to where one of them leads.
+    /// The rules that a name would have in any other reading. What is not judged must not be forwarded to where one of them leads.
     pub(crate) fn readings(&self, name: &str) -> Vec<&Rule> {
         let mut found = Vec::new();
-        if self.kind == Kind::Resource {
-            found.extend(0..self.list.len());
-        } else {
-            other_names(name)
-                .iter()
-                .filter_map(|reading| self.folded.select(reading))
-                .for_each(|at| keep(&mut found, at));
+        for reading in readings(self.kind, name) {
+            for at in [self.written.select(&reading), self.folded.select(&reading.to_ascii_lowercase())] {
+                at.into_iter().for_each(|at| keep(&mut found, at));
+            }
         }
         found.into_iter().filter_map(|at| self.list.get(at)).collect()
     }
@@ -264,9 +271,18 @@ impl Rules {
     }
 
     /// P19: the rules that some URI of this template has, in both looks of P1.
-    pub(crate) fn reached_by(&self, template: &Pattern) -> Vec<&Rule> {
-        let (written, folded) = (self.written.reached_by(template), self.folded.reached_by(&template.folded()));
-        written.iter().filter(|at| folded.contains(at)).filter_map(|at| self.list.get(*at)).collect()
+    pub(crate) fn reached_by(&self, template: &Pattern) -> Reached<'_> {
+        let sample = template.sample();
+        let is_plain = self.kind.is_plain(&sample);
+        let (written, leaves) = self.written.reached_by(template, is_plain);
+        let (folded, _) = self.folded.reached_by(&template.folded(), is_plain);
+        let both = written.iter().filter(|at| folded.contains(at));
+        let unmatched = if is_plain { Unmatched::NoRule } else { Unmatched::Confusable };
+        Reached {
+            rules: both.filter_map(|at| self.list.get(*at)).collect(),
+            unmatched: leaves.then_some(unmatched),
+            sample,
+        }
     }
 
     fn do_meet(&self, patterns: &Patterns, one: usize, other: usize) -> bool {
@@ -275,23 +291,6 @@ impl Rules {
             _ => false,
         }
     }
-}
-
-fn other_names(name: &str) -> Vec<String> {
-    let name = name.to_ascii_lowercase();
-    let plain: String = name.chars().filter(|c| has_plain_characters(c.encode_utf8(&mut [0; 4]))).collect();
-    let mut path: Vec<&str> = Vec::new();
-    for segment in plain.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => drop(path.pop()),
-            other => path.push(other),
-        }
-    }
-    let mut names = vec![path.join("/"), name.trim().to_owned()];
-    names.extend(plain.match_indices('/').filter_map(|(at, _)| plain.get(at + 1..)).map(str::to_owned));
-    names.extend([plain, name]);
-    names
 }
 
 /// Sorted, each once.

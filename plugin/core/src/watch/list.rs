@@ -81,7 +81,7 @@ impl Listing {
             return Some(Vec::new());
         }
         let text = std::str::from_utf8(without_mark(body)).ok()?;
-        let rewritten = self.lister.message(text, self.request.as_ref(), shown).ok()?;
+        let rewritten = self.lister.message(text, shown).ok()?;
         Some(rewritten.map_or_else(|| body.to_vec(), String::into_bytes))
     }
 
@@ -99,7 +99,7 @@ impl Listing {
             let judged = match message.as_ref().map(|text| std::str::from_utf8(text)) {
                 // Comments, and events that are no messages.
                 None if !block.is_too_long() => Ok(None),
-                Some(Ok(text)) => self.lister.message(text, self.request.as_ref(), shown),
+                Some(Ok(text)) => self.lister.message(text, shown),
                 None | Some(Err(_)) => Err(rewrite::Unreadable),
             };
             let is_answer =

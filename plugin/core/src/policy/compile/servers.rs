@@ -328,10 +328,9 @@ fn held_somewhere(rules: &RuleBook) -> Vec<(Rc<str>, bool)> {
     let (mut by_all, mut all) = (BTreeSet::new(), BTreeSet::new());
     let add = |names: &mut BTreeSet<Rc<str>>, parts: Vec<&Requirement>| {
         for held in parts.iter().flat_map(|part| &part.held) {
-            held.group
-                .members()
-                .filter(|scope| !scope.is_built)
-                .for_each(|scope| drop(names.insert(Rc::clone(&scope.name))));
+            for scope in held.group.members().filter(|scope| !scope.is_built) {
+                names.insert(Rc::clone(&scope.name));
+            }
         }
     };
     for (_, rule) in rules.all() {

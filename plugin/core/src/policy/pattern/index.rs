@@ -141,11 +141,11 @@ impl Patterns {
         found
     }
 
-    /// P19: which of them some URI of this template has, the most specific first.
-    pub(crate) fn reached_by(&self, template: &Pattern) -> Vec<usize> {
+    /// P19: which of them some URI of this template has, the most specific first; and whether some URI of it has none of them.
+    pub(crate) fn reached_by(&self, template: &Pattern, is_plain: bool) -> (Vec<usize>, bool) {
         /// More patterns that lie above a rule are not looked at: with fewer of them, it is reached all the sooner.
-        const MOST_ABOVE: usize = 8;
-        let mut near = self.near(template);
+        const MOST_ABOVE: usize = 16;
+        let mut near = if is_plain { self.near(template) } else { Vec::new() };
         let text = |at: &usize| self.all.get(*at).and_then(Pattern::exact).unwrap_or_default();
         let start = self.exact.partition_point(|at| text(at) < template.head());
         let exact = self.exact.get(start..).unwrap_or_default().iter();
@@ -160,12 +160,11 @@ impl Patterns {
             if template.meets(pattern, &above, usize::MAX) {
                 reached.push(at);
             }
-            // An exact rule takes one URI from the others, of many.
-            if pattern.exact().is_none() && above.len() < MOST_ABOVE {
+            if above.len() < MOST_ABOVE {
                 above.push(pattern);
             }
         }
-        reached
+        (reached, template.meets(template, &above, usize::MAX))
     }
 }
 

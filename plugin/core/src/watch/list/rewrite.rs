@@ -56,12 +56,7 @@ const ENVELOPE: [&str; 5] = ["jsonrpc", "id", "method", "result", "error"];
 
 impl Lister {
     /// The message as it goes on. `Ok(None)`: as it came.
-    pub(super) fn message(
-        &self,
-        text: &str,
-        request: Option<&ReplyTo>,
-        shown: &mut Shown<'_>,
-    ) -> Result<Option<String>, Unreadable> {
+    pub(super) fn message(&self, text: &str, shown: &mut Shown<'_>) -> Result<Option<String>, Unreadable> {
         json::check(text.as_bytes()).map_err(|_| Unreadable)?;
         let members = json::members(text).ok_or(Unreadable)?;
         no_twin(&members, &ENVELOPE)?;
@@ -70,7 +65,6 @@ impl Lister {
         if has("method") || (has("error") && !has("result")) {
             return Ok(None);
         }
-        let awaited = request.is_some_and(|request| super::super::end::answers(text.as_bytes(), request));
         let mut found = false;
         let mut rewritten = Vec::new();
         for (name, value) in &members {
@@ -85,10 +79,6 @@ impl Lister {
                 _ => Cow::Borrowed(*value),
             };
             rewritten.push((Cow::Borrowed(name.as_ref()), value));
-        }
-        // What answers a request for a list has one.
-        if awaited && !found {
-            return Err(Unreadable);
         }
         Ok(found.then(|| json::object(rewritten)))
     }
