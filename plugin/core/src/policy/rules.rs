@@ -200,7 +200,9 @@ impl Rules {
             return Err(Unmatched::Confusable);
         }
         // A server that ignores case would run it under that other rule.
-        if self.folded.select(&name.to_ascii_lowercase()) != chosen {
+        let lower = name.to_ascii_lowercase();
+        let folded = self.folded.select(&lower);
+        if folded != chosen && !self.are_tied(chosen, folded, &lower) {
             return Err(Unmatched::Confusable);
         }
         // P19: patterns are for URIs without a query, where they have none.
@@ -208,6 +210,15 @@ impl Rules {
             return Err(Unmatched::Confusable);
         }
         chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule)
+    }
+
+    /// Patterns that are as specific and match the same name have equal rules.
+    fn are_tied(&self, one: Option<usize>, other: Option<usize>, lower: &str) -> bool {
+        let pattern = |at: Option<usize>| at.and_then(|at| self.folded.get(at)).filter(|own| own.exact().is_none());
+        match (pattern(one), pattern(other)) {
+            (Some(one), Some(other)) => one.literals() == other.literals() && one.matches(lower),
+            _ => false,
+        }
     }
 
     /// The name of the rule at this place, if it is for one name only.
