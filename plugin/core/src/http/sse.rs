@@ -180,7 +180,8 @@ impl Block {
 
     /// With these data in place of its own.
     pub(crate) fn with(&self, data: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // The second half of the end of the event before it.
+        let mut bytes = if self.bytes.starts_with(b"\n") { b"\n".to_vec() } else { Vec::new() };
         let others = self.lines().filter(|line| !line.is_empty() && field(line).0 != b"data");
         for line in others.filter(|_| !self.is_too_long) {
             bytes.extend_from_slice(line);

@@ -274,7 +274,7 @@ impl Rules {
         let (own, rule) = (self.folded.get(at).filter(|own| own.exact().is_none())?, self.list.get(at)?);
         let is_rival = |other: &usize| {
             let is_equal = self.folded.get(*other).is_some_and(|other| other.literals() == own.literals());
-            *other != at && is_equal && self.list.get(*other).is_some_and(|other| !rule.is_same(other))
+            *other < at && is_equal && self.list.get(*other).is_some_and(|other| !rule.is_same(other))
         };
         let near = self.folded.near(own);
         let found = near.into_iter().find(|other| is_rival(other) && self.do_meet(&self.folded, at, *other))?;

@@ -5,6 +5,7 @@ mod answers;
 mod elevation;
 mod field;
 mod keys;
+mod language;
 mod policy;
 mod shadow;
 mod signatures;

@@ -84,7 +84,7 @@ impl Terms {
         let standings = [("ignore", Standing::Ignore), ("refuse", Standing::Refuse)];
         let standing = fields.take("standing").and_then(|entry| document::word(&entry, &standings, report));
         let fallback = fields.take("fallback").and_then(|entry| document::word(&entry, &[("challenge", ())], report));
-        let acr = fields.take("acr").map(|entry| values(&entry, report));
+        let acr = fields.take("acr").map(|entry| acr_values(&entry, report));
         let bound = fields.take("binding").is_some_and(|entry| binding(&entry, report));
         let act = fields.take("act").and_then(|entry| delegation(&entry, report));
         let callers = fields.take("callers").map(|entry| Condition::read(&entry, Allowed::CALLER, report));
@@ -472,12 +472,25 @@ fn once<T: PartialEq>(own: Option<T>, tier: Option<T>, word: &str, path: &str, r
     own.or(tier)
 }
 
-/// P37: a list of texts.
+/// A list of texts, sorted, each once.
 fn values(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
     let items = entry.some_list(report).unwrap_or_default();
     let mut values: Vec<String> = items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect();
     values.sort_unstable();
     values.dedup();
+    values
+}
+
+/// P37: a challenge has them in one text, separated by spaces.
+fn acr_values(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
+    let values = values(entry, report);
+    if !values.iter().all(|value| is_scope_token(value)) {
+        entry.fault(
+            report,
+            "not a value of `acr` that can be asked for",
+            "visible ASCII, without quotes and backslashes",
+        );
+    }
     values
 }
 

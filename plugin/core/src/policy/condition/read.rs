@@ -62,7 +62,8 @@ impl Condition {
         for (name, root) in [("claim", Root::Claim), ("arg", Root::Argument), ("meta", Root::Meta)] {
             let Some(path) = fields.take(name) else { continue };
             refuse(&path, name, root, allowed, report);
-            found.extend(member(&path, name, &fields, report).map(|(path, test)| Condition::Member(root, path, test)));
+            let member = member(Some(&path), name, &fields, report);
+            found.extend(member.map(|(path, test)| Condition::Member(root, path, test)));
         }
         for (name, each) in
             [("every", Condition::Every as fn(Vec<String>, Test) -> Condition), ("some", Condition::Some)]
@@ -106,14 +107,19 @@ fn items(entry: &Entry<'_>, report: &mut Report) -> Option<(Vec<String>, Test)> 
     let fields = entry.fields(&[vocabulary::ITEMS, vocabulary::TEST], report)?;
     let help = "they are about the items of one argument: { arg: paths, within: /srv/ }";
     let path = fields.require("arg", help, report);
-    let found = path.and_then(|path| member(&path, "arg", &fields, report));
+    let found = member(path.as_ref(), "arg", &fields, report);
     fields.finish(report);
     found
 }
 
 /// A path and the one test beside it.
-fn member(path: &Entry<'_>, root: &str, fields: &Fields<'_>, report: &mut Report) -> Option<(Vec<String>, Test)> {
-    let path = path_of(path, report);
+fn member(
+    path: Option<&Entry<'_>>,
+    root: &str,
+    fields: &Fields<'_>,
+    report: &mut Report,
+) -> Option<(Vec<String>, Test)> {
+    let path = path.and_then(|path| path_of(path, report));
     let mut tests = Vec::new();
     if let Some(entry) = fields.take("equals") {
         tests.extend(equals(&entry, report));

@@ -62,7 +62,7 @@ fn has_plain_path(scheme: &str, rest: &str) -> bool {
         }),
         None => (None, rest),
     };
-    if authority.is_some_and(|authority| authority.contains('@')) {
+    if authority.is_some_and(|authority| authority.contains('@') || matches!(authority, "." | "..")) {
         return false;
     }
     // RFC 8089 2 and B: `file:/x` and `file://host/x` are other spellings of what `file:///x` is to most.
