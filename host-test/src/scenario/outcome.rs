@@ -61,6 +61,13 @@ const RECORD: &[&str] = &[
     "step_up",
     "anonymous",
     "introspected",
+    "raised",
+    "actors",
+    "environment",
+    "data_class",
+    "purpose",
+    "declared_task",
+    "tool_changed",
 ];
 
 /// Headers of answers that are compared.
