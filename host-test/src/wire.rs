@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 33] = [
+pub const FIELDS: [(&str, &str); 34] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -71,6 +71,7 @@ pub const FIELDS: [(&str, &str); 33] = [
     ("issuer", "`iss` of the verified token"),
     ("subject", "its `sub`"),
     ("client", "its `client_id`"),
+    ("actors", "who acts for the subject, the current actor first"),
     ("token", "the first 16 hexadecimal digits of the token's SHA-256: to join, never to identify alone"),
     ("token_id", "its `jti`"),
     ("elevated.audience", "of an elevated call: whom the token is for"),
