@@ -51,6 +51,10 @@ pub(crate) enum Event {
     UpstreamReset {
         stream: StreamId,
     },
+    /// The time is over that the request asked the router for.
+    Expired {
+        stream: StreamId,
+    },
     /// Has nothing happened on it for too long?
     Idle {
         stream: StreamId,

@@ -53,6 +53,15 @@ impl Headers {
         self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
     }
 
+    /// Takes out what Envoy's router takes out, which is for itself: the milliseconds after which it ends the stream. Zero, and what is
+    /// no number, is no end.
+    pub fn take_stream_duration(&mut self) -> Option<u64> {
+        const NAME: &[u8] = b"x-envoy-upstream-stream-duration-ms";
+        let value = self.get(NAME)?;
+        self.remove(NAME);
+        std::str::from_utf8(&value).ok()?.parse().ok().filter(|millis| *millis > 0)
+    }
+
     /// As Envoy's codecs hand over a request: what it has a slot for arrives as one value, joined by commas.
     #[must_use]
     pub fn as_delivered(&self) -> Headers {

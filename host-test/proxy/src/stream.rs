@@ -96,6 +96,8 @@ pub(crate) struct Half {
     /// Held back, and in a callback also the piece it is about.
     pub(crate) buffer: Vec<u8>,
     pub(crate) buffering: bool,
+    /// A callback about a piece of it is running. The piece may be empty.
+    pub(crate) in_body: bool,
     pub(crate) stop: Stop,
     /// All of it has arrived.
     pub(crate) arrived: bool,
@@ -202,7 +204,7 @@ impl Stream {
     /// What is held back of a body, and the piece that a callback is about.
     pub fn buffer(&mut self, direction: Direction) -> Option<&mut Vec<u8>> {
         let half = self.half(direction);
-        (half.open || half.buffering || !half.buffer.is_empty()).then_some(&mut half.buffer)
+        (half.open || half.buffering || half.in_body || !half.buffer.is_empty()).then_some(&mut half.buffer)
     }
 
     pub fn property(&self, path: &str) -> Option<Vec<u8>> {

@@ -250,7 +250,14 @@ impl Vm {
                 }
                 self.end(at)
             }
-            Happening::Leaves | Happening::Breaks => {
+            Happening::Expires if stream.transcript.response.is_none() => {
+                let headers = Headers::of([(":status", "504"), ("content-type", "text/plain")]);
+                let (origin, body, trailers) = (Origin::Proxy, Vec::new(), None);
+                stream.transcript.response =
+                    Some(ClientResponse { origin, headers, body, trailers, is_complete: true });
+                self.end(at)
+            }
+            Happening::Leaves | Happening::Breaks | Happening::Expires => {
                 stream.transcript.is_reset = true;
                 self.end(at)
             }
@@ -332,7 +339,11 @@ impl Vm {
         for name in permit.remove() {
             headers.remove(name.as_bytes());
         }
+        let duration = headers.take_stream_duration();
         stream.transcript.upstream = Some(UpstreamRequest { headers, ..UpstreamRequest::default() });
+        if let Some(millis) = duration {
+            self.later(millis, Event::On(at, Happening::Expires));
+        }
         self.go_upstream(at);
         Ok(())
     }

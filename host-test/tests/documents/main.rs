@@ -41,7 +41,6 @@ fn main() -> ExitCode {
         whole("points::every_point_has_its_row", || points::rows(tree)),
         whole("points::every_point_has_an_example", || points::without_example(tree)),
         whole("points::the_words_are_those_of_the_schema", || points::words(tree)),
-        whole("points::what_is_not_built_is_refused_by_name", || points::accepted(tree)),
         whole("points::what_is_built_is_cited_and_tested", || points::untested(tree)),
         whole("references::links_lead_somewhere", || references::links(tree)),
         whole("references::files_that_are_named_are_there", || references::files(tree)),

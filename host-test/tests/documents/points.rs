@@ -114,30 +114,6 @@ pub fn untested(tree: &Tree) -> Complaints {
     complaints
 }
 
-/// Words in italics in the table of words, which are not built, and that no example shows refused by name.
-pub fn accepted(tree: &Tree) -> Complaints {
-    let text = tree.text(LANGUAGE);
-    let later = Regex::new(r"\*`(\w+)`\*").expect("a pattern");
-    let page = Page::read(text);
-    let refused = |word: &str| {
-        let comment = format!("# refused: `{word}` is not part of this version");
-        page.blocks.iter().any(|block| Kind::of(block) == Some(Kind::Refused) && block.text.contains(&comment))
-    };
-    let rows = text.lines().filter(|line| line.starts_with("| "));
-    let words: BTreeSet<&str> = rows
-        .flat_map(|row| later.captures_iter(row).filter_map(|found| found.get(1)))
-        .map(|word| word.as_str())
-        .collect();
-    if words.is_empty() {
-        return vec!["no word is marked as not built: this is not looked at any more".to_owned()];
-    }
-    words
-        .into_iter()
-        .filter(|word| !refused(word))
-        .map(|word| format!("`{word}` is not shown refused by name"))
-        .collect()
-}
-
 /// The table of words against the schema: the words of each place that are not in italics are those it has.
 pub fn words(tree: &Tree) -> Complaints {
     let schema: serde_json::Value = serde_json::from_str(tree.text("policies/schema/policy.json")).expect("JSON");

@@ -59,6 +59,7 @@ pub struct Vm {
     continued: BTreeSet<StreamId>,
     challenged: BTreeMap<StreamId, String>,
     sessions: BTreeMap<StreamId, String>,
+    durations: BTreeMap<StreamId, u64>,
     sealed: BTreeMap<StreamId, String>,
     given: BTreeMap<StreamId, Given>,
     pub metrics: Vec<Metric>,
@@ -109,6 +110,7 @@ impl Vm {
             continued: BTreeSet::new(),
             challenged: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            durations: BTreeMap::new(),
             sealed: BTreeMap::new(),
             given: BTreeMap::new(),
             metrics: Vec::new(),
@@ -193,6 +195,11 @@ impl Vm {
     /// The session that the upstream is shown.
     pub fn session(&self, stream: StreamId) -> Option<&str> {
         self.sessions.get(&stream).map(String::as_str)
+    }
+
+    /// The milliseconds after which the host is asked to end it. `None`: it is not.
+    pub fn duration(&self, stream: StreamId) -> Option<u64> {
+        self.durations.get(&stream).copied()
     }
 
     /// The session that the client is shown.
@@ -332,6 +339,10 @@ impl Vm {
                             }
                             "connection" => connection = Some(value.reveal().to_owned()),
                             "mcp-session-id" => drop(self.sessions.insert(stream, value.reveal().to_owned())),
+                            "x-envoy-upstream-stream-duration-ms" => {
+                                let millis = value.reveal().parse().expect("milliseconds");
+                                self.durations.insert(stream, millis);
+                            }
                             other => panic!("sets {other}"),
                         }
                     }

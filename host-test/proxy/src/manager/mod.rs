@@ -78,6 +78,7 @@ impl Guest<'_> {
             let half = stream.half(direction);
             half.arrived |= end;
             half.buffer.extend(bytes);
+            half.in_body = half.stop != Stop::All;
             (half.stop != Stop::All).then_some((place.context, half.buffer.len()))
         });
         self.touch(id);
@@ -86,6 +87,7 @@ impl Guest<'_> {
             Direction::Request => guest.on_request_body(context, size, end),
             Direction::Response => guest.on_response_body(context, size, end),
         });
+        self.change(id, |stream| stream.half(direction).in_body = false);
         let Some((action, stopped)) = said else { return };
         let passes = action == CONTINUE && !stopped;
         let limits = self.machine().borrow().limits;
@@ -156,6 +158,15 @@ impl Guest<'_> {
             self.disconnect(id);
         } else {
             self.answer(id, own(503, "upstream connect error or disconnect/reset before headers"), Origin::Proxy);
+        }
+    }
+
+    /// The time is over that the request asked the router for. Measured: the client's connection breaks, and no reason is said.
+    pub fn expired(&mut self, id: StreamId) {
+        if self.read(id, |stream| stream.has_responded()) == Some(true) {
+            self.disconnect(id);
+        } else {
+            self.answer(id, own(504, "upstream max stream duration reached"), Origin::Proxy);
         }
     }
 

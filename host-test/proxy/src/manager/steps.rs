@@ -101,7 +101,9 @@ impl Guest<'_> {
             (half.stop, half.open, half.trailers_open, half.buffering) = (Stop::No, false, false, false);
             let first = !std::mem::replace(&mut half.released, true);
             let bytes = std::mem::take(&mut half.buffer);
-            let headers = if first { half.headers.clone() } else { Headers::default() };
+            let mut headers = if first { half.headers.clone() } else { Headers::default() };
+            let is_request = direction == Direction::Request;
+            let duration = if is_request { headers.take_stream_duration() } else { None };
             let trailers = half.trailers.clone();
             let finished = half.arrived && !std::mem::replace(&mut half.finished, half.arrived);
             match direction {
@@ -116,6 +118,9 @@ impl Guest<'_> {
                     }
                     if finished && let Some(request) = stream.upstream.clone() {
                         machine.later(0, Event::Upstream { stream: id, request });
+                    }
+                    if let Some(millis) = duration {
+                        machine.later(millis, Event::Expired { stream: id });
                     }
                     false
                 }

@@ -43,6 +43,7 @@ impl Proxy {
                 self.on(stream, |guest| guest.trailers(stream, Direction::Response, trailers));
             }
             Event::UpstreamReset { stream } => self.on(stream, |guest| guest.upstream_reset(stream)),
+            Event::Expired { stream } => self.on(stream, |guest| guest.expired(stream)),
             Event::Idle { stream } => self.on(stream, |guest| guest.idle(stream)),
             Event::CallAnswered { place, token, answer } => self.call_answered(place, token, answer),
             Event::Tick { place, generation } => self.tick(place, generation),

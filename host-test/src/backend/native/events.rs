@@ -42,4 +42,6 @@ pub(super) enum Happening {
     ResponseData(Vec<u8>, bool),
     ResponseTrailers(Headers),
     Breaks,
+    /// The time is over that the request asked the proxy for.
+    Expires,
 }

@@ -19,33 +19,38 @@ const METHODS: [&str; 9] = [
     "notifications/cancelled",
 ];
 
-/// The permit, and the rule that gives it. [`Reason::TokenMissing`]: a token is needed.
-pub(crate) fn without_token<'p>(
-    server: &'p Server,
-    method: &str,
-    operation: &Operation<'_>,
-    changed: &dyn Fn(&str) -> bool,
-    unwanted: &Unwanted,
-) -> Result<(Permit, Option<&'p Rule>), Reason> {
+/// What no token is needed for.
+pub(crate) struct Anonymous<'p> {
+    pub rule: Option<&'p Rule>,
+}
+
+/// None: a token is needed.
+pub(crate) fn anonymous<'p>(server: &'p Server, method: &str, operation: &Operation<'_>) -> Option<Anonymous<'p>> {
     let rule = match operation {
-        Operation::Baseline if METHODS.contains(&method) => None,
-        Operation::On(target) => Some(server.rules.select(target).ok()),
+        Operation::Baseline if METHODS.contains(&method) => return Some(Anonymous { rule: None }),
         // P26: it goes with what it is about.
         Operation::Complete(target) if target.is_template() => {
-            Some(server.rules.of_template(target.name()).rules.into_iter().find(|rule| rule.anonymous))
+            server.rules.of_template(target.name()).rules.into_iter().find(|rule| rule.anonymous)
         }
-        Operation::Complete(target) => Some(server.rules.select(target).ok()),
-        Operation::Baseline | Operation::Notice(_) | Operation::Subscribe(_) | Operation::Listen(_) => {
-            return Err(Reason::TokenMissing);
+        Operation::On(target) | Operation::Complete(target) => server.rules.select(target).ok(),
+        Operation::Baseline | Operation::Notice(_) | Operation::Subscribe(_) | Operation::Listen(_) => None,
+    };
+    let rule = rule.filter(|rule| rule.anonymous)?;
+    Some(Anonymous { rule: Some(rule) })
+}
+
+impl Anonymous<'_> {
+    /// A token would not help where this refuses.
+    pub(crate) fn permit(
+        &self,
+        server: &Server,
+        operation: &Operation<'_>,
+        changed: &dyn Fn(&str) -> bool,
+        unwanted: &Unwanted,
+    ) -> Result<Permit, Reason> {
+        if let Operation::On(Target::Tool(tool)) = operation {
+            checks::pinned(server, Some(tool), changed).map_err(|shortfall| shortfall.reason)?; // P31
         }
-    };
-    let rule = match rule {
-        None => None,
-        Some(found) => Some(found.filter(|rule| rule.anonymous).ok_or(Reason::TokenMissing)?),
-    };
-    // P31: a token would not help.
-    if let Operation::On(Target::Tool(tool)) = operation {
-        checks::pinned(server, Some(tool), changed).map_err(|shortfall| shortfall.reason)?;
+        Ok(Permit::of_nobody(unwanted))
     }
-    Ok((Permit::of_nobody(unwanted), rule))
 }

@@ -105,7 +105,8 @@ impl<'p, 'a> Case<'p, 'a> {
         let verdict = self.judge(&need, way);
         let is_shadow = rule.mode.unwrap_or(self.policy.mode).is_shadow(self.now);
         let ways = if self.asker.ability.steps_up { "challenge" } else { "exchange" };
-        let step_up = rule.challenge.as_ref().map(|_| ways);
+        let has_ways = rule.challenge.is_some() || need.raised.iter().any(|at| rule.has_ways(*at));
+        let step_up = has_ways.then_some(ways);
         let decision = shadow::decided(self, verdict, Some(rule), need, is_shadow, false);
         Decision { step_up, ..decision }
     }

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::time::Millis;
 use crate::token::CallerToken;
 
-pub(crate) use anonymous::without_token;
+pub(crate) use anonymous::anonymous;
 use case::Case;
 pub(crate) use lists::{Audience, Scheme, Viewing};
 pub use permit::Permit;

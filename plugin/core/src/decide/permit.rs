@@ -85,6 +85,10 @@ const BESIDE_ELEVATED: [&str; 5] =
     ["dpop", "accept-encoding", "x-upstream-authorization", "x-forwarded-access-token", "proxy-authorization"];
 
 fn edited(unwanted: &Unwanted) -> impl Iterator<Item = (&'static str, Secret)> {
-    let edits = [("connection", &unwanted.connection), ("mcp-session-id", &unwanted.session)];
+    let edits = [
+        ("connection", &unwanted.connection),
+        ("mcp-session-id", &unwanted.session),
+        ("x-envoy-upstream-stream-duration-ms", &unwanted.duration),
+    ];
     edits.into_iter().filter_map(|(name, value)| Some((name, Secret::new(value.as_deref()?))))
 }

@@ -11,6 +11,7 @@ use crate::mcp::{self, Frame, Mirror, NoFrame, Operation, Target};
 use crate::policy::{Owner, Rule, Server};
 use crate::reason::Reason;
 use crate::text::field;
+use crate::time::Millis;
 use crate::token::CallerToken;
 use crate::watch::{Lister, Listing, changed};
 
@@ -65,26 +66,23 @@ impl Flow {
             Err(NoFrame { id, .. }) => return needs_token(id),
         };
         let Ok(operation) = mcp::operation(&frame, mirror) else { return needs_token(frame.request_id()) };
-        let is_changed = |tool: &str| changed(turn.shared, turn.policy, server, tool, turn.now);
+        let Some(anonymous) = decide::anonymous(server, &frame.method, &operation) else {
+            return needs_token(frame.request_id());
+        };
+        let refuse = |reason: Reason| Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() });
         if let Err(reason) = self.open_session(server, None, turn) {
-            return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() });
+            return refuse(reason);
         }
-        self.expect_list(
-            server,
-            &frame.method,
-            None,
-            ReplyTo { id: frame.request_id(), modern, ..ReplyTo::default() },
-            turn,
-        );
-        let permitted = decide::without_token(server, &frame.method, &operation, &is_changed, &self.unwanted);
-        let (permit, rule) = match permitted {
-            Ok(permitted) => permitted,
-            Err(Reason::TokenMissing) => return needs_token(frame.request_id()),
-            Err(reason) => return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() }),
+        let request = ReplyTo { id: frame.request_id(), modern, ..ReplyTo::default() };
+        self.expect_list(server, &frame.method, None, request, turn);
+        let is_changed = |tool: &str| changed(turn.shared, turn.policy, server, tool, turn.now);
+        let permit = match anonymous.permit(server, &operation, &is_changed, &self.unwanted) {
+            Ok(permit) => permit,
+            Err(reason) => return refuse(reason),
         };
         self.note(&frame, &operation, server);
         self.facts.anonymous = true;
-        self.label(server, rule);
+        self.label(server, anonymous.rule);
         Next::Permit(permit, None)
     }
 
@@ -152,6 +150,14 @@ impl Flow {
         Ok(())
     }
 
+    /// P35: `subscriptions/listen` and GET open streams that no answer ends.
+    fn bound_stream(&mut self, caller: &CallerToken, turn: &Turn<'_>) {
+        if turn.policy.limits.ends_streams {
+            let end = Millis(0).plus_seconds(u64::try_from(caller.claims().expires_at).unwrap_or_default());
+            self.unwanted.end_after(end.0.saturating_sub(turn.now.0));
+        }
+    }
+
     /// What a record says of a request.
     fn note(&mut self, frame: &Frame<'_>, operation: &Operation<'_>, server: &Server) {
         self.facts.method = Some(field(&frame.method));
@@ -186,6 +192,9 @@ impl Flow {
             return reason.into();
         }
         self.expect_stream(server, caller, turn);
+        if self.is_get {
+            self.bound_stream(caller, turn);
+        }
         if let Some(id) = self.last_event_id.take() {
             self.follows = Some(follows(caller, Following::Resumes(id)));
         }
@@ -217,6 +226,9 @@ impl Flow {
         }
         if let Err(reason) = self.open_session(server, Some(caller), turn) {
             return Next::Refuse(Refusal { id: frame.request_id(), modern, ..reason.into() });
+        }
+        if frame.method == "subscriptions/listen" {
+            self.bound_stream(caller, turn);
         }
         if let Some(id) = frame.cancelled() {
             self.follows = Some(follows(caller, Following::Cancels(id)));

@@ -183,6 +183,8 @@ impl<'a> Head<'a> {
             b"txn-token" | b"x-mcp-authorized" | b"x-envoy-original-dst-host" | b"x-envoy-max-retries" => {
                 self.unwanted.take_out(text(name)?);
             }
+            // It would come before the end of a stream that is ours (P35).
+            b"x-envoy-upstream-rq-timeout-ms" => self.unwanted.take_out(text(name)?),
             _ if name.starts_with(b"x-envoy-retry-") || name.starts_with(b"x-envoy-hedge-") => {
                 self.unwanted.take_out(text(name)?);
             }

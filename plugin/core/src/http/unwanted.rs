@@ -11,9 +11,18 @@ pub(crate) struct Unwanted {
     pub connection: Option<String>,
     /// The same of `Mcp-Session-Id` (P35).
     pub session: Option<String>,
+    /// Milliseconds after which the proxy ends the stream (P35).
+    pub duration: Option<String>,
 }
 
 impl Unwanted {
+    /// The proxy ends it then (Envoy's router, `x-envoy-upstream-stream-duration-ms`). No more than a day: it takes what is too
+    /// long, and zero, for no end at all.
+    pub(crate) fn end_after(&mut self, millis: u64) {
+        const DAY: u64 = 86_400_000;
+        self.duration = Some(millis.clamp(1, DAY).to_string());
+    }
+
     pub(crate) fn take_out(&mut self, name: &str) {
         if !self.remove.iter().any(|other| other == name) {
             self.remove.push(name.to_owned());

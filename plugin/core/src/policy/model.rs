@@ -162,6 +162,8 @@ pub struct Limits {
     pub max_ttl: u64,
     /// Bytes of the response to a list.
     pub list: usize,
+    /// P35: a stream that is not the answer to a request ends with the token it was opened with.
+    pub ends_streams: bool,
     /// Bytes of a token.
     pub token: usize,
     /// Introspections under way at the same time, in one VM.
@@ -185,6 +187,7 @@ impl Default for Limits {
             exchange_rate: 60,
             max_ttl: 300,
             list: 1024 * 1024,
+            ends_streams: true,
             token: 16 * 1024,
             introspections: 64,
             anonymous_body: 64 * 1024,

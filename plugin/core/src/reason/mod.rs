@@ -24,6 +24,8 @@ pub enum Class {
     Request,
     /// The caller's token.
     Token,
+    /// The session that the request continues (P35).
+    Session,
     /// A verdict of the policy, which shadow mode suspends (P15). All other checks stay enforced.
     Policy,
     /// The policy's, and never suspended.
@@ -41,6 +43,7 @@ impl Class {
             Class::Done => "",
             Class::Request => "request",
             Class::Token => "token",
+            Class::Session => "session",
             Class::Policy => "policy",
             Class::PolicyKept => "policy, never suspended",
             Class::TokenService => "token service",

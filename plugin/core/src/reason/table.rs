@@ -193,7 +193,7 @@ reasons! {
     /// A mirrored header, or the version in `_meta`, disagrees with the body.
     HeaderMismatch: "header_mismatch", Request, 400, Some(-32020), Nothing, Request, "the headers and the body disagree";
     /// The session is of another caller or server, or its seal is spoilt (P35).
-    SessionForeign: "session_foreign", Request, 404, Some(-32001), Nothing, Request, "the session is not known here";
+    SessionForeign: "session_foreign", Session, 404, Some(-32001), Nothing, Request, "the session is not known here";
     /// A method the policy gives no way to allow.
     UnknownMethod: "unknown_method", Request, 404, Some(-32601), Nothing, Request, "method not found";
     /// A parameter the decision needs is missing or has the wrong type.

@@ -1,5 +1,5 @@
-//! A naive decision, written from the page alone. Slow on purpose. Guesses are listed in NOTES.md; those that are easily turned
-//! round are switches here.
+//! A naive decision, written from the page alone. Slow on purpose. Where the page leaves a choice that is easily turned round,
+//! a switch says which one was made.
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -1314,19 +1314,4 @@ fn seconds_of_date(text: &str) -> Option<i64> {
     let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     days += lengths.iter().take(month as usize - 1).sum::<i64>() + day - 1;
     Some(days * 86400)
-}
-
-/// P22: the four equivalences of http and https URLs.
-fn normal_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
-    let lower = scheme.to_ascii_lowercase();
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    if !["http", "https"].contains(&lower.as_str()) || authority.contains('@') {
-        return url.to_string();
-    }
-    let port = format!(":{}", default_port(&lower));
-    let host = authority.to_ascii_lowercase();
-    let host = host.strip_suffix(&port).unwrap_or(&host);
-    let path = &rest[authority.len()..];
-    format!("{lower}://{host}{}{path}", if path.starts_with('/') { "" } else { "/" })
 }

@@ -31,11 +31,12 @@ impl Lists {
             let help = "who has no token is shown all that some token could reach, so that it knows to log in";
             report.warn(&entry.path, "names and schemas of tools are public (P16)", help);
         }
-        let digests = fields.take("pins").map(|entry| pins(&entry, report)).unwrap_or_default();
+        let pinned = fields.take("pins");
+        let digests = pinned.as_ref().map(|entry| pins(entry, report)).unwrap_or_default();
         let unpinned = fields.take("unpinned");
         let ways = [("allow", false), ("hide", true)];
         let hides_others = unpinned.as_ref().and_then(|entry| document::word(entry, &ways, report)).unwrap_or(false);
-        if let Some(entry) = unpinned.filter(|_| digests.is_empty()) {
+        if let Some(entry) = unpinned.filter(|_| pinned.is_none()) {
             entry.fault(report, "`unpinned` without `pins`", "pin tools first: `stepup pin`");
         }
         Lists { filters, annotates: annotate.is_some(), pins: Pins { digests, hides_others } }

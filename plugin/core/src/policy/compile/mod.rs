@@ -96,6 +96,10 @@ fn policy(
     let tiers = rules::tiers(fields.take("tiers"), limits.max_ttl, report);
     let mode = modes::read(&fields, environment.now(), report).map(|mode| mode.unwrap_or(Mode::Enforce));
     let sessions = sessions::read(fields.take("sessions"), environment, report);
+    if sessions.is_none() {
+        let help = "a session can be continued by whoever knows its id and has a token; seal the ids: `sessions: { keys_env: [..] }`";
+        report.note("sessions", "the ids of sessions are not sealed (P35)", help);
+    }
     let several = fields.take("servers");
     let select = select(&fields, report);
     let mut context = servers::Context {
@@ -200,6 +204,9 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
     }
     // P26: nobody without a token may send more than who has one.
     limits.anonymous_body = limits.anonymous_body.min(limits.request_body);
+    let ends = [("token", true), ("unbounded", false)];
+    let ends_streams = fields.take("stream").and_then(|entry| word(&entry, &ends, report));
+    limits.ends_streams = ends_streams.unwrap_or(true);
     if let Some(entry) = fields.take("token")
         && let Some(bytes) = size(&entry, report)
     {

@@ -322,6 +322,7 @@ maps! {
 
     LIMITS "Limits", "What is bounded." {
         optional "list": Shape::Size, "Bytes of the response to a list. Otherwise 1MiB.";
+        optional "stream": Shape::Choice(&["token", "unbounded"]), "When streams end that a client opens to listen (GET, `subscriptions/listen`): `token`, with its token; `unbounded`, when somebody closes them. Otherwise `token`.";
         optional "request_body": Shape::Size, "Bytes of a request body that are looked at. Otherwise 1MiB.";
         optional "token": Shape::Size, "Bytes of a token. Otherwise 16KiB, at most 60KiB.";
         optional "introspections": Shape::Count, "Introspections under way in a VM; half of them may be about tokens never seen active. Otherwise 64.";
@@ -339,7 +340,7 @@ maps! {
 }
 
 /// Words that one might look for, and what to do instead.
-pub(super) const LATER: [(&str, &str); 9] = [
+pub(super) const LATER: [(&str, &str); 8] = [
     ("after", "rules about what was called before are not part of version 1"),
     ("approval", "approvals are not part of version 1; let the token service ask for them"),
     ("once", "every elevation is for one operation; there is nothing to set"),
@@ -348,5 +349,4 @@ pub(super) const LATER: [(&str, &str); 9] = [
     ("seal", "task ids and request states are not sealed; session ids are, by `sessions` at the top"),
     ("secret", "secrets never stand in a policy; name an environment variable: `secret_env`"),
     ("session", "session ids are sealed by `sessions` at the top"),
-    ("stream", "bounds on streams come later; until then the route bounds them"),
 ];

@@ -130,6 +130,53 @@ fn p35_it_is_judged_after_the_token_and_before_the_policy() {
 }
 
 #[test]
+fn p35_who_has_no_token_is_told_to_log_in_and_not_that_the_session_is_gone() {
+    let mut vm = vm(&["NEW"], json!({}));
+    let own = opened(&mut vm, Some(&token(BASELINE)), "s");
+    for id in [own.as_str(), "s"] {
+        assert_eq!(continued(&mut vm, &Request::call("t").header("mcp-session-id", id)).0, "token_missing");
+        assert_eq!(continued(&mut vm, &Request::call("hello").header("mcp-session-id", id)).0, "session_foreign");
+    }
+}
+
+/// The end that the proxy is asked for, and the headers that are taken out.
+fn bounded(vm: &mut Vm, request: &Request) -> (Option<u64>, Vec<String>) {
+    let stream = vm.head(request);
+    if !vm.is_settled(stream) {
+        vm.body(stream, request.body());
+    }
+    (vm.duration(stream), vm.settled(stream).removed().to_vec())
+}
+
+#[test]
+fn p35_streams_end_with_their_token_and_answers_do_not() {
+    let document = document(json!({ "t": { "scope": [] } }));
+    let mut vm = Vm::new(&load(&document));
+    let get = |token: String| Request::bare("GET", "/mcp").bearer(&token);
+    let listen = |token: String| Request::method("subscriptions/listen", json!({})).bearer(&token);
+    for request in [get(token(BASELINE)), listen(token(BASELINE))] {
+        let rival = "x-envoy-upstream-rq-timeout-ms";
+        let (end, removed) = bounded(&mut vm, &request.header(rival, "60000"));
+        assert_eq!(end, Some(540_000));
+        assert!(removed.contains(&rival.to_owned()), "it would come before");
+    }
+    // Within the leeway of its end; and one that the proxy would take for no end.
+    for (exp, end) in [(START - 1, 1), (START + 86_400 * 30, 86_400_000)] {
+        let token = Token::new(BASELINE).claim("iat", START - 60).claim("exp", exp).text();
+        let policy = load(&with(document.clone(), "/issuers/https:~1~1as.example.com/max_lifetime", json!("1000h")));
+        assert_eq!(bounded(&mut Vm::new(&policy), &get(token)).0, Some(end), "{exp}");
+    }
+    for request in [Request::call("t"), Request::method("ping", json!({})), Request::bare("DELETE", "/mcp")] {
+        assert_eq!(bounded(&mut vm, &request.bearer(&token(BASELINE))), (None, Vec::new()));
+    }
+    let unbounded = with(document, "/limits", json!({ "stream": "unbounded" }));
+    let mut vm = Vm::new(&load(&unbounded));
+    for request in [get(token(BASELINE)), listen(token(BASELINE))] {
+        assert_eq!(bounded(&mut vm, &request).0, None);
+    }
+}
+
+#[test]
 fn p35_the_modern_era_has_no_sessions() {
     let mut vm = vm(&["NEW"], json!({}));
     let request = Request::modern_call("t").bearer(&token(BASELINE)).header("mcp-session-id", "s");
@@ -144,6 +191,12 @@ fn p35_without_the_word_nothing_is_sealed_and_check_says_so() {
     let mut vm = Vm::new(&load(&document));
     let request = Request::call("t").bearer(&token(BASELINE)).header("mcp-session-id", "s");
     assert_eq!(continued(&mut vm, &request), ("permit".to_owned(), None));
+    let said = |document: &Json| {
+        let policy = Policy::load(document.to_string().as_bytes(), &Variables).unwrap();
+        policy.notes().iter().any(|note| note.to_string().contains("ids of sessions are not sealed"))
+    };
+    assert!(said(&document));
+    assert!(!said(&with(document, "/sessions", json!({ "keys_env": ["NEW"] }))));
 }
 
 #[test]
