@@ -47,7 +47,12 @@ fn with(map: &str, words: &Value) -> Value {
         "Client" => json!({ "token_service": { "client": words } }),
         "ExchangeRequest" => json!({ "token_service": { "request": words } }),
         "Hierarchy" => json!({ "scopes": { "a": words } }),
-        "Terms" => json!({ "tiers": { "a": words } }),
+        "Terms" | "ServiceTerms" => json!({ "tiers": { "a": words } }),
+        "Group" => rule(json!({ "scope": [words] })),
+        "Delegation" => rule(json!({ "scope": [], "act": words })),
+        "Raise" => rule(json!({ "scope": [], "raise": [words] })),
+        "Items" => rule(json!({ "step_up": "exchange", "may_elevate": { "every": words } })),
+        "Sessions" => json!({ "sessions": words }),
         "Server" => json!({ "servers": { "a": words } }),
         "ToolTerms" => rule(words.clone()),
         "Condition" => rule(json!({ "step_up": "exchange", "may_elevate": words })),
@@ -77,7 +82,7 @@ fn the_reader_misses_the_words_that_are_required() {
         let mut required: BTreeSet<String> = required.collect();
         if map.name == "Policy" {
             // One server's words may stand at the top.
-            required.extend(["resource", "baseline", "tools"].map(str::to_owned));
+            required.extend(["resource", "baseline"].map(str::to_owned));
         }
         if map.name == "Issuer" {
             // But with `introspection` in place of keys (P23).
@@ -120,7 +125,12 @@ fn place(map: &str) -> &'static str {
         "ExchangeRequest" => "token_service.request",
         "Server" => "servers.a",
         "Hierarchy" => "scopes.a",
-        "Terms" => "tiers.a",
+        "Terms" | "ServiceTerms" => "tiers.a",
+        "Group" => "tools.t.scope[0]",
+        "Delegation" => "tools.t.act",
+        "Raise" => "tools.t.raise[0]",
+        "Items" => "tools.t.may_elevate.every",
+        "Sessions" => "sessions",
         "ToolTerms" => "tools.t",
         "Condition" => "tools.t.may_elevate",
         "Limits" => "limits",
