@@ -134,6 +134,10 @@ impl Environment for Assumed {
         AnyCredential.variable(name)
     }
 
+    fn session_key(&self, name: &str) -> Option<String> {
+        AnyCredential.session_key(name)
+    }
+
     fn now(&self) -> Option<Millis> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
         u64::try_from(since.as_millis()).ok().map(Millis)

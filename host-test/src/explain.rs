@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use annotate_snippets::{AnnotationKind, Level, Snippet};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use step_up_core::{Class, Policy, Reason, join};
+use step_up_core::{Class, Kind, Policy, Reason, RuleView, join};
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};
@@ -90,7 +90,7 @@ impl Page<'_> {
         }
         text += &line("server", member("server").unwrap_or("none was found"));
         match (member("server"), member("rule")) {
-            (Some(server), Some(rule)) => text += &self.rule(server, rule),
+            (Some(server), Some(rule)) => text += &self.rule(server, rule, record),
             _ => text += &line("rule", "none applied"),
         }
         let missing: Vec<&str> =
@@ -137,21 +137,37 @@ impl Page<'_> {
         line("source", &seen.map_or_else(|| "unknown".to_owned(), |seen| format!("{seen}, {whose}")))
     }
 
-    /// The rule where it stands, and its tier.
-    fn rule(&self, server: &str, rule: &str) -> String {
+    /// The rule where it stands, its tier, its raises that were asked beside it, and the rules that lost (P1).
+    fn rule(&self, server: &str, pattern: &str, record: &Value) -> String {
+        let text = |name: &str| record.get(name).and_then(Value::as_str);
         let mut servers = self.policy.view().servers().filter(|found| found.name() == server);
-        let found = servers.next().and_then(|server| server.rules().find(|found| found.pattern() == rule));
-        let Some(found) = found else {
-            return line("rule", &format!("`{rule}`, which is not in this policy: the record is of another one"));
+        let server = servers.next();
+        // Records of versions before there were other kinds say none.
+        let kind = text("kind").unwrap_or("tool");
+        let of_kind = Kind::ALL.into_iter().find(|found| found.word().strip_suffix('s') == Some(kind));
+        let is_it = |found: &RuleView<'_>| Some(found.kind) == of_kind && found.pattern() == pattern;
+        let (Some(found), Some(kind)) = (server.and_then(|server| server.rules().find(is_it)), of_kind) else {
+            return line("rule", &format!("`{pattern}`, which is not in this policy: the record is of another one"));
         };
-        let tier = found.tier().map(|tier| join("tiers", tier));
+        let name = if kind == Kind::Method { text("method") } else { text("name") };
+        let matching: Vec<RuleView<'_>> =
+            server.zip(name).into_iter().flat_map(|(server, name)| server.matching(kind, name)).collect();
+        let lost = matching.iter().filter(|other| other.place() != found.place());
+        let raised = record.get("raised").and_then(Value::as_array).into_iter().flatten();
+        let others = found.tier().map(|tier| (join("tiers", tier), "with this tier"));
+        let others = others
+            .into_iter()
+            .chain(raised.map(|at| (format!("{}.raise[{at}]", found.place()), "and what this asks")))
+            .chain(
+                lost.map(|other| (other.place().to_owned(), "this rule matches too, and lost: it is less specific")),
+            );
         let mut snippet = Snippet::source(self.text)
             .path(self.name.as_str())
             .annotation(AnnotationKind::Primary.span(self.places.of(found.place())).label("this rule applies"));
-        if let Some(tier) = &tier {
-            snippet = snippet.annotation(AnnotationKind::Context.span(self.places.of(tier)).label("with this tier"));
+        for (place, label) in others {
+            snippet = snippet.annotation(AnnotationKind::Context.span(self.places.of(&place)).label(label));
         }
-        let group = Level::NOTE.primary_title(format!("rule `{rule}`")).element(snippet);
+        let group = Level::NOTE.primary_title(format!("rule `{pattern}`")).element(snippet);
         check::renderer().render(&[group]) + "\n"
     }
 }

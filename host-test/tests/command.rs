@@ -136,6 +136,42 @@ fn a_call_and_its_record_are_explained_alike() {
 }
 
 #[test]
+fn p01_explain_lists_the_rules_that_lost_and_the_raises_that_applied() {
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let [policy, call, claims] = ["losers.yaml", "losers-call.yaml", "losers-claims.yaml"].map(|file| place.join(file));
+    fs::write(&claims, "{ scope: mcp:connect }").unwrap();
+    let text = fs::read_to_string(host_test::paths::workspace().join(POLICY)).unwrap();
+    let (head, _) = text.split_once("\ntools:").unwrap();
+    let rules = r#"
+tools: { unlike: deny }
+prompts:
+  "*_delete": { scope: repo:admin }
+  "get_everything_*":
+    scope: repo:read
+    allow_weaker: true
+    raise:
+      - { when: { arg: all, equals: true }, scope: repo:admin }
+      - { when: { arg: all, equals: false }, deny: true }
+  "*": deny
+"#;
+    fs::write(&policy, format!("{head}{rules}")).unwrap();
+    fs::write(&call, "{ method: prompts/get, params: { name: get_everything_delete, arguments: { all: true } } }")
+        .unwrap();
+    let (code, out, error) = run(&[
+        "explain",
+        policy.to_str().unwrap(),
+        "--call",
+        call.to_str().unwrap(),
+        "--claims",
+        claims.to_str().unwrap(),
+    ]);
+    assert_eq!(code, 0, "{error}");
+    let labelled = |label: &str| out.matches(label).count();
+    let labels = ["this rule applies", "and what this asks", "this rule matches too, and lost"];
+    assert_eq!(labels.map(labelled), [1, 1, 2], "{out}");
+}
+
+#[test]
 fn p40_explain_shows_what_was_seen_of_the_caller() {
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (policy, call) = (place.join("source.yaml"), place.join("source-call.yaml"));

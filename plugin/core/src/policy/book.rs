@@ -44,15 +44,20 @@ impl RuleBook {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<(Kind, &Rule)> {
         let mut all = Vec::new();
-        for (kind, rules) in [
-            (Kind::Tool, &self.tools),
-            (Kind::Prompt, &self.prompts),
-            (Kind::Resource, &self.resources),
-            (Kind::Method, &self.methods),
-        ] {
-            rules.iter().for_each(|rule| all.push((kind, rule)));
+        for kind in Kind::ALL {
+            self.of_kind(kind).iter().for_each(|rule| all.push((kind, rule)));
         }
         all
+    }
+
+    /// Those of one kind.
+    pub(crate) fn of_kind(&self, kind: Kind) -> &Rules {
+        match kind {
+            Kind::Tool => &self.tools,
+            Kind::Prompt => &self.prompts,
+            Kind::Resource => &self.resources,
+            Kind::Method => &self.methods,
+        }
     }
 
     /// P26.

@@ -168,6 +168,11 @@ pub trait Environment {
     /// The value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
 
+    /// The same, of a variable that holds a key for session ids (P35).
+    fn session_key(&self, name: &str) -> Option<String> {
+        self.variable(name)
+    }
+
     /// The time at which the policy is loaded. Without it, dates are not judged.
     fn now(&self) -> Option<Millis> {
         None

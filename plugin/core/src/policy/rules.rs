@@ -22,6 +22,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Method];
+
     /// The map of a server that such rules stand in.
     pub fn word(self) -> &'static str {
         match self {
@@ -253,6 +256,13 @@ impl Rules {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.list.iter()
+    }
+
+    /// All rules that match it as it is written, the most specific too.
+    pub(crate) fn matching(&self, name: &str) -> Vec<&Rule> {
+        let mut found = if self.kind.is_plain(name) { self.written.matching(name) } else { Vec::new() };
+        self.written.exactly(name).into_iter().for_each(|at| keep(&mut found, at));
+        found.into_iter().filter_map(|at| self.list.get(at)).collect()
     }
 
     /// The rule at this place, and those that it replaces for some name that both could have: the losers of P1.

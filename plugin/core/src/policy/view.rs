@@ -92,6 +92,11 @@ impl<'p> ServerView<'p> {
         self.0.source(peer, forwarded)
     }
 
+    /// Its rules of this kind that match a name as it is written: the one that applies, and those that lose (P1).
+    pub fn matching(self, kind: Kind, name: &str) -> impl Iterator<Item = RuleView<'p>> {
+        self.0.rules.of_kind(kind).matching(name).into_iter().map(move |rule| RuleView { kind, rule })
+    }
+
     /// All its rules.
     pub fn rules(self) -> impl Iterator<Item = RuleView<'p>> {
         self.0.rules.all().into_iter().map(|(kind, rule)| RuleView { kind, rule })

@@ -194,9 +194,18 @@ pub(super) fn client(
     Some(Client { id: id?.to_owned(), authentication })
 }
 
-pub(super) fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Secret> {
+fn variable(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<Secret> {
+    secret(entry, |name| environment.variable(name), report)
+}
+
+/// What the variable holds that is named here.
+pub(super) fn secret(
+    entry: &Entry<'_>,
+    variable: impl FnOnce(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<Secret> {
     let name = entry.text(report)?;
-    let value = environment.variable(name).filter(|value| !value.is_empty());
+    let value = variable(name).filter(|value| !value.is_empty());
     if value.is_none() {
         let help = format!("set it for Envoy and list it in vm_config.environment_variables.host_env_keys: [{name}]");
         entry.fault(report, format!("the environment variable `{name}` is missing or empty"), help);

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::service::variable;
+use super::service::secret;
 use crate::policy::Environment;
 use crate::policy::document::{Entry, Report, vocabulary};
 use crate::policy::session::Keys;
@@ -25,7 +25,7 @@ pub(super) fn read(entry: Option<Entry<'_>>, environment: &dyn Environment, repo
 }
 
 fn key(entry: &Entry<'_>, environment: &dyn Environment, report: &mut Report) -> Option<[u8; 32]> {
-    let text = variable(entry, environment, report)?;
+    let text = secret(entry, |name| environment.session_key(name), report)?;
     let key = STANDARD.decode(text.reveal()).ok().and_then(|bytes| bytes.try_into().ok());
     if key.is_none() {
         entry.fault(report, "not a key of 32 bytes in base64", "make one: `openssl rand -base64 32`");
