@@ -1,6 +1,13 @@
 //! A second opinion: a naive decision, written from `docs/policy-language.md` alone, beside the engine's, over random policies and
 //! requests. Where they differ, one of them has misread the page.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod naive;
 mod random;

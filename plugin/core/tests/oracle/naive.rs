@@ -728,7 +728,7 @@ fn find<'a>(rules: &'a Value, kind: &str, name: &str) -> Found<'a> {
     let lower = name.to_ascii_lowercase();
     if kind == "methods" {
         let own = |m: &&str| m.eq_ignore_ascii_case(name);
-        if WITH_BASELINE.iter().any(|m| own(&m)) || WITH_RULES_OF_THEIR_OWN.iter().any(|m| own(&m)) {
+        if WITH_BASELINE.iter().any(&own) || WITH_RULES_OF_THEIR_OWN.iter().any(own) {
             return Found::Nothing; // P20: prefixes skip them
         }
     }
@@ -790,7 +790,7 @@ fn winners<'a>(keys: &[&'a String], kind: &str, name: &str, fold: bool) -> Vec<&
 }
 
 fn is_exact(key: &str, kind: &str) -> bool {
-    !key.contains('*') && !(kind == "resources" && key.contains('{'))
+    !(key.contains('*') || kind == "resources" && key.contains('{'))
 }
 
 fn literals(key: &str, kind: &str) -> usize {
@@ -1216,7 +1216,7 @@ fn host(text: &str, entries: &[&str]) -> Truth {
             None => entry == host,
         }
     };
-    entries.iter().any(|entry| matches(entry)).into()
+    entries.iter().any(matches).into()
 }
 
 fn default_port(scheme: &str) -> &'static str {
@@ -1244,7 +1244,7 @@ fn has_dot_segments(rest: &str) -> bool {
 
 fn client_is(id: &str, list: &[&str]) -> Truth {
     let same = |entry: &&str| *entry == id || host_and_rest(id).is_some() && host_and_rest(id) == host_and_rest(entry);
-    if list.iter().any(|entry| same(entry)) {
+    if list.iter().any(same) {
         return Truth::True;
     }
     let several_spellings = looks_like_url(id)

@@ -505,10 +505,12 @@ fn raise(r: &mut Random, kind: &str, way_of_rule: &str, tiers: &Map<String, Valu
     let way = r.of(&["", "", "challenge", "none", "exchange", "exchange"]);
     let mut raise = terms(r, way, Place::Raise);
     let exchanged = way == "exchange" || way.is_empty() && way_of_rule == "exchange";
-    if way == "exchange" && way_of_rule != "auto" && r.one_in(3) {
-        if let Some(audience) = audience {
-            raise["audience"] = json!(audience);
-        }
+    if way == "exchange"
+        && way_of_rule != "auto"
+        && r.one_in(3)
+        && let Some(audience) = audience
+    {
+        raise["audience"] = json!(audience);
     }
     if way.is_empty() && exchanged && r.one_in(3) {
         raise["ttl"] = json!(r.of(&TTLS));

@@ -54,7 +54,7 @@ pub(super) fn common(both: [&Pattern; 2], above: &[&Pattern], longest: usize) ->
     let mut seen = BTreeSet::from([name(&start)]);
     let mut front = vec![start];
     for _ in 0..=longest {
-        if front.iter().any(|state| is_found(state)) {
+        if front.iter().any(is_found) {
             return true;
         }
         let mut next = Vec::new();

@@ -5,8 +5,8 @@ use super::*;
 const CERTIFICATE: &str = "5f3a0c7b9e1d2846a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f50617";
 
 fn thumbprint(hexadecimal: &str) -> String {
-    let byte = |at: usize| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap();
-    base64((0..hexadecimal.len()).step_by(2).map(byte).collect::<Vec<u8>>())
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+    base64(hexadecimal.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>())
 }
 
 fn bound_to(hexadecimal: &str) -> String {

@@ -122,7 +122,7 @@ fn p31_what_counts_is_the_tool_without_meta_but_for_its_app() {
         ),
     ] {
         let mut vm = Vm::new(&load(&pinned(json!({ "pins": { "get": pin(reviewed) } }))));
-        assert_eq!(!list(&mut vm, &[now.clone()]).is_empty(), is_same, "{now}");
+        assert_eq!(!list(&mut vm, std::slice::from_ref(&now)).is_empty(), is_same, "{now}");
     }
 }
 
