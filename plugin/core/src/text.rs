@@ -5,6 +5,14 @@ pub fn is_scope_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
+/// Sorted, each once. In one place for the size of the module: each place that sorts has the whole of it.
+#[inline(never)]
+pub(crate) fn distinct(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
 /// The first `most` bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8], most: usize) -> String {
     base16ct::lower::encode_string(bytes.get(..most).unwrap_or(bytes))

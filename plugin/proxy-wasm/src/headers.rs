@@ -42,9 +42,8 @@ pub fn tell_of_a_token(members: &[u8]) -> bool {
 
 fn is_failure(value: &[u8]) -> bool {
     let Some(members) = read(value) else { return false };
-    let mut names: Vec<&[u8]> = members.iter().map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    names == [&b"code"[..], b"message"]
+    let names: Vec<&[u8]> = members.iter().map(|(name, _)| *name).collect();
+    matches!(names.as_slice(), [b"code", b"message"] | [b"message", b"code"])
 }
 
 /// The number of pairs, the lengths of each name and value, then all of them, with a NUL behind each.

@@ -32,18 +32,24 @@ pub(crate) struct Facts {
     pub is_shadow: Option<bool>,
     /// P7: the raises that applied, by position.
     pub raised: Vec<usize>,
-    /// P36.
-    pub environment: Option<String>,
-    pub data_class: Option<String>,
-    pub purpose: Option<String>,
+    /// P36. Most policies have none.
+    pub labels: Option<Box<Labels>>,
     /// P31: tools of a list that are not what they were when they were pinned.
     pub changed: Vec<String>,
-    /// P36: what the caller says that it is about.
-    pub declared_task: Option<String>,
     /// What the token service said when it gave no token.
     pub service_error: Option<String>,
     /// `x-request-id`, as the caller or the proxy claims it.
     pub claimed_request_id: Option<String>,
+}
+
+/// What is said of it beside the decision (P36).
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    pub environment: Option<String>,
+    pub data_class: Option<String>,
+    pub purpose: Option<String>,
+    /// What the caller says that it is about.
+    pub declared_task: Option<String>,
 }
 
 /// Who asks.
@@ -164,10 +170,12 @@ impl Facts {
             let changed: Vec<String> = self.changed.iter().take(MOST_CHANGED).map(|name| field(name)).collect();
             line.texts("tool_changed", changed.iter().map(String::as_str));
         }
-        line.text_if("environment", self.environment.as_deref());
-        line.text_if("data_class", self.data_class.as_deref());
-        line.text_if("purpose", self.purpose.as_deref());
-        line.text_if("declared_task", self.declared_task.as_deref());
+        if let Some(labels) = &self.labels {
+            line.text_if("environment", labels.environment.as_deref());
+            line.text_if("data_class", labels.data_class.as_deref());
+            line.text_if("purpose", labels.purpose.as_deref());
+            line.text_if("declared_task", labels.declared_task.as_deref());
+        }
         line.text_if("service_error", self.service_error.as_deref());
         line.text_if("claimed_request_id", self.claimed_request_id.as_deref());
     }

@@ -3,6 +3,7 @@
 use super::{Asked, Asker, Shortfall};
 use crate::policy::{Held, Policy, Requirement, Server};
 use crate::reason::Reason;
+use crate::text::distinct;
 use crate::time::Millis;
 use crate::token::CallerToken;
 
@@ -101,9 +102,7 @@ pub(super) fn asked<'s>(
     let held = held.filter(|scope| !asker.modern && claims.has_scope(scope) && !granted.contains(scope));
     let mut scopes: Vec<String> = needed.map(spelled).collect();
     scopes.extend(held.map(spelled));
-    scopes.sort_unstable();
-    scopes.dedup();
-    scopes.join(" ")
+    distinct(scopes).join(" ")
 }
 
 /// P13: of the token that carries the scopes, so asked only then.

@@ -168,15 +168,23 @@ impl Flow {
             Some(target) => Some(field(target.name())),
         };
         let said = |name: &String| frame.meta()?.get(name)?.text().filter(|text| text.len() <= MOST_DECLARED);
-        self.facts.declared_task = server.declared_task.as_ref().and_then(said).map(str::to_owned);
+        if let Some(task) = server.declared_task.as_ref().and_then(said) {
+            self.facts.labels.get_or_insert_default().declared_task = Some(task.to_owned());
+        }
     }
 
     /// P36: what the policy says of it.
     fn label(&mut self, server: &Server, rule: Option<&Rule>) {
         self.facts.rule = rule.map(|rule| field(&rule.pattern));
-        self.facts.environment = server.environment.clone();
-        self.facts.data_class = rule.and_then(|rule| rule.data_class.clone()).or_else(|| server.data_class.clone());
-        self.facts.purpose = rule.and_then(|rule| rule.purpose.clone());
+        let of_rule = rule.map(|rule| (&rule.data_class, &rule.purpose));
+        let (data_class, purpose) = of_rule.unwrap_or((&None, &None));
+        let data_class = data_class.as_ref().or(server.data_class.as_ref());
+        if server.environment.is_some() || data_class.is_some() || purpose.is_some() {
+            let labels = self.facts.labels.get_or_insert_default();
+            labels.environment.clone_from(&server.environment);
+            labels.data_class = data_class.cloned();
+            labels.purpose.clone_from(purpose);
+        }
     }
 
     /// A GET or DELETE, which has ended.
@@ -237,9 +245,9 @@ impl Flow {
         let context = told.then(|| frame.context(body));
         let (id, session, is_task) = (frame.request_id(), self.session.clone(), frame.is_task());
         let is_call = matches!(operation, Operation::On(Target::Tool(_)));
-        if frame.request_id().is_some() {
-            let session = self.session.clone();
-            let request = ReplyTo { id: frame.request_id(), modern, session, ..ReplyTo::default() };
+        // Lists need no rule.
+        if operation == Operation::Baseline && id.is_some() {
+            let request = ReplyTo { id: id.clone(), modern, session: session.clone(), ..ReplyTo::default() };
             self.expect_list(server, &frame.method, Some(caller), request, turn);
         }
         let arguments = match operation.target() {

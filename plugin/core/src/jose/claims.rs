@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::jose::{Dialect, date};
 use crate::json::Value;
 use crate::reason::Reason;
-use crate::text::is_scope_token;
+use crate::text::{distinct, is_scope_token};
 
 /// More scopes in one token are refused: each is kept as long as the token is remembered.
 const MAX_SCOPES: usize = 1000;
@@ -230,7 +230,7 @@ fn audience(value: &Value<'_>) -> Result<Vec<String>, Reason> {
 /// RFC 8693 4.2: one string, scopes separated by single spaces. Or a list (P21), of which an item that is no scope token is one that
 /// no policy can name.
 fn scopes(value: Option<&Value<'_>>) -> Result<Vec<String>, Reason> {
-    let mut scopes: Vec<String> = match value {
+    let scopes: Vec<String> = match value {
         None => return Ok(Vec::new()),
         Some(Value::Text(text)) if text.is_empty() => return Ok(Vec::new()),
         Some(Value::Text(text)) if text.split(' ').all(is_scope_token) => text.split(' ').map(str::to_owned).collect(),
@@ -243,7 +243,5 @@ fn scopes(value: Option<&Value<'_>>) -> Result<Vec<String>, Reason> {
     if scopes.len() > MAX_SCOPES {
         return Err(Reason::ClaimMalformed);
     }
-    scopes.sort_unstable();
-    scopes.dedup();
-    Ok(scopes)
+    Ok(distinct(scopes))
 }

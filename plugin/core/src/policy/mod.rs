@@ -42,6 +42,7 @@ pub(crate) use session::{Keys as SessionKeys, Owner};
 
 use crate::jose::{COMMON, Dialect};
 use crate::json::Value;
+use crate::text::distinct;
 use crate::time::Millis;
 
 /// A policy in force.
@@ -139,10 +140,7 @@ impl Policy {
     pub(crate) fn asked_of_anybody<'s>(&self, server: &Server, scopes: impl Iterator<Item = &'s str>) -> String {
         let shared = Issuer::asking_alike(server.issuers.iter().filter_map(|at| self.issuer_at(*at)));
         let asked = scopes.map(|scope| shared.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope)));
-        let mut asked: Vec<String> = asked.collect();
-        asked.sort_unstable();
-        asked.dedup();
-        asked.join(" ")
+        distinct(asked.collect()).join(" ")
     }
 
     pub(crate) fn issuer_at(&self, position: usize) -> Option<&Issuer> {

@@ -172,6 +172,8 @@ pub(crate) struct Rules {
     written: Patterns,
     /// The same patterns in lower case, for P1's second look.
     folded: Patterns,
+    /// They are as they were written.
+    is_lower: bool,
 }
 
 /// Why no rule applies.
@@ -196,15 +198,21 @@ impl Rules {
     /// Each rule with its pattern. All of them differ, also when case is folded.
     pub(crate) fn new(kind: Kind, rules: Vec<(Pattern, Rule)>) -> Rules {
         let (patterns, list): (Vec<Pattern>, Vec<Rule>) = rules.into_iter().unzip();
+        let is_lower = list.iter().all(|rule| is_lower(&rule.pattern));
         let folded = Patterns::new(patterns.iter().map(Pattern::folded).collect());
-        Rules { kind, written: Patterns::new(patterns), folded, list }
+        Rules { kind, written: Patterns::new(patterns), folded, list, is_lower }
     }
 
     /// P1: exact name, else the pattern with the most literal characters, else `*`; nothing is inherited.
     pub(crate) fn select(&self, name: &str) -> Result<&Rule, Unmatched> {
-        let chosen = self.chosen(name);
+        let is_plain = self.kind.is_plain(name);
+        let chosen = self.first_look(name, is_plain);
+        // Where nothing is in upper case, the second look sees what the first one saw.
+        if is_plain && self.is_lower && is_lower(name) && chosen.is_some() {
+            return chosen.and_then(|at| self.list.get(at)).ok_or(Unmatched::NoRule);
+        }
         // A server may trim or normalize another name: only who wrote it out meant it.
-        if chosen.is_none() && !self.kind.is_plain(name) {
+        if chosen.is_none() && !is_plain {
             return Err(Unmatched::Confusable);
         }
         // A server that ignores case would run it under that other rule.
@@ -236,11 +244,11 @@ impl Rules {
 
     /// P1's first look.
     pub(crate) fn as_written(&self, name: &str) -> Option<&Rule> {
-        self.list.get(self.chosen(name)?)
+        self.list.get(self.first_look(name, self.kind.is_plain(name))?)
     }
 
-    fn chosen(&self, name: &str) -> Option<usize> {
-        if self.kind.is_plain(name) { self.written.select(name) } else { self.written.exactly(name) }
+    fn first_look(&self, name: &str, is_plain: bool) -> Option<usize> {
+        if is_plain { self.written.select(name) } else { self.written.exactly(name) }
     }
 
     /// The rules that a name would have in any other reading. What is not judged must not be forwarded to where one of them leads.
@@ -317,6 +325,10 @@ impl Rules {
             _ => false,
         }
     }
+}
+
+fn is_lower(text: &str) -> bool {
+    !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Sorted, each once.

@@ -2,6 +2,7 @@
 
 use crate::http::{Challenged, ResponseHead};
 use crate::policy::{Issuer, Place, Server, Spot};
+use crate::text::distinct;
 
 /// Such a call.
 #[derive(Debug)]
@@ -38,10 +39,9 @@ pub(crate) fn instead(
     let spelled = |scope: &str| issuer.map_or_else(|| scope.to_owned(), |issuer| issuer.asked(scope));
     let named = || server.held_somewhere.iter().map(|(scope, _)| &**scope);
     let asked = |said: &String| named().find(|name| name == said || spelled(name) == *said).map(&spelled);
-    let mut scopes: Vec<String> = said.scopes.iter().filter_map(asked).collect();
+    let scopes: Vec<String> = said.scopes.iter().filter_map(asked).collect();
     let dropped = u32::try_from(said.scopes.len() - scopes.len()).unwrap_or(u32::MAX);
-    scopes.sort_unstable();
-    scopes.dedup();
+    let scopes = distinct(scopes);
     let error = said.error.filter(|error| ERRORS.contains(&error.as_str()));
     let scopes = match scopes.is_empty() && head.status == 401 {
         true if issuer.is_none() => server.asked.clone(),

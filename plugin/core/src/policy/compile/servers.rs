@@ -19,6 +19,7 @@ use crate::policy::document::{Entry, Fields, Report};
 use crate::policy::requirement::Requirement;
 use crate::policy::rules::Kind;
 use crate::policy::{Issuer, Server, TokenType};
+use crate::text::distinct;
 use crate::time::Millis;
 
 /// The name of the server in a document that has only one.
@@ -306,9 +307,7 @@ impl Context<'_> {
     fn asked_of_anybody(&self, issuers: &[usize], baseline: &[String]) -> Vec<String> {
         let shared = Issuer::asking_alike(issuers.iter().filter_map(|at| self.issuers.get(*at)));
         let asked = |scope: &String| shared.map_or_else(|| scope.clone(), |issuer| issuer.asked(scope));
-        let mut scopes: Vec<String> = baseline.iter().map(asked).collect();
-        scopes.sort_unstable();
-        scopes
+        distinct(baseline.iter().map(asked).collect())
     }
 
     /// P39: in their order, each once.

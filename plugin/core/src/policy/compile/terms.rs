@@ -11,7 +11,7 @@ use crate::policy::document::{self, Entry, Fields, NAME, Report, vocabulary};
 use crate::policy::requirement::{ExchangeTerms, Held, Requirement, StepUp, Ways, both, each_once, smaller};
 use crate::policy::rules::Kind;
 use crate::policy::scope::Group;
-use crate::text::is_scope_token;
+use crate::text::{distinct, is_scope_token};
 
 /// What a tier or a rule says. `None` is not written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -475,10 +475,7 @@ fn once<T: PartialEq>(own: Option<T>, tier: Option<T>, word: &str, path: &str, r
 /// A list of texts, sorted, each once.
 fn values(entry: &Entry<'_>, report: &mut Report) -> Vec<String> {
     let items = entry.some_list(report).unwrap_or_default();
-    let mut values: Vec<String> = items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect();
-    values.sort_unstable();
-    values.dedup();
-    values
+    distinct(items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect())
 }
 
 /// P37: a challenge has them in one text, separated by spaces.

@@ -2,7 +2,7 @@
 
 use crate::json::Value;
 use crate::policy::document::{Entry, Report, kind, vocabulary};
-use crate::text::is_scope_token;
+use crate::text::{distinct, is_scope_token};
 use crate::time::Millis;
 
 /// P3: one scope token or a list of them, sorted: a baseline, or what a scope implies.
@@ -11,9 +11,7 @@ pub(crate) fn scopes(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<Strin
     for item in one_or_more(entry, report)? {
         scopes.extend(scope(&item, false, report));
     }
-    scopes.sort_unstable();
-    scopes.dedup();
-    Some(scopes)
+    Some(distinct(scopes))
 }
 
 /// P3: what is needed, each of it one of several scopes, of which the first is asked for.
