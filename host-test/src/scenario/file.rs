@@ -225,7 +225,7 @@ pub struct When {
     pub revision: Option<String>,
     /// The token by name; none if absent.
     pub token: Option<String>,
-    /// The server by name, if there are several: its host and path. Otherwise the first.
+    /// The server by name, if there are several: its host and path.
     pub server: Option<String>,
     /// The HTTP method; POST unless given. Others have no body.
     pub http: Option<String>,

@@ -65,7 +65,11 @@ impl Pattern {
     pub(crate) fn sample(&self) -> String {
         let mut text = String::new();
         for part in &self.parts {
-            text.push_str(if let Part::Literal(literal) = part { literal } else { "any-value" });
+            text.push_str(match part {
+                Part::Literal(literal) => literal,
+                Part::Anything if text.is_empty() => "any:value",
+                Part::Anything | Part::Star | Part::Variable(_) => "any-value",
+            });
         }
         text
     }

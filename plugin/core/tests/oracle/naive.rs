@@ -1143,6 +1143,9 @@ impl Facts<'_> {
 
 fn place<'a>(root: Option<&'a Value>, path: &str) -> Place<'a> {
     let Some(mut here) = root else { return Place::Absent };
+    if !here.is_object() {
+        return Place::Unknowable; // a server may read an object in a text
+    }
     let segments: Vec<String> = match path.strip_prefix('/') {
         Some(pointer) => pointer.split('/').map(|s| s.replace("~1", "/").replace("~0", "~")).collect(),
         None => path.split('.').map(String::from).collect(),

@@ -790,6 +790,10 @@ fn arguments(r: &mut Random) -> Option<Value> {
     if r.one_in(8) {
         return None;
     }
+    if r.one_in(16) {
+        let other = [json!("{\"base\":\"main\"}"), json!(7), json!(true), json!([{ "base": "main" }])];
+        return other.get(r.below(4)).cloned();
+    }
     let mut arguments = json!({});
     match r.below(9) {
         0 | 1 => arguments["base"] = json!("main"),
@@ -951,7 +955,7 @@ fn frame(r: &mut Random, policy: &Value, modern: bool) -> Value {
             params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "c", "version": "1" } })
         }
         method if METHODS[..12].contains(&method) => {
-            if let Some(arguments) = arguments(r) {
+            if let Some(arguments @ Value::Object(_)) = arguments(r) {
                 params = arguments;
             }
         }

@@ -29,7 +29,7 @@ impl Lists {
         }
         if let Some(entry) = annotate.as_ref().filter(|_| has_anonymous) {
             let help = "who has no token is shown all that some token could reach, so that it knows to log in";
-            report.warn(&entry.path, "names and schemas of tools are public (P16)", help);
+            report.warn(&entry.path, "names of tools, prompts and resources, and schemas, are public (P16)", help);
         }
         let pinned = fields.take("pins");
         let digests = pinned.as_ref().map(|entry| pins(entry, report)).unwrap_or_default();

@@ -150,10 +150,12 @@ struct Ambiguous;
 /// one, make it unknown; below anything else there is nothing.
 fn find<'v>(root: &'v Value<'v>, path: &[String]) -> Result<Option<&'v Value<'v>>, Ambiguous> {
     let mut value = root;
-    for name in path {
+    for (depth, name) in path.iter().enumerate() {
         let members = match value {
             Value::Map(members) => members,
             Value::List(_) | Value::Skipped => return Err(Ambiguous),
+            // Arguments that are a text: a server may read one in it.
+            _ if depth == 0 => return Err(Ambiguous),
             _ => return Ok(None),
         };
         if members.iter().any(|(member, _)| member != name && member.eq_ignore_ascii_case(name)) {

@@ -174,7 +174,14 @@ fn path_of(entry: &Entry<'_>, report: &mut Report) -> Option<Vec<String>> {
     let text = entry.text(report)?;
     Some(match text.strip_prefix('/') {
         Some(pointer) => pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect(),
-        None => text.split('.').map(str::to_owned).collect(),
+        None => {
+            if text.contains('.') && text.contains('/') {
+                let help =
+                    "a dot leads to a member of a member; as one name: begin with `/`, and write `~1` for a slash";
+                report.warn(&entry.path, "a name with dots and slashes is read as a path (P17)", help);
+            }
+            text.split('.').map(str::to_owned).collect()
+        }
     })
 }
 

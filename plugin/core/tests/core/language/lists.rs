@@ -86,13 +86,24 @@ fn p16_prompts_resources_and_templates_are_listed_alike() {
     );
     let resources = json!([{ "uri": "a://1" }, { "uri": "b://1" }, { "uri": "c://1/y" }, { "uri": "a://x/../y" }]);
     assert_eq!(seen("resources/list", "resources", "uri", resources), ["a://1", "c://1/y"]);
-    let templates: Json =
-        ["a://{x}", "b://{x}", "c://{x}/y", "c://{x}/z", "{x}://y", "a://b/../{x}", "a://{+x}", "b://{?q}", "a://{x"]
-            .iter()
-            .map(|uri| json!({ "uriTemplate": uri }))
-            .collect();
+    let templates: Json = [
+        "a://{x}",
+        "b://{x}",
+        "c://{x}/y",
+        "c://{x}/z",
+        "{x}://y",
+        "a://b/../{x}",
+        "a://{+x}",
+        "b://{?q}",
+        "a://{x",
+        "{+x}",
+        "{+x}/y",
+    ]
+    .iter()
+    .map(|uri| json!({ "uriTemplate": uri }))
+    .collect();
     let seen = seen("resources/templates/list", "resourceTemplates", "uriTemplate", templates);
-    assert_eq!(seen, ["a://{x}", "c://{x}/y", "{x}://y", "a://{+x}"]);
+    assert_eq!(seen, ["a://{x}", "c://{x}/y", "{x}://y", "a://{+x}", "{+x}", "{+x}/y"]);
 }
 
 #[test]
@@ -282,7 +293,7 @@ fn p26_strangers_see_what_is_for_everybody() {
     assert_eq!(seen(&document(tools.clone())), ["hello"]);
     let annotated = with(document(tools), "/annotate", json!(["security_schemes"]));
     assert_eq!(seen(&annotated), ["hello", "get"]);
-    assert!(warnings(&annotated).contains("names and schemas of tools are public (P16)"));
+    assert!(warnings(&annotated).contains("names of tools, prompts and resources, and schemas, are public (P16)"));
 }
 
 #[test]

@@ -41,6 +41,37 @@ fn p07_a_raise_that_holds_or_is_unknown_is_joined_in() {
 }
 
 #[test]
+fn p17_arguments_that_are_no_object_are_unknown_for_every_test() {
+    for condition in [json!({ "present": true }), json!({ "present": false }), json!({ "equals": 0 })] {
+        for word in ["when", "unless"] {
+            let mut test = condition.clone();
+            test["arg"] = json!("scale");
+            let rule = json!({ "scope": [], "raise": [{ word: test, "scope": "s" }] });
+            for arguments in [json!("{\"scale\":0}"), json!(""), json!(7), json!(true), json!([{ "scale": 0 }])] {
+                let call = with_arguments("t", arguments.clone()).bearer(&token("mcp:connect"));
+                assert_eq!(outcome(&document(json!({ "t": rule })), &call), "scope_missing", "{rule} {arguments}");
+            }
+        }
+    }
+    // Nothing is no argument; below a scalar there is none.
+    let rule = json!({ "scope": [], "raise": [{ "unless": { "arg": "a.b", "present": false }, "scope": "s" }] });
+    for arguments in [json!(null), json!({}), json!({ "a": 1 }), json!({ "a": { "b": null } })] {
+        let call = with_arguments("t", arguments.clone()).bearer(&token("mcp:connect"));
+        assert_eq!(outcome(&document(json!({ "t": rule })), &call), "permit", "{arguments}");
+    }
+}
+
+#[test]
+fn p17_a_name_with_dots_and_slashes_is_warned_of() {
+    let warned = |path: &str| {
+        let raise = json!({ "when": { "meta": path, "present": true }, "scope": "s" });
+        warnings(&document(json!({ "t": { "scope": [], "raise": [raise] } }))).contains("is read as a path (P17)")
+    };
+    let seen = ["com.example/x", "/com.example~1x", "a.b", "a/b"].map(warned);
+    assert_eq!(seen, [true, false, false, false]);
+}
+
+#[test]
 fn p07_the_record_names_the_raises_that_applied() {
     let rule = json!({ "scope": [], "raise": [
         { "when": { "arg": "a", "equals": 1 }, "scope": "a" },
