@@ -45,7 +45,7 @@ requests are never labels.
 ";
 
 /// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 34] = [
+pub const FIELDS: [(&str, &str); 40] = [
     ("id", "ours, random; also in the answer's `error.data.request_id`"),
     (
         "verdict",
@@ -83,6 +83,12 @@ pub const FIELDS: [(&str, &str); 34] = [
     ("introspected", "`true`: its issuer was asked about the token"),
     ("anonymous", "`true`: it was called without a token, which its rule allows"),
     ("step_up", "which way `step_up: auto` took for this caller: `challenge` or `exchange`"),
+    ("raised", "the raises of the rule that applied, by their position from 0"),
+    ("tool_changed", "of a list: tools that were not what they were when they were pinned, and were taken out"),
+    ("environment", "a label of the policy: where this is"),
+    ("data_class", "a label of the policy: what it holds"),
+    ("purpose", "a label of the policy: what it is for"),
+    ("declared_task", "what the caller says in `_meta` that it is about: its word, and nobody has checked it"),
     (
         "service_error",
         "what the token service said when it gave no token: status, `error` and the first 128 characters of its description",

@@ -8,7 +8,7 @@ use crate::reason::Reason;
 /// What goes wrong whoever asks: internal errors, replies to calls never made, a host that stops bodies together with
 /// headers, a token service that does not accept the filter, an upstream that refuses
 /// elevated tokens with this status, and scopes of an upstream's challenge that the policy does not name.
-pub const FAULTS: [&str; 8] = [
+pub const FAULTS: [&str; 10] = [
     "internal",
     "unexpected_reply",
     "host_without_header_stop",
@@ -17,6 +17,8 @@ pub const FAULTS: [&str; 8] = [
     "upstream_refused_403",
     "upstream_refused_404",
     "upstream_scope_dropped",
+    "list_unreadable",
+    "tool_changed",
 ];
 
 /// How a metric changes.

@@ -98,8 +98,10 @@ pub enum Acts {
     TokenServiceOrUser,
     /// Who runs the filter.
     Filter,
-    /// Who runs the server.
+    /// Who runs the server: of tokens.
     Server,
+    /// The same: of lists.
+    List,
     /// Who writes the policy, in shadow mode.
     Shadow,
     /// Who reviews the server's tools.
@@ -126,6 +128,7 @@ impl Acts {
             Acts::TokenServiceOrUser => "who runs the token service, or the user",
             Acts::Filter => "who runs the filter: the token service does not accept it",
             Acts::Server => "who runs the server: it does not accept the elevated token",
+            Acts::List => "who runs the server: its list cannot be read, or is longer than `limits.list`",
             Acts::Pins => "who reviews the server's tools: look at what it is now, and pin that",
             Acts::Shadow => "who writes the policy: such a rule cannot be tried in shadow mode",
         }

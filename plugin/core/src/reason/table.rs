@@ -281,7 +281,7 @@ reasons! {
     /// The upstream answered 401 to the elevated token.
     UpstreamRefusedToken: "upstream_refused_token", TokenService, 502, Some(50200), Nothing, Server, "the server did not accept the token for this operation";
     /// A list could not be read, or is longer than is read (P16).
-    ListUnreadable: "list_unreadable", PolicyKept, 502, Some(50201), Nothing, Server, "the list that the server sent cannot be read";
+    ListUnreadable: "list_unreadable", PolicyKept, 502, Some(50201), Nothing, List, "the list that the server sent cannot be read";
     /// Shadow mode cannot forward the caller's token to the audience of this rule.
     ShadowCannotExchange: "shadow_cannot_exchange", PolicyKept, 403, Some(40301), Nothing, Shadow, "this operation is not allowed", told "not_allowed";
 
