@@ -196,7 +196,7 @@ impl<'p, 'a> Case<'p, 'a> {
                 .and_then(|()| eligibility::standing(exchange, asker))
                 .and_then(|()| satisfied())
                 .and_then(|()| eligibility::eligible(policy, exchange, asker))
-                .and_then(|()| self.all_hold(&exchange.may_elevate, need, way, Reason::NotEligible))
+                .and_then(|()| self.all_hold(&requirement.may_elevate, need, way, Reason::NotEligible))
                 .and_then(|()| eligibility::ends_with_its_answer(exchange, asker, way))
                 .map(|()| {
                     Verdict::Obtain(Box::new(eligibility::elevation(policy, server, need.rule, exchange, asker)))

@@ -27,6 +27,8 @@ pub(crate) struct Requirement {
     pub max_age: Option<u64>,
     /// P37: how the user logged in: one of these, sorted.
     pub acr: Option<Vec<String>>,
+    /// P8: who may be elevated at all, where an exchange is asked for. Empty: the token service alone decides.
+    pub may_elevate: Vec<Condition>,
     /// What is to be obtained for the one call, if anything.
     pub exchange: Option<ExchangeTerms>,
 }
@@ -88,8 +90,6 @@ pub(crate) struct ExchangeTerms {
     pub fallback: bool,
     /// P30: a token lives until its `exp` where the operation goes on as a task.
     pub keeps_tasks: bool,
-    /// P8: who may be elevated at all. Empty: the token service alone decides.
-    pub may_elevate: Vec<Condition>,
 }
 
 /// The same, for one operation: what is asked for.
@@ -130,6 +130,7 @@ impl Requirement {
             max_lifetime: smaller(self.max_lifetime, other.max_lifetime),
             max_age: smaller(self.max_age, other.max_age),
             acr: once(self.acr, other.acr, "acr")?,
+            may_elevate: both(self.may_elevate, other.may_elevate),
             exchange: match (self.exchange, other.exchange) {
                 (Some(own), Some(their)) => Some(own.and(their)?),
                 (own, their) => own.or(their),
@@ -155,13 +156,14 @@ impl Requirement {
                 && (other.acr.is_none() || self.acr == other.acr)
                 // Where nothing is asked beyond the baseline, there is no way of asking to differ in.
                 && (self.ways.is_empty() || self.ways.contains(other.ways))
+                && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
                 && other.exchange.as_ref().is_none_or(|their| self.exchange.as_ref().is_some_and(|own| own.implies(their))))
     }
 
     /// All conditions in it.
     pub(crate) fn conditions<'r>(&'r self, found: &mut Vec<&'r Condition>) {
         found.extend(&self.callers);
-        self.exchange.iter().for_each(|exchange| found.extend(&exchange.may_elevate));
+        found.extend(&self.may_elevate);
     }
 
     /// May a call go to another audience than the server's own (P10)?
@@ -214,7 +216,6 @@ impl ExchangeTerms {
             refuse_standing: self.refuse_standing || other.refuse_standing,
             fallback: self.fallback || other.fallback,
             keeps_tasks: self.keeps_tasks || other.keeps_tasks,
-            may_elevate: both(self.may_elevate, other.may_elevate),
         })
     }
 
@@ -226,7 +227,6 @@ impl ExchangeTerms {
             && (self.refuse_standing || !other.refuse_standing)
             && self.fallback == other.fallback
             && self.keeps_tasks == other.keeps_tasks
-            && other.may_elevate.iter().all(|condition| self.may_elevate.contains(condition))
     }
 
     /// What is asked for, of a group the one that it names (P3).
@@ -323,17 +323,14 @@ mod tests {
     }
 
     fn exchange() -> impl Strategy<Value = ExchangeTerms> {
-        (groups(), 1..4_u64, any::<bool>(), conditions()).prop_map(|(granted, ttl, refuse_standing, may_elevate)| {
-            ExchangeTerms {
-                granted: each_once(granted),
-                audience: None,
-                service: 0,
-                ttl,
-                refuse_standing,
-                fallback: false,
-                keeps_tasks: false,
-                may_elevate: both(Vec::new(), may_elevate),
-            }
+        (groups(), 1..4_u64, any::<bool>()).prop_map(|(granted, ttl, refuse_standing)| ExchangeTerms {
+            granted: each_once(granted),
+            audience: None,
+            service: 0,
+            ttl,
+            refuse_standing,
+            fallback: false,
+            keeps_tasks: false,
         })
     }
 
@@ -350,8 +347,10 @@ mod tests {
         let times = || prop::option::of(1..4_u64);
         let caller = (conditions(), any::<bool>(), prop::option::of(delegation()));
         let token = (groups(), any::<bool>(), times(), times());
-        (any::<bool>(), caller, token, prop::option::of(exchange())).prop_map(
-            |(deny, (callers, bound, act), (held, challenged, max_lifetime, max_age), exchange)| {
+        let exchange = (prop::option::of(exchange()), conditions());
+        (any::<bool>(), caller, token, exchange).prop_map(
+            |(deny, (callers, bound, act), (held, challenged, max_lifetime, max_age), (exchange, may_elevate))| {
+                let may_elevate = both(Vec::new(), may_elevate);
                 let mut made = Requirement::of(held);
                 made.held.iter_mut().for_each(|held| held.challenged = challenged);
                 let way = if challenged { StepUp::Challenge } else { StepUp::None };
@@ -359,7 +358,7 @@ mod tests {
                 if exchange.is_some() {
                     made.ways = made.ways.and(Ways::of(StepUp::Exchange));
                 }
-                Requirement { deny, bound, callers, act, max_lifetime, max_age, exchange, ..made }
+                Requirement { deny, bound, callers, act, max_lifetime, max_age, may_elevate, exchange, ..made }
             },
         )
     }
@@ -369,7 +368,7 @@ mod tests {
         let bare = |of: &Requirement| {
             let mut bare = of.clone();
             bare.callers.clear();
-            bare.exchange.iter_mut().for_each(|exchange| exchange.may_elevate.clear());
+            bare.may_elevate.clear();
             bare
         };
         bare(a) == bare(b) && a.implies(b) && b.implies(a)
@@ -411,7 +410,6 @@ mod tests {
                 refuse_standing: false,
                 fallback: false,
                 keeps_tasks: false,
-                may_elevate: Vec::new(),
             }),
             ..Requirement::default()
         };

@@ -45,6 +45,7 @@ fn the_engine_decides_as_a_naive_reader_does() {
         let kind = |text: &str| text.split(' ').next().map(str::to_owned);
         let agrees = if is_template { kind(&written(&expected)) == kind(&found) } else { written(&expected) == found };
         if !agrees {
+            println!("{seed}: {:#}\n{:#}", case.policy, case.frame);
             differences.push(format!("{seed}: page {}, engine {found}", written(&expected)));
         }
         let (kind, thing) = (case.list.0, case.list.1.as_str());

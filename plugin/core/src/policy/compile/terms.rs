@@ -381,7 +381,6 @@ impl Terms {
             standing: None,
             task: None,
             token_service: None,
-            may_elevate: Vec::new(),
             ..self.clone()
         })
     }
@@ -407,9 +406,9 @@ impl Terms {
             refuse_standing: self.standing == Some(Standing::Refuse),
             fallback: self.fallback.is_some(),
             keeps_tasks: self.task.is_some(),
-            may_elevate: self.may_elevate,
         };
         Requirement {
+            may_elevate: self.may_elevate,
             deny: self.deny,
             bound: self.bound,
             callers: self.callers,

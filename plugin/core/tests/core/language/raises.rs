@@ -72,6 +72,27 @@ fn p17_a_name_with_dots_and_slashes_is_warned_of() {
 }
 
 #[test]
+fn p08_may_elevate_of_auto_counts_where_a_raise_exchanges() {
+    let rule = json!({
+        "scope": "repo:write", "step_up": "auto", "may_elevate": { "claim": "roles", "in": ["admin"] },
+        "raise": [{
+            "when": { "arg": "force", "equals": true },
+            "step_up": "exchange", "scope": "repo:admin", "may_elevate": { "claim": "sub", "present": true },
+        }],
+    });
+    let mut document = exchanging(document(json!({ "t": rule })));
+    document["clients"] = json!([{ "client": ["agent"], "steps_up": true }]);
+    let call = |claims: Token, force: bool| {
+        outcome(&document, &with_arguments("t", json!({ "force": force })).bearer(&claims.text()))
+    };
+    let writer = || Token::new("mcp:connect repo:write");
+    assert_eq!(call(Token::new("mcp:connect"), false), "scope_missing", "it is not asked where `auto` challenges");
+    assert_eq!(call(writer(), false), "permit");
+    assert_eq!(call(writer(), true), "not_eligible", "that of the rule, too");
+    assert_eq!(call(writer().claim("roles", json!(["admin"])), true), "elevate repo:admin");
+}
+
+#[test]
 fn p07_the_record_names_the_raises_that_applied() {
     let rule = json!({ "scope": [], "raise": [
         { "when": { "arg": "a", "equals": 1 }, "scope": "a" },
