@@ -13,6 +13,7 @@ pub mod fixtures;
 pub mod floors;
 mod once;
 pub mod paths;
+pub mod pin;
 mod policy;
 pub mod process;
 pub mod reference;

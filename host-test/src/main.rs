@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_test::{check, demo, explain, reference, testing};
+use host_test::{check, demo, explain, pin, reference, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -15,6 +15,8 @@ enum Command {
     Test(testing::Arguments),
     /// Say which rule applies to a call, what it requires, what is missing and what the client sees.
     Explain(explain::Arguments),
+    /// Print the pins of a server's tools, or what differs from those that were reviewed.
+    Pin(pin::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Run the filter in a real system and tell its story.
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => testing::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Pin(arguments) => pin::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Demo(arguments) => {
             // A story that does not go as told is a failure, not a mistake of the caller's.

@@ -7,7 +7,7 @@ mod http;
 mod running;
 
 pub(crate) use config::{discover, discovery};
-pub use envoy::{EnvoyStack, Issuer, Options, Setup};
+pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};
 pub(crate) use running::{new_folder, start_envoy, stat, wait_until_live};
 

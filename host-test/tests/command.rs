@@ -172,6 +172,43 @@ prompts:
 }
 
 #[test]
+fn p31_pins_are_printed_and_held_against_what_there_is() {
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let file = |name: &str, text: &str| {
+        let path = place.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // As RFC 8785 has it, the order of members and how a number is written do not count; `_meta` does not, but for apps.
+    let before = file(
+        "list.json",
+        r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"get","description":"Reads","n":1.0,"_meta":{"x":1}},{"name":"set"}]}}"#,
+    );
+    let same = file("same.json", r#"[{"name":"set"},{"n":1,"description":"Reads","name":"get"}]"#);
+    let other = file("other.json", r#"{"tools":[{"name":"get","description":"Reads, and sends it on","n":1}]}"#);
+    let (code, pins, error) = run(&["pin", &before]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(pins.lines().count(), 3, "{pins}");
+    assert_eq!(run(&["pin", &same]).1, pins);
+    assert_eq!(run(&["pin", &same, "--reviewed", &before]), (0, String::new(), String::new()));
+    let (code, shown, _) = run(&["pin", &other, "--reviewed", &before]);
+    assert_eq!(code, 1);
+    for line in ["-  \"description\": \"Reads\"", "+  \"description\": \"Reads, and sends it on\"", "set now"] {
+        assert!(shown.contains(line), "no `{line}` in\n{shown}");
+    }
+    let text = fs::read_to_string(host_test::paths::workspace().join(POLICY)).unwrap();
+    let policy = file("pinned.yaml", &format!("{text}\n{pins}"));
+    assert_eq!(run(&["pin", &same, "--policy", &policy]).0, 0);
+    let (code, shown, _) = run(&["pin", &other, "--policy", &policy]);
+    assert_eq!(code, 1);
+    assert!(shown.contains("get has changed") && shown.contains("set is gone"), "{shown}");
+    let twice = file("twice.json", r#"[{"name":"get","a":1,"a":2}]"#);
+    let (code, _, error) = run(&["pin", &twice]);
+    assert_eq!(code, 2);
+    assert!(error.contains("stands twice"), "{error}");
+}
+
+#[test]
 fn p40_explain_shows_what_was_seen_of_the_caller() {
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (policy, call) = (place.join("source.yaml"), place.join("source-call.yaml"));

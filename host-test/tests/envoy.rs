@@ -19,6 +19,8 @@ mod field;
 mod hostile;
 #[path = "envoy/keys.rs"]
 mod keys;
+#[path = "envoy/language.rs"]
+mod language;
 #[path = "envoy/neighbours/mod.rs"]
 mod neighbours;
 #[path = "envoy/observed.rs"]
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         field::trials(),
         hostile::trials(),
         keys::trials(),
+        language::trials(),
         neighbours::trials(),
         observed::trials(),
         report::trials(),

@@ -54,6 +54,8 @@ pub struct Options {
     pub servers: bool,
     /// The server `notes` refuses tokens with another audience than its own.
     pub audience_checked: bool,
+    /// The server `notes` shows another tool in every second list.
+    pub turncoat: bool,
     /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
     pub authorization_server: bool,
     /// In place of that server.
@@ -80,6 +82,7 @@ impl Default for Options {
             without_discovery: false,
             servers: true,
             audience_checked: false,
+            turncoat: false,
             authorization_server: true,
             issuer: None,
             algorithm: "ES256",
@@ -108,6 +111,23 @@ pub struct EnvoyStack {
     authorization_server: Option<Process>,
     /// Kept for their end.
     _servers: Vec<Process>,
+}
+
+/// Another Envoy with the same configuration. Dropping it ends it.
+#[derive(Debug)]
+pub struct Replica {
+    port: u16,
+    _envoy: Process,
+}
+
+impl Replica {
+    /// The same request, to this Envoy. The filter there is asked for the host that the policy names.
+    #[must_use]
+    pub fn instead(&self, request: Request) -> Request {
+        let authority = request.url.split('/').nth(2).unwrap_or_default().to_owned();
+        let url = request.url.replacen(&authority, &format!("127.0.0.1:{}", self.port), 1);
+        Request { url, ..request }.with("host", &authority)
+    }
 }
 
 /// The filter's own credential (see `envoy/token-service.sds.yaml`).
@@ -143,6 +163,9 @@ impl EnvoyStack {
             notes.env_clear();
             if options.audience_checked {
                 notes.env("RESOURCE", ports.resource(Server::Notes));
+            }
+            if options.turncoat {
+                notes.env("TURNCOAT", "1");
             }
             if let Some(issuer) = &options.issuer {
                 notes.env("INTROSPECTION", &issuer.introspection);
@@ -203,6 +226,19 @@ impl EnvoyStack {
     /// The process of Envoy.
     pub fn envoy(&mut self) -> &mut Process {
         &mut self.envoy
+    }
+
+    /// A second Envoy before the same servers, which shares with this one its configuration and nothing else.
+    pub fn replica(&self) -> Result<Replica> {
+        let folder = new_folder()?;
+        let ports = Ports { mcp: free_port()?, admin: free_port()?, ..self.ports };
+        fs::write(folder.join("envoy.yaml"), bootstrap(&ports, &Changes::default())?)?;
+        for file in [ECDS, SECRET] {
+            fs::copy(self.folder.join(file), folder.join(file))?;
+        }
+        let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
+        wait_until_live(&mut envoy, ports.admin)?;
+        Ok(Replica { port: ports.mcp, _envoy: envoy })
     }
 
     /// What is installed.

@@ -16,7 +16,8 @@ use crate::decimal::{Decimal, numbers};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 pub(crate) use canonical::canonical;
-pub(crate) use parts::{items, members, object};
+pub(crate) use parts::object;
+pub use parts::{items, members};
 
 /// A JSON value that borrows from the text it was read from where no escape forced a copy.
 #[derive(Clone, Debug, PartialEq)]

@@ -57,3 +57,4 @@ pub use reason::{Acts, Challenge, Class, Reason, Wire};
 pub use secret::Secret;
 pub use text::is_scope_token;
 pub use time::Millis;
+pub use watch::pin;

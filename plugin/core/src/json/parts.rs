@@ -7,13 +7,13 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of an object, in order, each as it is written. `None`: it is none.
-pub(crate) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+pub fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     let Members(members) = serde_json::from_str(text).ok()?;
     Some(members.into_iter().map(|(name, value)| (name, value.get())).collect())
 }
 
 /// The items of an array. `None`: it is none.
-pub(crate) fn items(text: &str) -> Option<Vec<&str>> {
+pub fn items(text: &str) -> Option<Vec<&str>> {
     let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     Some(items.into_iter().map(RawValue::get).collect())
 }

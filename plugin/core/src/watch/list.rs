@@ -6,6 +6,7 @@ mod rewrite;
 use crate::answer::ReplyTo;
 use crate::http::{Blocks, ResponseHead, without_mark};
 
+pub use pinned::pin;
 pub(crate) use pinned::{changed, note_changed};
 pub(crate) use rewrite::{Lister, Shown};
 

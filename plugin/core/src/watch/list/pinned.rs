@@ -1,5 +1,7 @@
 //! What pinned tools look like now (P31), and which of them are not what they were, for all workers of a process.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::json;
@@ -21,6 +23,13 @@ pub(super) fn digest(tool: &str) -> Option<Digest> {
     let rest = members.iter().map(|(name, value)| (name.as_ref().into(), (*value).into()));
     let kept = (!of_app.is_empty()).then(|| (NAME.into(), meta.as_str().into()));
     Some(Sha256::digest(json::canonical(&json::object(rest.chain(kept)))?).into())
+}
+
+/// A line of `pins`: the digest of a tool (JSON, as the server sent it), as in Subresource Integrity. `None`: it is no object, or
+/// has a member twice.
+pub fn pin(tool: &str) -> Option<String> {
+    json::check(tool.as_bytes()).ok()?;
+    Some(format!("sha256-{}", STANDARD.encode(digest(tool)?)))
 }
 
 /// Calls are denied for so long after the last list that showed another tool, in seconds.

@@ -139,11 +139,13 @@ impl Lister {
         let Some(pin) = pins.digests.get(name) else {
             return Ok(pins.hides_others && !self.is_in_shadow(name, shown));
         };
-        if digest(item).ok_or(Unreadable)? == *pin {
-            return Ok(false);
+        // One that was another a moment ago cannot be called, whatever it looks like now.
+        let mut is_changed = (shown.viewing.changed)(name);
+        if digest(item).ok_or(Unreadable)? != *pin {
+            shown.changed.push(name.to_owned());
+            is_changed = true;
         }
-        shown.changed.push(name.to_owned());
-        Ok(!self.is_in_shadow(name, shown))
+        Ok(is_changed && !self.is_in_shadow(name, shown))
     }
 
     fn is_in_shadow(&self, name: &str, shown: &Shown<'_>) -> bool {
