@@ -18,7 +18,7 @@ use simulated_proxy::{
     CallPlan, CallRecord, ClientResponse, Headers, Network, Origin, OutboundCall, Transcript, UpstreamRequest,
 };
 
-use super::{AUDIT, Backend, REQUEST_ID, Run, Script};
+use super::{AUDIT, Backend, REQUEST_ID, Run, Script, record};
 use crate::fixtures::{self, Fixtures};
 use crate::policy::loaded;
 use crate::process::{Process, free_port};
@@ -153,6 +153,10 @@ impl Backend for Envoy {
                 arrived.headers.0.retain(|(name, _)| sent.get(name).is_some() || !is_of_envoy(name));
                 arrived
             });
+        }
+        // A process remembers such tools (P31) for as long as the policy says the same: the next filter in it has seen something.
+        if run.transcripts.iter().any(|transcript| !record(transcript)["tool_changed"].is_null()) {
+            self.running.borrow_mut().remove(&script.policy);
         }
         Ok(run)
     }
