@@ -6,10 +6,10 @@ use std::io::{Read as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use similar::TextDiff;
-use step_up_core::json::{items, members};
+use step_up_core::json::{items, members, read_long};
 use step_up_core::pin;
 
 use crate::yaml;
@@ -52,6 +52,7 @@ fn read(files: &[PathBuf]) -> Result<Tools> {
     for file in files {
         let text = content(file)?;
         let what = || format!("{} is no list of tools", file.display());
+        read_long(text.as_bytes()).map_err(|fault| anyhow!("{fault:?}")).with_context(what)?;
         for tool in items(list(&text).with_context(what)?).with_context(what)? {
             let name = member(tool, "name").and_then(|name| serde_json::from_str::<String>(name).ok());
             let name = name.with_context(|| format!("{} has a tool without a name", file.display()))?;
@@ -86,7 +87,7 @@ fn content(file: &Path) -> Result<String> {
 }
 
 fn pinned(name: &str, tool: &str) -> Result<String> {
-    pin(tool).with_context(|| format!("{name:?} cannot be pinned: it is no object, or a member of it stands twice"))
+    pin(tool).with_context(|| format!("{name:?} is no object, and cannot be pinned"))
 }
 
 /// To be put into a policy.

@@ -60,6 +60,13 @@ impl Case {
         }
     }
 
+    /// The same under another policy.
+    pub fn under(&self, change: impl FnOnce(&mut Value)) -> Case {
+        let mut case = self.clone();
+        change(&mut case.policy);
+        case
+    }
+
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
         let (run, (plan, world)) = in_time(backend, |clock| {

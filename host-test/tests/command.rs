@@ -205,7 +205,7 @@ fn p31_pins_are_printed_and_held_against_what_there_is() {
     let twice = file("twice.json", r#"[{"name":"get","a":1,"a":2}]"#);
     let (code, _, error) = run(&["pin", &twice]);
     assert_eq!(code, 2);
-    assert!(error.contains("stands twice"), "{error}");
+    assert!(error.contains("DuplicateKey"), "{error}");
 }
 
 #[test]

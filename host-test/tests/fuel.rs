@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::rc::Rc;
 
-use host_test::backend::Wasm;
+use host_test::backend::{Backend as _, Wasm};
 use host_test::corpus::{NOW, Nobody};
+use host_test::scenario::Case;
 use host_test::{artifact, paths, scenario};
 use serde_json::{Map, Value, json};
 use simulated_proxy::{Configuration, FailurePolicy, ForeignFunctions, Limits, Proxy};
@@ -72,24 +73,67 @@ fn generated(size: usize) -> Value {
     })
 }
 
+fn fuel_of_loading(policy: &Value) -> f64 {
+    let mut proxy = Proxy::new(NOW.0, 0, Rc::new(RefCell::new(Nobody)), Limits::default(), ForeignFunctions::Envoy);
+    let configuration = Configuration {
+        module: artifact::load(&artifact::module().unwrap()).unwrap(),
+        vm_id: "vm".to_owned(),
+        root_id: "step-up".to_owned(),
+        configuration: policy.to_string().into_bytes(),
+        environment: Vec::new(),
+        allow_on_headers_stop_iteration: true,
+        failure_policy: FailurePolicy::FailClosed,
+    };
+    proxy.load(configuration).unwrap();
+    proxy.fuel_used() as f64
+}
+
 /// Every VM of the host loads the policy before it serves anything: eight times as long, not sixty-four.
 #[test]
 fn loading_takes_instructions_in_proportion_to_the_policy() {
-    let fuel = |size| {
-        let mut proxy = Proxy::new(NOW.0, 0, Rc::new(RefCell::new(Nobody)), Limits::default(), ForeignFunctions::Envoy);
-        let configuration = Configuration {
-            module: artifact::load(&artifact::module().unwrap()).unwrap(),
-            vm_id: "vm".to_owned(),
-            root_id: "step-up".to_owned(),
-            configuration: generated(size).to_string().into_bytes(),
-            environment: Vec::new(),
-            allow_on_headers_stop_iteration: true,
-            failure_policy: FailurePolicy::FailClosed,
-        };
-        proxy.load(configuration).unwrap();
-        proxy.fuel_used() as f64
+    let [few, more, many] = [200, 1_600, 10_000].map(|size| fuel_of_loading(&generated(size)));
+    println!("200 rules take {few:.0}, 1,600 {:.2} times that, 10,000 {:.2} times that", more / few, many / few);
+    assert!(more / few < 12.0, "eight times the policy takes {:.1} times the instructions", more / few);
+    assert!(many / more < 9.0, "six times the policy takes {:.1} times the instructions", many / more);
+}
+
+/// What one more allowed call takes in a policy.
+fn fuel_of_a_call(case: &Case) -> f64 {
+    let wasm = Wasm::new().unwrap();
+    let fuel = |times| {
+        let (script, network) = case.script(times).unwrap();
+        let run = wasm.run(&script, network).unwrap();
+        assert!(run.transcripts.iter().all(|transcript| transcript.upstream.is_some()), "a call was not allowed");
+        run.fuel.unwrap() as f64
     };
-    let ratio = fuel(1_600) / fuel(200);
-    println!("eight times the policy takes {ratio:.2} times the instructions");
-    assert!(ratio < 12.0, "eight times the policy takes {ratio:.1} times the instructions");
+    (fuel(110) - fuel(10)) / 100.0
+}
+
+fn case(name: &str) -> Case {
+    scenario::load(&paths::policies()).unwrap().into_iter().find(|case| case.name == name).unwrap()
+}
+
+/// An allowed call under a policy that has none of the words of arguments, lists, pins, sessions and labels pays nothing for them.
+#[test]
+fn a_call_takes_no_more_than_before_there_were_these_words() {
+    const BEFORE: f64 = 58_021.0;
+    let call = fuel_of_a_call(&case("step-up-on-write::scopes::a reader reads"));
+    println!("a call takes {call:.0}, {:+.1} % beside {BEFORE}", (call / BEFORE - 1.0) * 100.0);
+    assert!(call <= BEFORE * 1.02, "a call takes {call:.0}; it was {BEFORE}");
+}
+
+#[test]
+fn ten_thousand_rules_cost_a_call_what_ten_do() {
+    let of = |rules: usize| {
+        let case = case("read-only-tools::tools::a tool that reads").under(|policy| {
+            for n in 0..rules {
+                let pattern = if n % 2 == 0 { format!("tool_{n}") } else { format!("tool_{n}_*_by") };
+                policy["tools"][pattern] = json!({ "scope": format!("docs:{}", n % 100) });
+            }
+        });
+        fuel_of_a_call(&case)
+    };
+    let (ten, many) = (of(10), of(10_000));
+    println!("a call under 10 rules takes {ten:.0}, under 10,000 {:.3} times that", many / ten);
+    assert!(many / ten <= 1.1, "a call under 10,000 rules takes {:.2} times that under ten", many / ten);
 }

@@ -155,7 +155,7 @@ impl Backend for Envoy {
             });
         }
         // A process remembers such tools (P31) for as long as the policy says the same: the next filter in it has seen something.
-        if run.transcripts.iter().any(|transcript| !record(transcript)["tool_changed"].is_null()) {
+        if run.transcripts.iter().any(|transcript| record(transcript).get("tool_changed").is_some()) {
             self.running.borrow_mut().remove(&script.policy);
         }
         Ok(run)

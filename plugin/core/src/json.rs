@@ -153,28 +153,33 @@ fn read_as<'a>(
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
     let (fault, control, left) = (Cell::new(Fault::Syntax), Cell::new(false), Cell::new(members));
     let numbers = numbers.map(|numbers| RefCell::new(numbers.into_iter()));
-    let numbers = numbers.as_ref();
-    let seed = Seed { depth: 0, kept: true, keep, fault: &fault, control: &control, left: &left, numbers, skims };
+    let reading = Reading { keep, fault, control, left, numbers, skims };
     let mut source = serde_json::Deserializer::from_str(text);
-    let value = seed.deserialize(&mut source).map_err(|_| fault.get())?;
+    let seed = Seed { depth: 0, kept: true, reading: &reading };
+    let value = seed.deserialize(&mut source).map_err(|_| reading.fault.get())?;
     source.end().map_err(|_| Fault::Syntax)?;
-    if control.get() { Err(Fault::ControlInName) } else { Ok(value) }
+    if reading.control.get() { Err(Fault::ControlInName) } else { Ok(value) }
+}
+
+/// What is the same for all of a text.
+struct Reading<'s> {
+    keep: &'s dyn Fn(usize, &str) -> bool,
+    fault: Cell<Fault>,
+    /// Has a name had a control character? Said at the end: a name that comes twice is the plainer fault.
+    control: Cell<bool>,
+    /// How many members may still come.
+    left: Cell<usize>,
+    /// Every number of the text in the order written, where they are asked for.
+    numbers: Option<RefCell<std::vec::IntoIter<Option<Decimal>>>>,
+    /// See [`skim`].
+    skims: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Seed<'s> {
     depth: usize,
     kept: bool,
-    keep: &'s dyn Fn(usize, &str) -> bool,
-    fault: &'s Cell<Fault>,
-    /// Has a name had a control character? Said at the end: a name that comes twice is the plainer fault.
-    control: &'s Cell<bool>,
-    /// How many members may still come.
-    left: &'s Cell<usize>,
-    /// Every number of the text in the order written, where they are asked for.
-    numbers: Option<&'s RefCell<std::vec::IntoIter<Option<Decimal>>>>,
-    /// See [`skim`].
-    skims: bool,
+    reading: &'s Reading<'s>,
 }
 
 impl Seed<'_> {
@@ -187,20 +192,20 @@ impl Seed<'_> {
 
     // serde's error cannot carry our cause, so it travels beside it.
     fn refuse<E: serde::de::Error>(&self, fault: Fault) -> E {
-        self.fault.set(fault);
+        self.reading.fault.set(fault);
         E::custom("refused")
     }
 
     /// The number that is being visited, as it is written.
     fn written(&self) -> Option<Decimal> {
-        self.numbers.and_then(|numbers| numbers.borrow_mut().next()).flatten()
+        self.reading.numbers.as_ref().and_then(|numbers| numbers.borrow_mut().next()).flatten()
     }
 
     fn integer<'a>(self, value: Result<i64, impl Sized>) -> Value<'a> {
         let written = self.written();
         match value {
             // Where exactness is asked for, an integer of many digits is none that readers agree on.
-            Ok(value) if self.numbers.is_none() || written.is_some() => self.keep(|| Value::Integer(value)),
+            Ok(value) if self.reading.numbers.is_none() || written.is_some() => self.keep(|| Value::Integer(value)),
             _ => self.keep(|| Value::Number(written)),
         }
     }
@@ -270,16 +275,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut names = Names::default();
         let mut map = Vec::new();
         while let Some(name) = members.next_key_seed(NameSeed)? {
-            match self.left.get().checked_sub(1) {
-                Some(left) => self.left.set(left),
+            match self.reading.left.get().checked_sub(1) {
+                Some(left) => self.reading.left.set(left),
                 None => return Err(self.refuse(Fault::TooManyMembers)),
             }
-            let kept = self.kept && (self.keep)(self.depth, &name);
-            if !self.skims && !names.insert(name.clone()) {
+            let kept = self.kept && (self.reading.keep)(self.depth, &name);
+            if !self.reading.skims && !names.insert(name.clone()) {
                 return Err(self.refuse(Fault::DuplicateKey));
             }
-            if !self.skims && has_control(&name) {
-                self.control.set(true);
+            if !self.reading.skims && has_control(&name) {
+                self.reading.control.set(true);
             }
             let value = members.next_value_seed(Seed { kept, ..inside })?;
             if self.kept {

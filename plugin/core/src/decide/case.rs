@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use super::{Asker, Decision, Permit, Shortfall, Verdict, checks, eligibility, shadow};
 use crate::json::{self, Value};
 use crate::mcp::Target;
-use crate::policy::{Condition, Given, Policy, Requirement, Rule, Server, Subject, Truth, Unmatched, is_scopable};
+use crate::policy::{Condition, Given, Policy, Requirement, Rule, Server, Subject, Truth, Unmatched};
 use crate::reason::Reason;
 use crate::time::Millis;
 
@@ -171,38 +171,38 @@ impl<'p, 'a> Case<'p, 'a> {
                 need.raised.push(at);
             }
         }
-        if need.requirement.builds() && name.is_some_and(is_scopable) {
-            need.requirement = Cow::Owned(need.requirement.named(name).into_owned());
+        if let Cow::Owned(named) = need.requirement.named(name) {
+            need.requirement = Cow::Owned(named);
         }
         need
     }
 
-    /// In the order of P7; what came before that was right.
     pub(super) fn judge(&self, need: &Need<'_, '_>, way: Way) -> Verdict {
+        self.judged(need, way).unwrap_or_else(Verdict::Refuse)
+    }
+
+    /// In the order of P7; what came before that was right.
+    fn judged(&self, need: &Need<'_, '_>, way: Way) -> Result<Verdict, Shortfall> {
         let Case { policy, server, asker, now, .. } = self;
         let requirement = need.requirement.as_ref();
-        let judged = checks::scopable(requirement)
-            .and_then(|()| checks::denied(requirement))
-            .and_then(|()| checks::pinned(server, need.name.filter(|_| need.is_tool), asker.changed))
-            .and_then(|()| checks::bound(requirement, asker))
-            .and_then(|()| self.all_hold(&requirement.callers, need, way, Reason::CallerNotAllowed))
-            .and_then(|()| checks::actors(requirement, asker));
-        let satisfied = || checks::satisfied(policy, server, requirement, asker, *now);
-        let judged = match &requirement.exchange {
-            None => judged
-                .and_then(|()| satisfied())
-                .map(|()| Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted))),
-            Some(exchange) => judged
-                .and_then(|()| eligibility::standing(exchange, asker))
-                .and_then(|()| satisfied())
-                .and_then(|()| eligibility::eligible(policy, exchange, asker))
-                .and_then(|()| self.all_hold(&requirement.may_elevate, need, way, Reason::NotEligible))
-                .and_then(|()| eligibility::ends_with_its_answer(exchange, asker, way))
-                .map(|()| {
-                    Verdict::Obtain(Box::new(eligibility::elevation(policy, server, need.rule, exchange, asker)))
-                }),
+        checks::scopable(requirement)?;
+        checks::denied(requirement)?;
+        checks::pinned(server, need.name.filter(|_| need.is_tool), asker.changed)?;
+        checks::bound(requirement, asker)?;
+        self.all_hold(&requirement.callers, need, way, Reason::CallerNotAllowed)?;
+        checks::actors(requirement, asker)?;
+        if let Some(exchange) = &requirement.exchange {
+            eligibility::standing(exchange, asker)?;
+        }
+        checks::satisfied(policy, server, requirement, asker, *now)?;
+        let Some(exchange) = &requirement.exchange else {
+            return Ok(Verdict::Permit(Permit::of_caller(asker.caller, asker.unwanted)));
         };
-        judged.unwrap_or_else(Verdict::Refuse)
+        eligibility::eligible(policy, exchange, asker)?;
+        self.all_hold(&requirement.may_elevate, need, way, Reason::NotEligible)?;
+        eligibility::ends_with_its_answer(exchange, asker, way)?;
+        let elevation = eligibility::elevation(policy, server, need.rule, exchange, asker);
+        Ok(Verdict::Obtain(Box::new(elevation)))
     }
 
     /// P8, P14: what cannot be known is no.

@@ -52,6 +52,9 @@ impl Audiences {
     }
 
     fn equivalent(&self, value: &str) -> Option<&Audience> {
+        if self.0.is_empty() {
+            return None;
+        }
         let value = key(value);
         self.0.iter().find(|own| own.key == value)
     }

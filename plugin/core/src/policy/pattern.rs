@@ -104,7 +104,7 @@ impl Pattern {
             return self.ways(text).is_some();
         }
         let rest = text.strip_prefix(self.head()).and_then(|rest| rest.strip_suffix(self.tail()));
-        rest.is_some_and(|rest| self.has_query() || !rest.contains('?'))
+        rest.is_some_and(|rest| !rest.contains('?') || self.has_query())
     }
 
     /// The variables of a template and what they stand for in this URI. `None`: it does not match, or in more than one way, so that

@@ -139,12 +139,12 @@ impl Rule {
         parts
     }
 
-    /// All conditions in it.
     /// Does this raise say what follows from a shortfall (`step_up`)?
     pub(crate) fn has_ways(&self, raise: usize) -> bool {
         self.raises.get(raise).is_some_and(|raise| raise.challenge.is_some())
     }
 
+    /// All conditions in it.
     pub(crate) fn conditions(&self) -> Vec<&Condition> {
         let mut conditions = Vec::new();
         self.raises.iter().for_each(|raise| conditions.push(&raise.when));
