@@ -115,6 +115,11 @@ impl Blocks {
     /// An event without its empty line is none to a client that follows the standard, and is one to others.
     pub(crate) fn feed(&mut self, bytes: &[u8], end_of_stream: bool) {
         for byte in bytes {
+            if *byte == b'\n' && self.after_return && self.current.is_nothing() {
+                self.complete();
+                self.after_return = false;
+                continue;
+            }
             self.keep(*byte);
             match byte {
                 // CR LF is one end of line, and so is either alone.
@@ -128,9 +133,17 @@ impl Blocks {
             }
             self.after_return = *byte == b'\r';
         }
-        let is_something = self.current.is_too_long || !self.current.bytes.is_empty();
-        if end_of_stream && is_something {
+        if end_of_stream && !self.current.is_nothing() {
             self.done.push_back(std::mem::take(&mut self.current));
+        }
+    }
+
+    /// The second half of the end of an event goes with it, or right behind it: there are clients that wait for it before they
+    /// believe that the event has ended.
+    fn complete(&mut self) {
+        match self.done.back_mut() {
+            Some(block) => block.bytes.push(b'\n'),
+            None => self.done.push_back(Block { bytes: b"\n".to_vec(), is_too_long: false }),
         }
     }
 
@@ -148,6 +161,10 @@ impl Blocks {
 }
 
 impl Block {
+    fn is_nothing(&self) -> bool {
+        self.bytes.is_empty() && !self.is_too_long
+    }
+
     pub(crate) fn is_too_long(&self) -> bool {
         self.is_too_long
     }
@@ -180,8 +197,7 @@ impl Block {
 
     /// With these data in place of its own.
     pub(crate) fn with(&self, data: &str) -> Vec<u8> {
-        // The second half of the end of the event before it.
-        let mut bytes = if self.bytes.starts_with(b"\n") { b"\n".to_vec() } else { Vec::new() };
+        let mut bytes = Vec::new();
         let others = self.lines().filter(|line| !line.is_empty() && field(line).0 != b"data");
         for line in others.filter(|_| !self.is_too_long) {
             bytes.extend_from_slice(line);
@@ -237,6 +253,22 @@ mod tests {
                 let messages: Vec<&str> = blocks.iter().filter_map(|(_, message)| message.as_deref()).collect();
                 assert_eq!(messages, ["a", "c\nd", "last"], "{piece}");
             }
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_whole_of_its_end() {
+        let mut given = Blocks::new(1024);
+        for (piece, expected) in [
+            ("data: a\r\n\r\ndata: b\r\n\r\n", vec!["data: a\r\n\r\n", "data: b\r\n\r\n"]),
+            ("data: c\r\n\r", vec!["data: c\r\n\r"]),
+            ("\n", vec!["\n"]),
+            ("data: d\r\r", vec!["data: d\r\r"]),
+            ("data: e\n\n", vec!["data: e\n\n"]),
+        ] {
+            given.feed(piece.as_bytes(), false);
+            let blocks: Vec<Vec<u8>> = std::iter::from_fn(|| given.next()).map(|block| block.bytes).collect();
+            assert_eq!(blocks, expected.iter().map(|block| block.as_bytes().to_vec()).collect::<Vec<_>>());
         }
     }
 

@@ -126,6 +126,10 @@ impl Listing {
         let goes = !given.is_empty() || end_of_stream || !*is_held;
         *is_held &= !goes;
         if is_over {
+            // Nothing follows, not even the second half of its end.
+            if given.ends_with(b"\r") {
+                given.push(b'\n');
+            }
             self.state = State::Over;
         }
         Piece::Give(given, goes)

@@ -244,6 +244,17 @@ fn p16_lists_in_event_streams_in_whatever_pieces() {
     }
 }
 
+/// There are clients that believe in an event when they have seen the second half of its end, and not before.
+#[test]
+fn p16_an_answer_that_stays_as_it_is_has_the_whole_of_its_end() {
+    let document = document(json!({ "a": { "scope": [] } }));
+    let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"no"}}"#;
+    let text = format!("id: 1\r\ndata: {error}\r\n\r\n");
+    for piece in [1, 2, 7, 10_000, text.len() - 1] {
+        assert_eq!(streamed(&document, &list("tools/list"), &text, piece).as_ref(), Ok(&text), "{piece}");
+    }
+}
+
 #[test]
 fn p16_an_event_that_cannot_be_read_is_an_error() {
     let document = with(document(json!({ "a": { "scope": [] } })), "/limits", json!({ "list": "1KiB" }));
