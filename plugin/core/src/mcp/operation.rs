@@ -100,7 +100,8 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
             Reference::Prompt(name) => Target::Prompt(name.into()),
             Reference::Resource(uri) => Target::Resource(uri.into()),
         })),
-        "resources/subscribe" => {
+        // MCP 2026-07-28 has none: it is answered as every method that nobody knows.
+        "resources/subscribe" if !mirror.is_modern() => {
             let uri = frame.param("uri")?.ok_or(Reason::ParamsInvalid)?;
             Ok(Operation::Subscribe(Target::Resource(uri.into())))
         }

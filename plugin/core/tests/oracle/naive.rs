@@ -147,7 +147,7 @@ impl<'a> World<'a> {
                 Some(uri) => self.judge(&call("resources", uri, &Value::Null)),
                 None => Refuse("params_invalid"),
             },
-            "resources/subscribe" => match params["uri"].as_str() {
+            "resources/subscribe" if !self.modern => match params["uri"].as_str() {
                 Some(_) if self.caller.is_none() => NeedsToken, // P26: subscriptions need a token
                 Some(uri) => self.judge(&Call { stream: true, ..call("resources", uri, &Value::Null) }),
                 None => Refuse("params_invalid"),

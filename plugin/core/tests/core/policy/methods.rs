@@ -52,6 +52,20 @@ fn p20_what_has_no_rule_is_refused_whatever_tools_may_do() {
     }
 }
 
+/// MCP 2026-07-28 took it out: a server of that revision answers 404, whatever the request says.
+#[test]
+fn p20_subscribing_is_unknown_where_the_revision_has_none() {
+    let policy = load(&with(document(json!({ "*": open() })), "/resources", json!({ "*": open() })));
+    let mut vm = Vm::new(&policy);
+    for params in [json!({}), json!({ "uri": "file:///x" })] {
+        let settled = vm.send(&Request::modern("resources/subscribe", params).bearer(&token(BASELINE)));
+        settled.assert_refused(404, "unknown_method");
+        assert_eq!(settled.answer().code(), Some(-32601));
+    }
+    let legacy = Request::method("resources/subscribe", json!({ "uri": "file:///x" }));
+    vm.send(&legacy.bearer(&token(BASELINE))).assert_forwarded();
+}
+
 #[test]
 fn p20_everything_else_is_refused() {
     let policy = load(&document(json!({ "*": open() })));
