@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::decide::Asked;
 use crate::http::Response;
-use crate::mcp::{Id, REVISIONS};
+use crate::mcp::{Id, MODERN};
 use crate::policy::{Place, Server};
 use crate::reason::{Challenge, Reason, Wire};
 
@@ -88,7 +88,8 @@ pub(crate) fn refusal(
     headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
     let mut data = json!({ "reason": refusal.reason.public_name(), "request_id": request_id });
     if let (Reason::ProtocolVersion, Some(members)) = (refusal.reason, data.as_object_mut()) {
-        members.insert("supported".to_owned(), REVISIONS.into());
+        // MCP 2026-07-28: what a request can say of itself, as `server/discover` lists it. Earlier ones are agreed on by `initialize`.
+        members.insert("supported".to_owned(), json!([MODERN]));
         members.insert("requested".to_owned(), version.into());
     }
     let body = match code {

@@ -10,7 +10,7 @@ use crate::mcp::target::Target;
 use crate::reason::Reason;
 
 /// The revisions this filter knows. The last one is *modern*: no session, metadata on every request.
-pub(crate) const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN];
+const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN];
 pub(crate) const MODERN: &str = "2026-07-28";
 
 /// What the headers say about the body. They can only cause a refusal, never an allowance.
