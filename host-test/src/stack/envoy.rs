@@ -56,6 +56,8 @@ pub struct Options {
     pub audience_checked: bool,
     /// The server `notes` shows another tool in every second list.
     pub turncoat: bool,
+    /// The server `notes` is the one of the conformance suite, and there is no other.
+    pub conformance: bool,
     /// Start the authorization server too; otherwise [`EnvoyStack::replace_authorization_server`] does.
     pub authorization_server: bool,
     /// In place of that server.
@@ -83,6 +85,7 @@ impl Default for Options {
             servers: true,
             audience_checked: false,
             turncoat: false,
+            conformance: false,
             authorization_server: true,
             issuer: None,
             algorithm: "ES256",
@@ -159,7 +162,8 @@ impl EnvoyStack {
         let folder = new_folder()?;
         let (mut authorization_server, mut servers) = (None, Vec::new());
         if options.servers {
-            let mut notes = fixtures.python("mcp-server.py");
+            let mut notes =
+                fixtures.python(if options.conformance { "conformance-server.py" } else { "mcp-server.py" });
             notes.env_clear();
             if options.audience_checked {
                 notes.env("RESOURCE", ports.resource(Server::Notes));
@@ -176,6 +180,7 @@ impl EnvoyStack {
             let mut everything = fixtures.server_everything();
             let mut started = [("notes", &mut notes, ports.notes), ("everything", &mut everything, ports.everything)]
                 .into_iter()
+                .take(if options.conformance { 1 } else { 2 })
                 .map(|(name, command, port)| {
                     Process::start(name, command.env("PORT", port.to_string()), &folder).map(|process| (process, port))
                 })
@@ -254,6 +259,11 @@ impl EnvoyStack {
     /// The port of the listener.
     pub fn port(&self) -> u16 {
         self.ports.mcp
+    }
+
+    /// The URL of the server `notes` itself, without Envoy.
+    pub fn direct_url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.ports.notes)
     }
 
     /// The URL of Envoy's admin interface.
