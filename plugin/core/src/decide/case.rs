@@ -150,6 +150,18 @@ impl<'p, 'a> Case<'p, 'a> {
         arguments: Given<'c>,
         way: Way,
     ) -> Need<'p, 'c> {
+        self.need_with(rule, target, arguments, way, &[])
+    }
+
+    /// The same for arguments such that these raises hold, too, where they can.
+    pub(super) fn need_with<'c>(
+        &self,
+        rule: &'p Rule,
+        target: &'c Target<'_>,
+        arguments: Given<'c>,
+        way: Way,
+        open: &[usize],
+    ) -> Need<'p, 'c> {
         let name = match target {
             Target::Tool(name) | Target::Prompt(name) => Some(name.as_ref()),
             Target::Resource(_) | Target::Method(_) => None,
@@ -161,6 +173,7 @@ impl<'p, 'a> Case<'p, 'a> {
         for (at, raise) in rule.raises.iter().enumerate() {
             let applies = match way {
                 Way::Complete => true,
+                Way::List if open.contains(&at) => self.truth(&raise.when, &need, way) != Truth::FALSE,
                 Way::Call | Way::Listen | Way::List => !self.truth(&raise.when, &need, way).may_be_false(),
             };
             if applies {

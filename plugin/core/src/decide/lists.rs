@@ -45,14 +45,13 @@ impl Audience {
         let is_shadow = |rule: &Rule| rule.mode.unwrap_or(viewing.policy.mode).is_shadow(viewing.now);
         if target.is_template() {
             let reached = viewing.server.rules.of_template(target.name());
-            let mut seen =
-                reached.rules.into_iter().map(|rule| is_shadow(rule) || case.could(rule, target, Given::Any));
+            let mut seen = reached.rules.into_iter().map(|rule| is_shadow(rule) || case.could(rule, target));
             let sample = Target::Resource(reached.sample.into());
             return seen.any(|seen| seen) || reached.unmatched.is_some_and(|unmatched| case.passes(unmatched, &sample));
         }
         match viewing.server.rules.select(target) {
             Ok(rule) if is_shadow(rule) => true,
-            Ok(rule) => case.could(rule, target, Given::Any),
+            Ok(rule) => case.could(rule, target),
             Err(unmatched) => case.passes(unmatched, target),
         }
     }
@@ -119,9 +118,14 @@ impl Case<'_, '_> {
         !matches!(self.unmatched(unmatched, target, Way::List).verdict, Verdict::Refuse(_))
     }
 
-    /// Could a call of it lead to a permit, a challenge or an elevation?
-    fn could(&self, rule: &Rule, target: &Target<'_>, arguments: Given<'_>) -> bool {
-        let need = self.need(rule, target, arguments, Way::List);
-        !matches!(self.judge(&need, Way::List), Verdict::Refuse(Shortfall { challenge: None, .. }))
+    /// Could a call of it lead to a permit, a challenge or an elevation? Most arguments ask for little; some ask for more, and so for
+    /// what can be obtained, where less would be denied. What two raises do not lead to, more of them do not either.
+    fn could(&self, rule: &Rule, target: &Target<'_>) -> bool {
+        let leads = |open: &[usize]| {
+            let need = self.need_with(rule, target, Given::Any, Way::List, open);
+            !matches!(self.judge(&need, Way::List), Verdict::Refuse(Shortfall { challenge: None, .. }))
+        };
+        let raises = || 0..rule.raises.len();
+        leads(&[]) || raises().any(|one| raises().take(one + 1).any(|other| leads(&[one, other])))
     }
 }

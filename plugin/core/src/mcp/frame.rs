@@ -225,24 +225,15 @@ impl<'a> Frame<'a> {
     /// The operation, for a token service that decides by it. The arguments are named by a digest of their bytes; `body` is what this
     /// frame was read from.
     pub(crate) fn context(&self, body: &[u8]) -> Context {
-        #[derive(serde::Deserialize)]
-        struct Body<'b> {
-            #[serde(borrow)]
-            params: Option<Params<'b>>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Params<'b> {
-            #[serde(borrow)]
-            arguments: Option<&'b serde_json::value::RawValue>,
-        }
-        let body = std::str::from_utf8(body).unwrap_or_default();
-        let arguments = serde_json::from_str::<Body<'_>>(body).ok().and_then(|body| body.params?.arguments);
+        let member = |text, name| json::members(text)?.into_iter().find(|(own, _)| own == name).map(|(_, value)| value);
+        let params = std::str::from_utf8(body).ok().and_then(|body| member(body, "params"));
+        let arguments = params.and_then(|params| member(params, "arguments")).filter(|text| *text != "null");
         let param = |name| self.param(name).ok().flatten().map(str::to_owned);
         Context {
             method: self.method.as_ref().to_owned(),
             name: param("name"),
             uri: param("uri"),
-            arguments: arguments.map(|text| hex(&Sha256::digest(text.get()), 32)),
+            arguments: arguments.map(|text| hex(&Sha256::digest(text), 32)),
         }
     }
 

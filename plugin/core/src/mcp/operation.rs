@@ -100,8 +100,8 @@ pub(crate) fn operation<'a>(frame: &'a Frame<'_>, mirror: &Mirror) -> Result<Ope
             Reference::Prompt(name) => Target::Prompt(name.into()),
             Reference::Resource(uri) => Target::Resource(uri.into()),
         })),
-        // MCP 2026-07-28 has none: it is answered as every method that nobody knows.
-        "resources/subscribe" if !mirror.is_modern() => {
+        // MCP 2026-07-28 has none: one that names nothing is answered as every method that nobody knows.
+        "resources/subscribe" if !mirror.is_modern() || frame.param("uri")?.is_some() => {
             let uri = frame.param("uri")?.ok_or(Reason::ParamsInvalid)?;
             Ok(Operation::Subscribe(Target::Resource(uri.into())))
         }

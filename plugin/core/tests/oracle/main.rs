@@ -10,6 +10,7 @@
 )]
 
 mod naive;
+mod properties;
 mod random;
 mod table;
 

@@ -71,8 +71,8 @@ struct World<'a> {
 #[derive(Clone, Copy, PartialEq)]
 enum Raises {
     ThatHold,
-    All,      // P20: a completion has no arguments, so every raise applies
-    InFavour, // P16: what asks about arguments is taken in the caller's favour
+    All,           // P20: a completion has no arguments, so every raise applies
+    InFavour(u32), // P16: some arguments, such that those of the raises whose bit is set hold that can
 }
 
 /// What is called: the thing, what it is called with, and how.
@@ -147,7 +147,7 @@ impl<'a> World<'a> {
                 Some(uri) => self.judge(&call("resources", uri, &Value::Null)),
                 None => Refuse("params_invalid"),
             },
-            "resources/subscribe" if !self.modern => match params["uri"].as_str() {
+            "resources/subscribe" if !self.modern || !params["uri"].is_null() => match params["uri"].as_str() {
                 Some(_) if self.caller.is_none() => NeedsToken, // P26: subscriptions need a token
                 Some(uri) => self.judge(&Call { stream: true, ..call("resources", uri, &Value::Null) }),
                 None => Refuse("params_invalid"),
@@ -260,7 +260,7 @@ impl<'a> World<'a> {
             _ => call.arguments.clone(),
         };
         let name = Some(call.name).filter(|_| matches!(call.kind, "tools" | "prompts"));
-        let favour = call.raises == Raises::InFavour;
+        let favour = matches!(call.raises, Raises::InFavour(_));
         let facts = Facts { caller, arguments: arguments.as_ref(), meta: call.meta.as_ref(), name, favour };
 
         let rule = match found {
@@ -378,9 +378,11 @@ impl<'a> World<'a> {
         {
             return true; // P15
         }
-        let raises = Raises::InFavour;
-        let answer = self.judge(&Call { kind, name, arguments: None, meta: None, raises, task: false, stream: false });
-        matches!(answer, Permit | Anonymous | Challenge { .. } | Elevate { .. } | Login { .. })
+        (0..16).any(|some| {
+            let raises = Raises::InFavour(some);
+            let call = Call { kind, name, arguments: None, meta: None, raises, task: false, stream: false };
+            matches!(self.judge(&call), Permit | Anonymous | Challenge { .. } | Elevate { .. } | Login { .. })
+        })
     }
 
     fn some_token_reaches(&self, rule: &Value, name: &str) -> bool {
@@ -407,10 +409,12 @@ impl<'a> World<'a> {
             return need;
         }
         let way = self.fill(&mut need, rule, "challenge", false);
-        for raise in rule["raise"].as_array().into_iter().flatten() {
+        for (at, raise) in rule["raise"].as_array().into_iter().flatten().enumerate() {
+            let open = matches!(call.raises, Raises::InFavour(some) if some >> at & 1 == 1);
+            let (no, yes) = if open { (Truth::True, Truth::False) } else { (Truth::False, Truth::True) };
             let applies = match (raise.get("when"), raise.get("unless")) {
-                (Some(when), _) => facts.truth(when, Truth::False) != Truth::False,
-                (_, Some(unless)) => facts.truth(unless, Truth::True) != Truth::True,
+                (Some(when), _) => facts.truth(when, no) != Truth::False,
+                (_, Some(unless)) => facts.truth(unless, yes) != Truth::True,
                 _ => true,
             };
             if applies || call.raises == Raises::All {

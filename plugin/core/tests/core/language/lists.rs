@@ -48,6 +48,8 @@ fn p16_a_list_shows_what_could_be_reached() {
         "by_meta": { "scope": [], "raise": [{ "when": { "meta": "x", "equals": 1 }, "deny": true }] },
         "by_claim": { "scope": [], "raise": [{ "when": { "claim": "sub", "equals": "alice" }, "deny": true }] },
         "by_both": { "scope": [], "raise": [{ "when": { "all": [{ "arg": "x", "present": true }, { "claim": "sub", "present": true }] }, "deny": true }] },
+        "challenged_by_argument": { "scope": [], "max_lifetime": "1m", "raise": [{ "when": { "arg": "x", "equals": 1 }, "scope": "x" }] },
+        "denied_by_claim": { "scope": [], "max_lifetime": "1m", "raise": [{ "when": { "claim": "x", "equals": 1 }, "deny": true }, { "when": { "arg": "x", "equals": 1 }, "scope": "x" }] },
         "elevated_by_argument": { "scope": "x", "step_up": "exchange", "may_elevate": { "arg": "x", "equals": 1 } },
         "shadowed": { "deny": true, "mode": "shadow", "until": "2027-03-01" },
     } })));
@@ -59,6 +61,7 @@ fn p16_a_list_shows_what_could_be_reached() {
         "by_both",
         "by_meta",
         "challenged",
+        "challenged_by_argument",
         "elevated_by_argument",
         "obtained",
         "open",

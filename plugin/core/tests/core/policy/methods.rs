@@ -52,18 +52,20 @@ fn p20_what_has_no_rule_is_refused_whatever_tools_may_do() {
     }
 }
 
-/// MCP 2026-07-28 took it out: a server of that revision answers 404, whatever the request says.
+/// MCP 2026-07-28 took it out: a server of that revision answers 404. What it names is judged all the same.
 #[test]
-fn p20_subscribing_is_unknown_where_the_revision_has_none() {
-    let policy = load(&with(document(json!({ "*": open() })), "/resources", json!({ "*": open() })));
+fn p20_subscribing_to_nothing_is_unknown_where_the_revision_has_no_such_method() {
+    let policy = load(&with(document(json!({ "*": open() })), "/resources", json!({ "*": open(), "x://y": "deny" })));
     let mut vm = Vm::new(&policy);
-    for params in [json!({}), json!({ "uri": "file:///x" })] {
-        let settled = vm.send(&Request::modern("resources/subscribe", params).bearer(&token(BASELINE)));
-        settled.assert_refused(404, "unknown_method");
-        assert_eq!(settled.answer().code(), Some(-32601));
+    let mut send = |request: Request| vm.send(&request.bearer(&token(BASELINE)));
+    let settled = send(Request::modern("resources/subscribe", json!({})));
+    settled.assert_refused(404, "unknown_method");
+    assert_eq!(settled.answer().code(), Some(-32601));
+    send(Request::method("resources/subscribe", json!({}))).assert_refused(400, "params_invalid");
+    for method in [Request::modern, Request::method] {
+        send(method("resources/subscribe", json!({ "uri": "x://y" }))).assert_refused(403, "denied");
+        send(method("resources/subscribe", json!({ "uri": "file:///x" }))).assert_forwarded();
     }
-    let legacy = Request::method("resources/subscribe", json!({ "uri": "file:///x" }));
-    vm.send(&legacy.bearer(&token(BASELINE))).assert_forwarded();
 }
 
 #[test]
