@@ -4,15 +4,16 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod findings;
+mod words;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use findings::{BUGS, Noticed};
 
 use host_test::backend::Wasm;
-use host_test::{paths, scenario};
+use host_test::{artifact, paths, scenario};
 
 /// Where, what is there, and what somebody wrote instead.
 const OF_THE_FILTER: [(&str, &str, &str, &str); 5] = [
@@ -56,7 +57,11 @@ fn every_bug_has_its_place() {
     let is_lost = |(_, file, there): &(&str, &str, &str)| {
         fs::read_to_string(paths::workspace().join(file)).map_or(0, |source| source.matches(there).count()) != 1
     };
-    let lost: Vec<_> = of_findings.chain(of_the_filter).filter(is_lost).collect();
+    let of_words = [
+        ("a word does not do what it says", words::PLACE.0, words::PLACE.1),
+        ("the same", words::PLACE.0, words::MODULE.0),
+    ];
+    let lost: Vec<_> = of_findings.chain(of_the_filter).chain(of_words).filter(is_lost).collect();
     assert!(lost.is_empty(), "not there, or more than once: {lost:#?}");
 }
 
@@ -92,9 +97,8 @@ fn every_bug_of_the_filter_is_caught_by_a_scenario() {
     }
 }
 
-#[test]
-#[ignore = "builds and runs tests once for each bug"]
-fn every_finding_that_came_back_is_caught() {
+/// A copy of everything that tests need.
+fn workspace() -> PathBuf {
     let place = paths::target().join("seeded-findings");
     let copied =
         ["benches", "docs", "envoy", "host-test", "plugin", "policies", "Cargo.toml", "Cargo.lock", "clippy.toml"];
@@ -105,6 +109,60 @@ fn every_finding_that_came_back_is_caught() {
             false => assert!(fs::copy(&from, &to).is_ok(), "{name}"),
         }
     }
+    place
+}
+
+#[test]
+#[ignore = "runs tests once for each word"]
+fn every_word_that_does_not_do_what_it_says_is_caught() {
+    const JUDGES: [(&str, &[&str]); 3] = [
+        ("a scenario", &["-p", "host-test", "--test", "scenarios", "--", "native::"]),
+        ("a test", &["-p", "step-up-core", "--lib", "--test", "core"]),
+        ("check", &["-p", "host-test", "--lib", "--test", "check"]),
+    ];
+    let place = workspace();
+    let path = place.join(words::PLACE.0);
+    let source = fs::read_to_string(&path).unwrap();
+    let planted = source.replace(words::PLACE.1, words::PLACE.2).replace(words::MODULE.0, words::MODULE.1);
+    fs::write(&path, planted).unwrap();
+    fs::write(place.join(words::PLANTED.0), words::PLANTED.1).unwrap();
+    let complains = |arguments: &[&str], seed: &str| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["test", "--quiet", "--locked"]).args(arguments).current_dir(&place);
+        command
+            .env("CARGO_TARGET_DIR", place.join("target"))
+            .env("INSTA_UPDATE", "no")
+            .env("STEP_UP_WASM", artifact::module().unwrap());
+        if !seed.is_empty() {
+            command.env("SEEDED_WORD", seed);
+        }
+        !command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    for (judge, arguments) in JUDGES {
+        assert!(!complains(arguments, ""), "without a seed, {judge} passes");
+    }
+    // `SEEDED=Raise` tries those.
+    let only = std::env::var("SEEDED").unwrap_or_default();
+    let mut missed = Vec::new();
+    for words::Seed { map, word, kind } in words::seeds() {
+        let seed = format!("{map} {word} {kind}");
+        if !seed.contains(&only) {
+            continue;
+        }
+        let noticed = JUDGES.iter().find(|(_, arguments)| complains(arguments, &seed)).map(|(judge, _)| *judge);
+        println!("{seed}: {}", noticed.map_or("MISSED".to_owned(), |judge| format!("noticed by {judge}")));
+        if noticed.is_none() {
+            missed.push(seed);
+        }
+    }
+    fs::write(&path, source).unwrap();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+#[ignore = "builds and runs tests once for each bug"]
+fn every_finding_that_came_back_is_caught() {
+    let place = workspace();
     let run = |noticed: Noticed, arguments: &[&str]| {
         let tests: &[&str] = match noticed {
             Noticed::Core => &["-p", "step-up-core", "--lib", "--test", "core"],

@@ -7,7 +7,7 @@ mod operators;
 mod revocation;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ use crate::support::{apply, call, expect, in_session, open_session, reloads, wai
 use crate::trial;
 use faults::{late_answer, long_life, lost_answer, refusals, refused_upstream, wrong_answers};
 use many::many_callers;
-use memory::memory;
+use memory::{large_result, memory};
 use operators::{
     drain_while_revoking, metrics, own_credentials, rotation, rotation_while_operating, trap_while_revoking,
     update_while_exchanging, update_while_operating, update_while_revoking,
@@ -57,6 +57,7 @@ pub fn trials() -> Vec<Trial> {
         trial("elevation::a_policy_update_loses_no_exchange", update_while_exchanging),
         trial("elevation::a_policy_update_loses_no_revocation", update_while_revoking),
         trial("elevation::a_policy_update_loses_no_operation", update_while_operating),
+        trial("elevation::a_result_of_twenty_megabytes_takes_no_memory", large_result),
         trial("elevation::a_draining_envoy_loses_no_revocation", drain_while_revoking),
         trial("elevation::a_trap_leaves_pending_revocations_to_exp", trap_while_revoking),
         trial("elevation::metrics_have_their_labels", metrics),
