@@ -67,6 +67,11 @@ impl Case {
         case
     }
 
+    /// Another scenario under the same policy, with nothing given but what it says itself.
+    pub fn instead(&self, scenario: Scenario) -> Case {
+        Case { policy_file: self.policy_file.clone(), ..Case::of(scenario, self.policy.clone()) }
+    }
+
     /// What becomes of it on a host.
     pub fn run(&self, backend: &dyn Backend) -> Result<Outcome> {
         let (run, (plan, world)) = in_time(backend, |clock| {

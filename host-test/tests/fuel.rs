@@ -137,3 +137,30 @@ fn ten_thousand_rules_cost_a_call_what_ten_do() {
     println!("a call under 10 rules takes {ten:.0}, under 10,000 {:.3} times that", many / ten);
     assert!(many / ten <= 1.1, "a call under 10,000 rules takes {:.2} times that under ten", many / ten);
 }
+
+/// P17: arguments are read in one pass, whatever rules ask of them: eight times the frame, eight times the instructions.
+#[test]
+fn p17_a_call_takes_instructions_in_proportion_to_its_arguments() {
+    let of = |items: usize| {
+        let paths: Vec<String> = (0..items).map(|at| format!("/srv/shared/{at}.txt")).collect();
+        let others: Map<String, Value> = (0..items / 10).map(|at| (format!("m{at}"), json!([at, "x"]))).collect();
+        let scenario = json!({
+            "name": "a long list of paths",
+            "given": { "tokens": { "t": { "scope": "mcp:connect docs:read" } } },
+            "when": { "tool": "get_files", "arguments": { "paths": paths, "others": others, "ids": [1, 2, 3] }, "token": "t" },
+            "then": {},
+        });
+        let every = json!({ "every": { "arg": "paths", "within": "/srv/" } });
+        let some = json!({ "some": { "arg": "paths", "suffix": ".secret" } });
+        let given = case("read-only-tools::tools::a tool that reads").under(|policy| {
+            policy["tools"]["get_files"] = json!({
+                "scope": "docs:read",
+                "raise": [{ "unless": every, "deny": true }, { "when": some, "deny": true }, { "unless": { "arg": "ids", "present": true }, "deny": true }],
+            });
+        });
+        fuel_of_a_call(&given.instead(serde_json::from_value(scenario).unwrap()))
+    };
+    let (few, many) = (of(1_000), of(8_000));
+    println!("a call with 1,000 paths takes {few:.0}, with 8,000 {:.2} times that", many / few);
+    assert!(many / few < 9.0, "eight times the arguments take {:.1} times the instructions", many / few);
+}

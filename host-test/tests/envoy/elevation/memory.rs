@@ -83,6 +83,6 @@ pub(super) fn large_result() -> Result<()> {
         println!("{} KiB of Envoy before {got} bytes, {most} KiB at most while they passed", before);
         ensure!(most < before + MOST, "Envoy grew from {before} to {most} KiB");
     }
-    stack.entry(|entry| entry["stepup"]["name"] == "blob" && entry["stepup"]["verdict"] == "elevate")?;
+    stack.entry(|entry| entry["stepup"]["name"] == "blob" && entry["stepup"]["reason"] == "elevated")?;
     Ok(())
 }
