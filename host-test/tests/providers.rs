@@ -358,10 +358,17 @@ fn every_tool_of_these_servers_has_a_rule() {
         let resource = policy["resource"].clone();
         let when: Vec<Value> =
             tools.split_whitespace().map(|tool| json!({ "tool": tool, "token": "caller" })).collect();
-        let then: Vec<Value> = when.iter().map(|_| json!({ "forwarded": false, "reason": "scope_missing" })).collect();
+        let then: Vec<Value> = when.iter().map(|_| json!({})).collect();
         let given = json!({ "tokens": { "caller": { "aud": resource, "scope": "other" } } });
         let scenario = json!({ "name": folder, "given": given, "when": when, "then": then });
         let case = Case::of(serde_json::from_value(scenario).unwrap(), policy);
-        assert_eq!(case.check(&case.run(&Native).unwrap()), [], "{folder}");
+        let requests = case.run(&Native).unwrap().requests;
+        for (tool, request) in tools.split_whitespace().zip(&requests) {
+            // By a rule it is asked for something, refused or free; without one it is refused for that.
+            let reason = request["record"]["reason"].as_str().unwrap();
+            assert!(!["no_rule", "name_confusable"].contains(&reason), "{folder}: {tool}: {reason}");
+        }
+        let is_free = |request: &&Value| request["record"]["reason"] == "permitted";
+        assert!(requests.iter().filter(is_free).count() * 4 < requests.len(), "{folder}: few are for everybody");
     }
 }
