@@ -16,6 +16,7 @@ pub mod paths;
 pub mod pin;
 mod policy;
 pub mod process;
+pub mod reached;
 pub mod reference;
 pub mod scenario;
 pub mod signing;

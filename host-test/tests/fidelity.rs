@@ -11,12 +11,14 @@ use host_test::backend::{self, Backend as _, Envoy, REQUEST_ID, Wasm, in_time};
 use host_test::corpus::{self, Corpus, Nobody};
 use host_test::floors::{FRAMES, REPLAYED, TOKENS};
 use host_test::paths;
+use host_test::reached::Reached;
 use host_test::scenario::{self, Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 use simulated_proxy::Origin;
 
 thread_local! {
     static ENVOY: RefCell<Option<Envoy>> = const { RefCell::new(None) };
+    static REACHED: RefCell<Reached> = RefCell::default();
 }
 
 fn main() -> Result<ExitCode> {
@@ -46,6 +48,10 @@ fn main() -> Result<ExitCode> {
             }));
         }
     }
+    // The last one: it looks at what the others have led to.
+    if arguments.filter.is_none() {
+        trials.push(Trial::test("all::every_reason", every_reason));
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // A thread's variables may outlive the process's own end; Envoys must not.
     ENVOY.with(|envoy| drop(envoy.take()));
@@ -72,6 +78,7 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
             Ok((envoy.run(&script, Rc::new(RefCell::new(Nobody)))?, case))
         })?;
         let Some(transcript) = run.transcripts.first() else { bail!("nothing happened") };
+        REACHED.with_borrow_mut(|reached| reached.by_record(&backend::record(transcript)));
         let (origin, status) =
             transcript.response.as_ref().map(|response| (response.origin, response.headers.status())).unzip();
         // A refusal of Envoy's own, and not what it says when a filter trapped (503) or nobody answered.
@@ -82,6 +89,15 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
             None => Ok(()),
         }
     })
+}
+
+/// What only a simulated proxy can do, or another test does in Envoy; and where.
+const ELSEWHERE: [(&str, &str); 0] = [];
+
+fn every_reason() -> Result<(), Failed> {
+    let missing = REACHED.with_borrow(Reached::missing);
+    let meant: Vec<&str> = ELSEWHERE.iter().map(|(name, _)| *name).collect();
+    if missing == meant { Ok(()) } else { Err(format!("nothing leads to {missing:#?}; meant are {meant:#?}").into()) }
 }
 
 fn in_envoy<R>(act: impl FnOnce(&Envoy) -> Result<R>) -> Result<R> {
@@ -98,6 +114,7 @@ fn replay(case: &Case) -> Result<(), Failed> {
     let said = |error: anyhow::Error| format!("{error:#}");
     let simulated = case.run(&Wasm::new().map_err(said)?).map_err(said)?;
     let real = in_envoy(|envoy| case.run(envoy)).map_err(said)?;
+    REACHED.with_borrow_mut(|reached| real.requests.iter().for_each(|request| reached.by_outcome(request)));
     let complaints = case.complaints(&real, Some(&simulated));
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n").into()) }
 }
