@@ -27,6 +27,8 @@ mod language;
 mod neighbours;
 #[path = "envoy/observed.rs"]
 mod observed;
+#[path = "envoy/reasons.rs"]
+mod reasons;
 #[path = "envoy/report.rs"]
 mod report;
 #[path = "envoy/servers.rs"]
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         keys::trials(),
         language::trials(),
+        reasons::trials(),
         neighbours::trials(),
         observed::trials(),
         report::trials(),

@@ -92,7 +92,28 @@ fn judge(corpus: &Corpus, file: &Path, read: Reader) -> Result<()> {
 }
 
 /// What only a simulated proxy can do, or another test does in Envoy; and where.
-const ELSEWHERE: [(&str, &str); 0] = [];
+const ELSEWHERE: [(&str, &str); 20] = [
+    ("client_gone", "nobody reads the record of who left; clients that leave: envoy elevation"),
+    ("upgrade_not_allowed", "envoy field"),
+    ("header_malformed", "envoy hostile"),
+    ("signature_rate", "fifty slow signatures in a second: core keys::memory"),
+    ("token_not_bound", "envoy reasons"),
+    ("token_inactive", "envoy reasons"),
+    ("introspection_unavailable", "envoy reasons"),
+    ("keys_unavailable", "envoy keys"),
+    ("keys_stale", "an hour without keys: scenarios"),
+    ("token_removed", "envoy field and neighbours"),
+    ("body_timeout", "envoy configuration"),
+    ("host_without_header_stop", "envoy configuration"),
+    ("body_unreadable", "Envoy gives what it has: core answers::heads"),
+    ("too_many_members", "envoy reasons"),
+    ("session_foreign", "envoy language"),
+    ("issuer_not_exchangeable", "envoy reasons"),
+    ("not_elevatable", "envoy reasons"),
+    ("cancelled", "a call that still waits for its token: scenarios"),
+    ("elevation_rate", "envoy reasons"),
+    ("internal", "nothing leads there"),
+];
 
 fn every_reason() -> Result<(), Failed> {
     let missing = REACHED.with_borrow(Reached::missing);

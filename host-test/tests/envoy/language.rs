@@ -59,7 +59,7 @@ fn reaches(client: Client) -> Result<()> {
     Ok(())
 }
 
-const ISSUER: &str = "https://as.example.com";
+pub const ISSUER: &str = "https://as.example.com";
 
 /// A policy that lets everybody in, and trusts our own key, so that there are two callers.
 fn apply(stack: &EnvoyStack, words: &Value, of_notes: &Value) -> Result<()> {
@@ -83,7 +83,7 @@ fn apply(stack: &EnvoyStack, words: &Value, of_notes: &Value) -> Result<()> {
     wait_for("the policy to be taken", || Ok(reloads(stack)? > before))
 }
 
-fn token(stack: &EnvoyStack, server: Server, subject: &str, seconds: i64) -> Result<String> {
+pub fn token(stack: &EnvoyStack, server: Server, subject: &str, seconds: i64) -> Result<String> {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
     let claims = json!({
         "iss": ISSUER, "aud": stack.url(server), "sub": subject, "client_id": "agent", "jti": subject,
