@@ -1,6 +1,6 @@
 //! Do the tests notice? In a copy of the sources something is made wrong, and tests must fail.
 //!
-//! Takes twenty minutes, so it is asked for: `cargo test -p host-test --test seeded -- --ignored --nocapture`.
+//! Takes an hour and a half, so it is asked for: `cargo test -p host-test --test seeded -- --ignored --nocapture`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod findings;
