@@ -209,7 +209,7 @@ fn meaning(metric: &Metric) -> String {
             let kinds: Vec<String> = FAULTS.iter().map(|kind| code(kind)).collect();
             format!("what should not happen: {}. Alert on any growth", kinds.join(", "))
         }
-        Metric::Shadow { .. } => "1 while the policy only says what it would do (P15)".to_owned(),
+        Metric::Shadow { .. } => "1 while the policy, or a rule of it, only says what it would do (P15)".to_owned(),
         Metric::Info { .. } => "1 for the module and the policy in force".to_owned(),
     }
 }
