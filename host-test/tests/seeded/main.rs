@@ -141,12 +141,12 @@ fn every_word_that_does_not_do_what_it_says_is_caught() {
     for (judge, arguments) in JUDGES {
         assert!(!complains(arguments, ""), "without a seed, {judge} passes");
     }
-    // `SEEDED=Raise` tries those.
+    // `SEEDED=Raise,Limits` tries those.
     let only = std::env::var("SEEDED").unwrap_or_default();
     let mut missed = Vec::new();
     for words::Seed { map, word, kind } in words::seeds() {
         let seed = format!("{map} {word} {kind}");
-        if !seed.contains(&only) {
+        if !only.split(',').any(|map| seed.starts_with(map)) {
             continue;
         }
         let noticed = JUDGES.iter().find(|(_, arguments)| complains(arguments, &seed)).map(|(judge, _)| *judge);
