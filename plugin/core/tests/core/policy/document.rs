@@ -297,6 +297,7 @@ fn limits_are_whole_numbers_with_units() {
     let policy = load(&limits(json!({ "request_body": "64KiB", "body_wait": "5s", "keys_wait": "1m" })));
     assert_eq!((policy.limits().request_body, policy.limits().body_wait), (64 * 1024, 5));
     assert_eq!((policy.limits().keys_wait, policy.limits().verified_cache), (60, 300));
+    assert_eq!(load(&limits(json!({ "verified_cache": "2m" }))).limits().verified_cache, 120);
     for text in ["", "5", "s", "0s", "-1s", "+1s", "1.5s", "1 s", "1S", "99999999999999999999s", "999999999999999999d"]
     {
         assert_faulty(&limits(json!({ "body_wait": text })), &["limits.body_wait"]);
