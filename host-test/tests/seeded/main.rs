@@ -115,8 +115,9 @@ fn workspace() -> PathBuf {
 #[test]
 #[ignore = "runs tests once for each word"]
 fn every_word_that_does_not_do_what_it_says_is_caught() {
-    const JUDGES: [(&str, &[&str]); 3] = [
+    const JUDGES: [(&str, &[&str]); 4] = [
         ("a scenario", &["-p", "host-test", "--test", "scenarios", "--", "native::"]),
+        ("an example of the page", &["-p", "host-test", "--test", "documents", "--", "policy-language.md::"]),
         ("a test", &["-p", "step-up-core", "--lib", "--test", "core"]),
         ("check", &["-p", "host-test", "--lib", "--test", "check"]),
     ];
