@@ -1,6 +1,7 @@
 //! The module under test: built by the documented command, once, whoever asks first.
 
 use std::fs::File;
+use std::io::{IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -62,7 +63,8 @@ fn build_package(package: &str) -> Result<PathBuf> {
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_DIR", &target)
         .stdout(Stdio::null())
-        .args(["--quiet"])
+        // People see how far it is; logs would see nothing but lines.
+        .args((!stderr().is_terminal()).then_some("--quiet"))
         .status()
         .context("cargo could not be started")?;
     if !status.success() {

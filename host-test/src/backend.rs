@@ -100,7 +100,7 @@ const ATTEMPTS: usize = 5;
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// What the filter calls its record.
-const AUDIT: &str = "stepup.audit";
+pub(crate) const AUDIT: &str = "stepup.audit";
 
 /// The property with the server that the route's metadata names.
 pub const ROUTE_SERVER: &str = "xds.route_metadata.filter_metadata.stepup.server";

@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use crate::local::LocalStack;
 use crate::stack::{EnvoyStack, Options, Server, Stack};
 use crate::story::{self, Told};
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Arguments {
-    /// On real Envoy. The default as long as there is no other stack.
+    /// On real Envoy, with servers of other makes around it; installs them below `target/`.
     #[arg(long)]
     envoy: bool,
     /// Leave the stack running, and print how to use it.
@@ -26,17 +27,20 @@ pub struct Arguments {
 
 /// Starts the stack, tells the story, and fails when it does not go as told.
 pub fn run(arguments: Arguments) -> Result<()> {
-    if !arguments.envoy {
-        eprintln!("running on Envoy (`--envoy`); there is no other stack yet");
-    }
     let begin = Instant::now();
-    eprintln!("starting Envoy, an authorization server and two MCP servers");
-    let mut stack = EnvoyStack::start(&Options::default())?;
+    let mut stack: Box<dyn Stack> = if arguments.envoy {
+        eprintln!("starting Envoy, an authorization server and two MCP servers");
+        Box::new(EnvoyStack::start(&Options::default())?)
+    } else {
+        eprintln!("starting the filter, an authorization server and two MCP servers, in this process");
+        Box::new(LocalStack::start()?)
+    };
+    let stack = stack.as_mut();
     eprintln!("ready after {:.1} s", begin.elapsed().as_secs_f64());
 
     let begin = Instant::now();
     let mut told = Vec::new();
-    let mut story = story::Story::new(&mut stack);
+    let mut story = story::Story::new(&mut *stack);
     for step in story::STEPS.iter().filter(|step| !arguments.keep || !step.is_destructive()) {
         let step = story.tell(step)?;
         if !arguments.json {
@@ -46,13 +50,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let failed = told.iter().filter(|step| step.surprise.is_some()).count();
     if arguments.json {
-        let document = json!({ "steps": told, "failed": failed, "stack": sights(&stack) });
+        let document = json!({ "steps": told, "failed": failed, "stack": sights(stack) });
         writeln!(stdout(), "{document:#}")?;
     } else if failed == 0 {
-        writeln!(stdout(), "\nEverything went as told. The audit records are in the access log.")?;
+        writeln!(stdout(), "\nEverything went as told.")?;
     }
     if arguments.keep {
-        keep(&stack, arguments.json)?;
+        keep(stack, arguments.json)?;
     }
     if failed > 0 {
         bail!("{failed} steps did not go as told");
@@ -78,7 +82,7 @@ fn print(step: &Told, elapsed: u128) -> Result<()> {
     Ok(())
 }
 
-fn sights(stack: &EnvoyStack) -> Value {
+fn sights(stack: &dyn Stack) -> Value {
     stack
         .sights()
         .into_iter()
@@ -87,7 +91,7 @@ fn sights(stack: &EnvoyStack) -> Value {
         .into()
 }
 
-fn keep(stack: &EnvoyStack, quiet: bool) -> Result<()> {
+fn keep(stack: &dyn Stack, quiet: bool) -> Result<()> {
     let (stop, stopped) = mpsc::channel();
     ctrlc::set_handler(move || {
         // Fails when nobody waits any more: then everything is stopping already.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_test::{check, demo, explain, pin, reference, testing};
+use host_test::{check, demo, explain, pin, reference, serve, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Pin(pin::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
+    /// Put the filter in front of an MCP server, without Envoy: for work on one's own machine and for CI.
+    Serve(serve::Arguments),
     /// Run the filter in a real system and tell its story.
     Demo(demo::Arguments),
 }
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => {
             // A story that does not go as told is a failure, not a mistake of the caller's.
             return match demo::run(arguments) {

@@ -5,8 +5,9 @@ mod config;
 mod envoy;
 mod http;
 mod running;
+pub(crate) mod tokens;
 
-pub(crate) use config::{discover, discovery};
+pub(crate) use config::{discover, discovery, sample_policy};
 pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};
 pub(crate) use running::{new_folder, start_envoy, stat, wait_until_live};

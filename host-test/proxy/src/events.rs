@@ -86,6 +86,11 @@ impl Events {
         self.due.insert((at, self.added), event);
     }
 
+    /// When the first one is due.
+    pub fn first(&self) -> Option<u64> {
+        self.due.keys().next().map(|(at, _)| *at)
+    }
+
     /// The first one that is due until then.
     pub fn next(&mut self, until: u64) -> Option<(u64, Event)> {
         let entry = self.due.first_entry().filter(|entry| entry.key().0 <= until)?;

@@ -1,7 +1,7 @@
 //! A proxy-wasm 0.2.1 host: what Envoy does around a filter, without Envoy. The same bytecode runs here that runs there.
 //!
 //! Everything that was measured of Envoy 1.40 and that a filter can notice is here (docs/envoy-manners.md has the list); sockets,
-//! threads and wall time are not. The clock stands still until [`Proxy`] moves it, so a run repeats itself to the last byte.
+//! threads and wall time are not; whoever has them can run a process with a real world ([`Proxy::live`]). The clock stands still until [`Proxy`] moves it, so a run repeats itself to the last byte.
 //!
 //! In go bytecode, its [`Configuration`], and clients' requests; the world outside (what the upstream and the clusters answer) is a
 //! [`Network`] that the caller writes. Out come [`Transcript`]s: what the upstream got, what the client got, what the filter set;
@@ -43,6 +43,7 @@ mod headers;
 mod ids;
 mod limits;
 mod linker;
+mod live;
 mod machine;
 mod manager;
 mod module;
@@ -55,6 +56,7 @@ pub use configuration::{Configuration, FailurePolicy};
 pub use headers::Headers;
 pub use ids::StreamId;
 pub use limits::Limits;
+pub use live::{Delivery, End};
 pub use machine::{CallRecord, ForeignFunctions};
 pub use module::{Module, cache_in};
 pub use network::{

@@ -1,8 +1,10 @@
 //! What all VMs of a process share: the clock, what is due, the network, shared data, queues, metrics, the log.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
+
+use ring::rand::SystemRandom;
 
 use crate::events::{Event, Events};
 use crate::ids::{MILLI, Place, Status, StreamId};
@@ -78,8 +80,20 @@ pub(crate) struct Machine {
     pub done: Vec<Place>,
     /// VMs that only load configurations: they neither tick nor get answers.
     pub base_vms: Vec<usize>,
+    /// Calls that are answered from outside, by their numbers there.
+    pub outside: HashMap<u64, (Place, u32)>,
+    /// The world is real: nothing is kept for a look at it later, and randomness is the system's.
+    pub live: Option<Live>,
     /// Resumed streams go on inside of the call that resumes them.
     pub reentrant: bool,
+}
+
+/// What a process with a real world has beside the rest.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub random: SystemRandom,
+    /// Streams whose clients have something to get.
+    pub touched: BTreeSet<StreamId>,
 }
 
 struct Queue {
@@ -111,6 +125,8 @@ impl Machine {
             log: Vec::new(),
             done: Vec::new(),
             base_vms: Vec::new(),
+            outside: HashMap::new(),
+            live: None,
             reentrant: false,
         }
     }
@@ -136,6 +152,13 @@ impl Machine {
     /// Is any stream still on that root?
     pub fn is_in_use(&self, root: Place) -> bool {
         self.streams.values().any(|stream| stream.root() == root)
+    }
+
+    /// Its client has something to get.
+    pub fn touched(&mut self, stream: StreamId) {
+        if let Some(live) = &mut self.live {
+            live.touched.insert(stream);
+        }
     }
 
     // ---- ticks
@@ -224,6 +247,10 @@ impl Machine {
         self.metrics.get_mut(usize::try_from(id).ok()?).map(|(_, value)| value)
     }
 
+    pub fn metrics(&self) -> &[(String, u64)] {
+        &self.metrics
+    }
+
     pub fn metric_named(&self, name: &str) -> Option<u64> {
         self.metrics.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
     }
@@ -239,13 +266,17 @@ impl Machine {
         }
         let plan = self.network.borrow_mut().call(self.now / MILLI, &call);
         let timeout = call.timeout;
-        self.calls.push(CallRecord { at: self.now / MILLI, call, plan: plan.clone() });
+        let outside = if let CallPlan::Outside(number) = plan { Some(number) } else { None };
+        if self.live.is_none() {
+            self.calls.push(CallRecord { at: self.now / MILLI, call, plan: plan.clone() });
+        }
         let answer = plan.outcome(timeout).map_err(|refused| match refused {
             Refused::UnknownCluster => Status::BadArgument,
             Refused::Overflow => Status::InternalFailure,
         })?;
         self.next_call += 1;
         let token = self.next_call;
+        self.outside.extend(outside.map(|number| (number, (place, token))));
         if let Some((after, answer)) = answer.filter(|_| !self.base_vms.contains(&place.vm)) {
             // Never at once: the answer comes from another turn of the worker's loop.
             let at = self.now.saturating_add(after.saturating_mul(MILLI)).max(self.now + 1);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::headers::Headers;
+use crate::ids::StreamId;
 
 /// Answers for everything that is not the proxy. Times are milliseconds.
 pub trait Network {
@@ -10,6 +11,12 @@ pub trait Network {
     fn call(&mut self, now: u64, call: &OutboundCall) -> CallPlan;
     /// A request has reached the upstream, completely.
     fn upstream(&mut self, request: &UpstreamRequest) -> UpstreamPlan;
+    /// The same, where the answer may come from outside, piece by piece: `None` says that it will ([`Proxy::respond`]).
+    ///
+    /// [`Proxy::respond`]: crate::Proxy::respond
+    fn forward(&mut self, _stream: StreamId, request: &UpstreamRequest) -> Option<UpstreamPlan> {
+        Some(self.upstream(request))
+    }
     /// It gave something out that is not back yet. Where time is real, this says how long to wait.
     fn is_owed(&self) -> bool {
         false
@@ -33,6 +40,10 @@ pub struct Client {
     pub worker: usize,
     /// How its end arrives.
     pub protocol: Protocol,
+    /// What follows the head comes from outside, piece by piece ([`Proxy::request_data`]); there is something.
+    ///
+    /// [`Proxy::request_data`]: crate::Proxy::request_data
+    pub is_open: bool,
 }
 
 /// A piece of a body.
@@ -124,6 +135,10 @@ pub enum CallPlan {
     Silence,
     /// The failure without headers that the ABI knows and Envoy 1.40 was not seen to use.
     NoHeaders,
+    /// It comes from outside, under this number ([`Proxy::answer_call`]), and in time.
+    ///
+    /// [`Proxy::answer_call`]: crate::Proxy::answer_call
+    Outside(u64),
     /// An answer, or 504 if it takes longer than the call may.
     Answer {
         /// How long it takes.
@@ -166,6 +181,7 @@ impl CallPlan {
             CallPlan::Overflow => return Err(Refused::Overflow),
             CallPlan::ConnectionRefused => Some((0, own("503", "upstream connect error"))),
             CallPlan::NoHeaders => Some((0, CallAnswer::default())),
+            CallPlan::Outside(_) => None,
             CallPlan::Silence if timeout == 0 => None,
             CallPlan::Silence => late(),
             CallPlan::Answer { after, .. } if timeout != 0 && after >= timeout => late(),

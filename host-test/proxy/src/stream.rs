@@ -58,6 +58,16 @@ pub(crate) struct Reply {
     pub details: String,
 }
 
+impl ClientResponse {
+    /// What has come of it since this was last asked, with the head.
+    pub(crate) fn part(&mut self) -> ClientResponse {
+        let body = std::mem::take(&mut self.body);
+        let mut part = self.clone();
+        part.body = body;
+        part
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub place: Place,
@@ -158,6 +168,10 @@ impl Stream {
             filter_state: self.filter_state.clone(),
             details: self.details.clone(),
         }
+    }
+
+    pub fn response_so_far(&mut self) -> Option<&mut ClientResponse> {
+        self.client.as_mut()
     }
 
     // ---- for host functions

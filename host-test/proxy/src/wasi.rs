@@ -20,8 +20,8 @@ pub(crate) fn link(linker: &mut Linker<VmState>) -> Result<()> {
     })?;
     linker.func_wrap(MODULE, "random_get", |caller: Caller<'_, VmState>, at: i32, size: i32| {
         let mut access = Access::new(caller);
-        let bytes: Vec<u8> = (0..size).map(|_| access.random_byte()).collect();
-        errno(access.put(at, &bytes))
+        let bytes: Result<Vec<u8>, Status> = (0..size).map(|_| access.random_byte()).collect();
+        errno(bytes.and_then(|bytes| access.put(at, &bytes)))
     })?;
     linker.func_wrap(MODULE, "environ_sizes_get", |caller: Caller<'_, VmState>, count: i32, size: i32| {
         let mut access = Access::new(caller);

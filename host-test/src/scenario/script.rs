@@ -155,6 +155,7 @@ fn client(when: &When, id: &str, given: &Given, policy: &Policy, now: u64, minte
         properties,
         worker: 0,
         protocol: if when.http2 { Protocol::Http2 } else { Protocol::Http1 },
+        is_open: false,
     })
 }
 

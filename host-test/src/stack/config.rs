@@ -85,6 +85,14 @@ pub(super) fn sample(ports: &Ports) -> Result<Value> {
     Ok(yaml::to_json(&yaml::read(&ports.replace(&text))?))
 }
 
+/// The policy in it, for a proxy at that port and an authorization server there.
+pub(crate) fn sample_policy(issuer: &str, port: u16) -> Result<Value> {
+    let text = fs::read_to_string(paths::envoy().join(ECDS))?;
+    let text = text.replace("http://127.0.0.1:8700", issuer).replace("127.0.0.1:10000", &format!("127.0.0.1:{port}"));
+    let document = yaml::to_json(&yaml::read(&text)?);
+    document.pointer(CONFIGURATION).and_then(|any| any.get("value")).cloned().context("no policy in the sample")
+}
+
 /// The shipped discovery file with this policy (JSON) and this module.
 pub(crate) fn discovery(policy: &str, module: &Path) -> Result<Value> {
     let mut document = yaml::load(&paths::envoy().join(ECDS))?;

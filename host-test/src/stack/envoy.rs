@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::bootstrap::{Changes, bootstrap};
 use super::config::{CONFIGURATION, ECDS, Ports, SECRET, discover, filter, sample, trap_filter, write};
 use super::running::{new_folder, start_envoy, stat, wait_until_live};
-use super::{Request, Server, Stack, encode, send};
+use super::tokens::{self, FILTER_CREDENTIAL};
+use super::{Request, Server, Stack};
 use crate::fault_proxy::FaultProxy;
 use crate::fixtures::{self, Fixtures};
 use crate::process::{Process, free_port};
@@ -132,12 +133,6 @@ impl Replica {
         Request { url, ..request }.with("host", &authority)
     }
 }
-
-/// The filter's own credential (see `envoy/token-service.sds.yaml`).
-const FILTER_CREDENTIAL: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
-
-/// The client whose tokens the stack hands out (see `envoy/fixtures/README.md`).
-const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];
 
 impl EnvoyStack {
     /// Installs, builds and starts everything, and waits until it answers.
@@ -363,23 +358,11 @@ impl Stack for EnvoyStack {
     }
 
     fn token(&self, server: Server, scope: &str) -> Result<String> {
-        let resource = self.ports.resource(server);
-        let [id, secret] = CLIENT;
-        let form = [("grant_type", "client_credentials"), id, secret, ("scope", scope), ("resource", &resource)];
-        let request = Request::post(format!("{}/token", self.issuer()), encode(&form))
-            .with("content-type", "application/x-www-form-urlencoded");
-        let answer = send(&request)?;
-        let token = answer.message().and_then(|json| Some(json.get("access_token")?.as_str()?.to_owned()));
-        token.with_context(|| format!("no token from the authorization server: {} {}", answer.status, answer.body))
+        tokens::granted(&self.issuer(), &self.ports.resource(server), scope)
     }
 
     fn is_active(&self, token: &str) -> Result<bool> {
-        let request = Request::post(format!("{}/token/introspection", self.issuer()), encode(&[("token", token)]))
-            .with("content-type", "application/x-www-form-urlencoded")
-            .with("authorization", FILTER_CREDENTIAL);
-        let answer = send(&request)?;
-        let active = answer.message().and_then(|json| json.get("active")?.as_bool());
-        active.with_context(|| format!("no introspection: {} {}", answer.status, answer.body))
+        tokens::is_active(&self.issuer(), token)
     }
 
     fn stop_token_service(&mut self) -> Result<()> {

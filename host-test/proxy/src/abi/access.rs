@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use ring::rand::SecureRandom as _;
 use wasmtime::{AsContextMut as _, Caller};
 
 use super::{Answer, dotted};
@@ -73,14 +74,19 @@ impl<'a> Access<'a> {
 
     // ---- WASI
 
-    /// xorshift64*: repeats itself in every run, and differs from VM to VM.
-    pub fn random_byte(&mut self) -> u8 {
+    /// The system's, where the world is real. Otherwise xorshift64*: it repeats itself in every run, and differs from VM to VM.
+    pub fn random_byte(&mut self) -> Result<u8, Status> {
+        if let Some(live) = &self.machine().borrow().live {
+            let mut byte = [0];
+            live.random.fill(&mut byte).map_err(|_| Status::InternalFailure)?;
+            return Ok(byte[0]);
+        }
         let state = &mut self.caller.data_mut().random;
         *state ^= *state >> 12;
         *state ^= *state << 25;
         *state ^= *state >> 27;
         let [.., byte] = state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes();
-        byte
+        Ok(byte)
     }
 
     pub fn environment(&self) -> Vec<Vec<u8>> {

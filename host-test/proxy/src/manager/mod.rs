@@ -20,7 +20,7 @@ impl Guest<'_> {
         let Some((place, root, filtered)) = self.read(id, |stream| (stream.place, stream.root, stream.filtered)) else {
             return;
         };
-        let end = client.body.is_empty() && client.trailers.is_none();
+        let end = !client.is_open && client.body.is_empty() && client.trailers.is_none();
         let machine = self.machine();
         {
             let mut machine = machine.borrow_mut();

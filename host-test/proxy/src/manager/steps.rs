@@ -141,6 +141,9 @@ impl Guest<'_> {
                 }
             }
         };
+        if direction == Direction::Response {
+            self.machine().borrow_mut().touched(id);
+        }
         if finished {
             self.end(id);
         }
@@ -227,6 +230,7 @@ impl Guest<'_> {
             machine.contexts.remove(&place);
             if let Some(stream) = machine.streams.remove(&id) {
                 machine.ended.insert(id, stream.transcript());
+                machine.touched(id);
             }
         }
         // Its own end was not a callback in which anything could be asked for on it, but on others.

@@ -101,9 +101,11 @@ impl Proxy {
 
     fn upstream(&mut self, id: StreamId, request: &UpstreamRequest) {
         let network = Rc::clone(&self.machine.borrow().network);
-        let plan = network.borrow_mut().upstream(request);
-        let mut machine = self.machine.borrow_mut();
-        schedule_response(&mut machine, id, plan);
+        // The machine is not borrowed meanwhile: the network may look at it.
+        let plan = network.borrow_mut().forward(id, request);
+        if let Some(plan) = plan {
+            schedule_response(&mut self.machine.borrow_mut(), id, plan);
+        }
     }
 
     fn call_answered(&mut self, place: Place, token: u32, answer: CallAnswer) {

@@ -62,6 +62,10 @@ impl Proxy {
         }
     }
 
+    pub(crate) fn machine(&self) -> Rc<RefCell<Machine>> {
+        Rc::clone(&self.machine)
+    }
+
     /// Streams that are resumed go on inside of the host call, as on hosts that do not defer it.
     pub fn resume_inside_of_calls(&mut self) {
         self.machine.borrow_mut().reentrant = true;

@@ -60,9 +60,14 @@ impl<'p> View<'p> {
 
     /// Every cluster of the host that something is fetched from or sent to.
     pub fn clusters(self) -> BTreeSet<&'p str> {
+        self.endpoints().map(EndpointView::cluster).collect()
+    }
+
+    /// Everything that is fetched from or sent to, cluster and URL.
+    pub fn endpoints(self) -> impl Iterator<Item = EndpointView<'p>> {
         let keys = self.issuers().flat_map(|issuer| [issuer.keys(), issuer.introspection()]).flatten();
         let services = self.token_services().flat_map(|service| [Some(service.token()), service.revoke()]).flatten();
-        keys.chain(services).map(EndpointView::cluster).collect()
+        keys.chain(services)
     }
 }
 
