@@ -2,10 +2,14 @@
 
 mod envoy;
 mod native;
+mod served;
+mod sockets;
 mod wasm;
+mod wire;
 
 pub use envoy::Envoy;
 pub use native::{Misbehaviour, Native};
+pub use served::Served;
 pub use wasm::Wasm;
 
 use std::cell::RefCell;

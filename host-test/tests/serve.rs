@@ -41,6 +41,8 @@ fn serve(policy: &Value, upstream: &str, change: impl FnOnce(&mut Options)) -> (
     let mut options = Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         upstreams: vec![Upstream { server: None, url: upstream.parse().unwrap() }],
+        keep_host: false,
+        clusters: BTreeMap::new(),
         credentials: BTreeMap::new(),
         hosts: Vec::new(),
         tls: None,

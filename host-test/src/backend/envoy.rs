@@ -1,30 +1,23 @@
-//! The module in real Envoy, with the settings of `envoy/envoy.yaml`; the token service, the keys and the upstream are the
-//! script's own, behind real sockets. Time is real: a script's clock and delays are not for this host.
-
-mod wire;
+//! The module in real Envoy, with the settings of `envoy/envoy.yaml`, one process for each policy.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{sleep, spawn};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use simulated_proxy::{
-    CallPlan, CallRecord, ClientResponse, Headers, Network, Origin, OutboundCall, Transcript, UpstreamRequest,
-};
+use simulated_proxy::Network;
 
-use super::{AUDIT, Backend, REQUEST_ID, Run, Script, record};
+use super::sockets::{Around, Ending, Front, PATIENCE, QUIET, clock};
+use super::{Backend, Run, Script, record};
 use crate::fixtures::{self, Fixtures};
-use crate::policy::loaded;
 use crate::process::{Process, free_port};
 use crate::stack::{discover, discovery, new_folder, start_envoy, stat, wait_until_live};
 use crate::{artifact, paths, yaml};
-use wire::{Response, exchange};
 
 /// Runs scripts in Envoy, one process for each policy.
 pub struct Envoy {
@@ -37,31 +30,11 @@ struct Running {
     folder: PathBuf,
     port: u16,
     admin: u16,
-    arrivals: Receiver<Arrival>,
+    around: Around,
     _envoy: Process,
 }
 
-/// A request at one of the servers around Envoy.
-struct Arrival {
-    at: Place,
-    request: tiny_http::Request,
-    headers: Headers,
-    body: Vec<u8>,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    Cluster(String),
-    Upstream,
-}
-
 const UPSTREAM: &str = "the-upstream";
-/// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a revocation may take on a machine that has much else to do. By itself it is on its way within milliseconds.
-const LONGEST_REVOCATION: Duration = Duration::from_secs(5);
-/// A call too many would follow the one before it as fast, and so would a request's own entry in the log another's.
-const QUIET: Duration = Duration::from_millis(100);
 
 impl Envoy {
     /// Installs Envoy and builds the module, if need be.
@@ -82,18 +55,15 @@ impl Envoy {
 
     fn start(&self, policy: &str) -> Result<Running> {
         let folder = new_folder()?;
-        let (arrivals, received) = channel();
-        let mut clusters = Vec::new();
-        for name in loaded(&serde_json::from_str(policy)?)?.view().clusters() {
-            clusters.push((name.to_owned(), serve(Place::Cluster(name.to_owned()), &arrivals)?));
-        }
-        clusters.push((UPSTREAM.to_owned(), serve(Place::Upstream, &arrivals)?));
+        let around = Around::of(policy)?;
+        let mut clusters = around.clusters.clone();
+        clusters.push((UPSTREAM.to_owned(), around.upstream));
         let (port, admin) = (free_port()?, free_port()?);
         discover(&folder, &discovery(policy, &self.module)?)?;
         fs::write(folder.join("envoy.yaml"), bootstrap(port, admin, &clusters)?.to_string())?;
         let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
         wait_until_live(&mut envoy, admin)?;
-        Ok(Running { folder, port, admin, arrivals: received, _envoy: envoy })
+        Ok(Running { folder, port, admin, around, _envoy: envoy })
     }
 
     /// Another filter in the same Envoy: its configuration differs in white space.
@@ -123,37 +93,7 @@ impl Backend for Envoy {
 
     fn run(&self, script: &Script, network: Rc<RefCell<dyn Network>>) -> Result<Run> {
         let running = self.fresh(&script.policy)?;
-        let mut run = Run::default();
-        let mut upstream: HashMap<String, UpstreamRequest> = HashMap::new();
-        for request in &script.requests {
-            let (client, port, logged) = (request.client.clone(), running.port, running.log().lines().count());
-            let begin = Instant::now();
-            let answering = spawn(move || exchange(port, &client));
-            while !answering.is_finished() {
-                running.handle(&network, &mut run, &mut upstream, Duration::from_millis(1))?;
-                if begin.elapsed() > PATIENCE {
-                    bail!("no answer after {PATIENCE:?}");
-                }
-            }
-            let response = answering.join().map_err(|_| anyhow!("the client panicked"))??;
-            run.is_late |= clock() != script.now;
-            let id = request.client.headers.text(REQUEST_ID).unwrap_or_default();
-            run.transcripts.push(running.transcript(&id, logged, response)?);
-        }
-        // What was given out comes back, and then there is silence.
-        let begin = Instant::now();
-        let mut is_quiet = run.calls.is_empty();
-        while !is_quiet || network.borrow().is_owed() && begin.elapsed() < LONGEST_REVOCATION {
-            is_quiet = !running.handle(&network, &mut run, &mut upstream, QUIET)?;
-        }
-        for (request, transcript) in script.requests.iter().zip(&mut run.transcripts) {
-            let sent = &request.client.headers;
-            let arrived = upstream.remove(&sent.text(REQUEST_ID).unwrap_or_default());
-            transcript.upstream = arrived.map(|mut arrived| {
-                arrived.headers.0.retain(|(name, _)| sent.get(name).is_some() || !is_of_envoy(name));
-                arrived
-            });
-        }
+        let run = running.around.run(running.as_ref(), script, &network)?;
         // A process remembers such tools (P31) for as long as the policy says the same: the next filter in it has seen something.
         if run.transcripts.iter().any(|transcript| record(transcript).get("tool_changed").is_some()) {
             self.running.borrow_mut().remove(&script.policy);
@@ -162,76 +102,26 @@ impl Backend for Envoy {
     }
 }
 
+impl Front for Running {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn told(&self) -> usize {
+        self.log().lines().count()
+    }
+
+    fn ending(&self, id: &str, told: usize) -> Result<Ending> {
+        let entry = self.entry(id, told)?;
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+        Ok(Ending { details: text("details").unwrap_or_default(), record: text("stepup") })
+    }
+}
+
 impl Running {
     /// How often the filter was replaced.
     fn reloads(&self) -> Result<u64> {
         stat(self.admin, "extension_config_discovery.http_filter.step-up.config_reload")
-    }
-
-    /// Answers what arrives at the servers next; false when nothing does for so long.
-    fn handle(
-        &self,
-        network: &Rc<RefCell<dyn Network>>,
-        run: &mut Run,
-        upstream: &mut HashMap<String, UpstreamRequest>,
-        patience: Duration,
-    ) -> Result<bool> {
-        let arrival = match self.arrivals.recv_timeout(patience) {
-            Ok(arrival) => arrival,
-            Err(RecvTimeoutError::Timeout) => return Ok(false),
-            Err(RecvTimeoutError::Disconnected) => bail!("the servers have ended"),
-        };
-        let Arrival { at, request, headers, body } = arrival;
-        let (headers, body) = match at {
-            Place::Cluster(cluster) => {
-                let call = OutboundCall { cluster, headers, body, timeout: 0 };
-                let plan = network.borrow_mut().call(clock(), &call);
-                run.calls.push(CallRecord { at: 0, call, plan: plan.clone() });
-                let CallPlan::Answer { headers, body, .. } = plan else {
-                    bail!("the script has a fault that Envoy does not produce on demand")
-                };
-                (headers, body)
-            }
-            Place::Upstream => {
-                let trailers = None;
-                let arrived = UpstreamRequest { headers, body, trailers, is_complete: true };
-                let plan = network.borrow_mut().upstream(&arrived);
-                upstream.insert(arrived.headers.text(REQUEST_ID).unwrap_or_default(), arrived);
-                let body = plan.body.into_iter().flat_map(|chunk| chunk.bytes).collect();
-                (plan.headers, body)
-            }
-        };
-        let mut response = tiny_http::Response::from_data(body).with_status_code(headers.status());
-        for (name, value) in headers.0.iter().filter(|(name, _)| !name.starts_with(b":")) {
-            let header = tiny_http::Header::from_bytes(name.as_slice(), value.as_slice());
-            response.add_header(header.map_err(|()| anyhow!("a header that is none"))?);
-        }
-        // Who asked may be gone.
-        let _ = request.respond(response);
-        Ok(true)
-    }
-
-    fn transcript(&self, id: &str, logged: usize, response: Option<Response>) -> Result<Transcript> {
-        let entry = self.entry(id, logged)?;
-        let record = entry.get("stepup").and_then(Value::as_str);
-        let origin = match entry.get("details").and_then(Value::as_str) {
-            Some("via_upstream") => Origin::Upstream,
-            // Envoy's own answers say why it gave them, and so do the filter's.
-            Some(details) if details.starts_with("stepup:") => Origin::Filter,
-            _ => Origin::Proxy,
-        };
-        let details = entry.get("details").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut transcript =
-            Transcript { has_ended: true, is_reset: response.is_none(), details, ..Transcript::default() };
-        transcript.filter_state.extend(record.map(|record| (AUDIT.to_owned(), record.as_bytes().to_vec())));
-        transcript.response = response.map(|Response { headers, body }| ClientResponse {
-            origin,
-            headers,
-            body,
-            trailers: None,
-            is_complete: true,
-        });
-        Ok(transcript)
     }
 
     /// The access log's entry of a request that was made after so many entries; it is written a moment after the answer.
@@ -259,42 +149,6 @@ impl Running {
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("access.log")).unwrap_or_default()
     }
-}
-
-/// Whole seconds, in milliseconds: tokens know no others.
-fn clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() * 1000
-}
-
-/// Headers that Envoy and HTTP/1.1 add on the way.
-fn is_of_envoy(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 6] =
-        [b"x-forwarded-for", b"x-forwarded-proto", b"content-length", b"transfer-encoding", b"host", b"te"];
-    NAMES.contains(&name) || name.starts_with(b"x-envoy-")
-}
-
-/// A server on loopback; its port. It ends with the process.
-fn serve(at: Place, arrivals: &Sender<Arrival>) -> Result<u16> {
-    let server = tiny_http::Server::http("127.0.0.1:0").map_err(|error| anyhow!("no server: {error}"))?;
-    let port = server.server_addr().to_ip().context("no address")?.port();
-    let arrivals = arrivals.clone();
-    spawn(move || {
-        for mut request in server.incoming_requests() {
-            let mut headers = Headers::of([(":method", request.method().as_str()), (":path", request.url())]);
-            for header in request.headers() {
-                let name = header.field.as_str().as_str().to_ascii_lowercase();
-                let name = if name == "host" { ":authority" } else { name.as_str() };
-                headers.add(name.as_bytes(), header.value.as_bytes());
-            }
-            let mut body = Vec::new();
-            if request.as_reader().read_to_end(&mut body).is_err()
-                || arrivals.send(Arrival { at: at.clone(), request, headers, body }).is_err()
-            {
-                return;
-            }
-        }
-    });
-    Ok(port)
 }
 
 /// The shipped bootstrap, with one route for everything and these clusters.

@@ -48,6 +48,8 @@ impl LocalStack {
         let options = Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             upstreams: vec![upstream(Server::Everything, &everything)?, upstream(Server::Notes, &notes)?],
+            keep_host: false,
+            clusters: BTreeMap::new(),
             credentials: BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]),
             hosts: Vec::new(),
             tls: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use simulated_proxy::{
-    CallAnswer, CallPlan, Client, Configuration, Delivery, FailurePolicy, Headers, Limits, Module, Network,
+    CallAnswer, CallPlan, Client, Configuration, Delivery, FailurePolicy, Headers, Limits, Module, Network, Origin,
     OutboundCall, Proxy, StreamId, UpstreamPlan, UpstreamRequest,
 };
 use tokio::sync::oneshot;
@@ -320,10 +320,17 @@ impl Engine {
                 task.abort();
             }
             let record = end.filter_state.get(AUDIT).cloned().unwrap_or_default();
-            (self.told)(Told::Ended(Way { record, details: end.details, took: stream.begun.elapsed() }));
+            let details = match end.origin {
+                Origin::Upstream => VIA_UPSTREAM.to_owned(),
+                Origin::Filter | Origin::Proxy => end.details,
+            };
+            (self.told)(Told::Ended(Way { record, details, took: stream.begun.elapsed() }));
         }
     }
 }
+
+/// Response code details of what the server behind has answered, as Envoy says it.
+const VIA_UPSTREAM: &str = "via_upstream";
 
 /// As the levels of the log count them.
 const ERROR: u32 = 4;

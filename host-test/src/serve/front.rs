@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::engine::{Message, Piece, ToClient, ToEngine};
-use super::hosts::Hosts;
+use super::hosts::{Hosts, Name};
 use super::outside::{Room, copy, is_for_one_hop};
 use super::policy::Served;
 
@@ -87,9 +87,10 @@ impl Front {
         let (head, body) = request.into_parts();
         let authority = authority(&head.uri, &head.headers);
         let policy = Arc::clone(&self.policy.borrow());
-        if let Err(why) = self.hosts.check(authority.as_deref(), &policy) {
-            return own(StatusCode::MISDIRECTED_REQUEST, why);
-        }
+        let name = match self.hosts.check(authority.as_deref(), &policy) {
+            Ok(name) => name,
+            Err(why) => return own(StatusCode::MISDIRECTED_REQUEST, why),
+        };
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = Headers::of([(":method", head.method.as_str()), (":path", path), (":scheme", scheme)]);
         headers.add(b":authority", authority.unwrap_or_default().as_bytes());
@@ -99,7 +100,7 @@ impl Front {
                 headers.add(name.as_str().as_bytes(), value.as_bytes());
             }
         }
-        let way = policy.server_at(path).map(|server| server.name.clone());
+        let way = policy.server_at(path).filter(|_| name == Name::Ours).map(|server| server.name.clone());
         let mut client = Client { headers, is_open: !body.is_end_stream(), ..Client::default() };
         if let Some(way) = &way {
             client.properties.insert(crate::backend::ROUTE_SERVER.to_owned(), way.as_bytes().to_vec());

@@ -5,20 +5,33 @@ use std::net::IpAddr;
 
 use super::policy::Served;
 
-/// Names beside those of loopback and of the policy's own resources.
+/// Names beside those of loopback and of the policy's own resources; `*` is any.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts(pub Vec<String>);
+
+/// A name that this may be called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// It says nothing of the server that is meant: the path does.
+    Ours,
+    /// It may be that of a server in the policy: the filter finds out, by host and path.
+    Servers,
+}
 
 const FOREIGN: &str = "this host is not served here; `stepup serve --host NAME` allows a name";
 
 impl Hosts {
-    pub fn check(&self, authority: Option<&str>, policy: &Served) -> Result<(), &'static str> {
+    /// Whose name is it?
+    pub fn check(&self, authority: Option<&str>, policy: &Served) -> Result<Name, &'static str> {
         let host = authority.and_then(host).ok_or("the request says no host")?;
         let is = |name: &str| name.eq_ignore_ascii_case(&host);
-        let is_known = is_loopback(&host)
-            || self.0.iter().any(|name| is(name))
-            || policy.servers.iter().any(|server| is(&server.host));
-        if is_known { Ok(()) } else { Err(FOREIGN) }
+        if is_loopback(&host) || self.0.iter().any(|name| is(name)) {
+            Ok(Name::Ours)
+        } else if policy.servers.iter().any(|server| is(&server.host)) || self.0.iter().any(|name| name == "*") {
+            Ok(Name::Servers)
+        } else {
+            Err(FOREIGN)
+        }
     }
 }
 

@@ -15,12 +15,13 @@ use std::io::{IsTerminal as _, stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::Uri;
+use simulated_proxy::Module;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -31,10 +32,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::artifact;
+use crate::once::once;
 use engine::{Engine, Message, ToEngine};
 use front::Front;
 use hosts::Hosts;
-use outside::Outside;
+use outside::{Outside, Ways};
 use told::Writer;
 
 pub use engine::Counts;
@@ -56,6 +58,12 @@ pub struct Arguments {
     /// Another name that this is called by. Names of loopback, and of the resources in the policy, are known.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// Where a cluster of the policy is, if not where the policy's URLs say: scheme, host and port.
+    #[arg(long, value_name = "CLUSTER=ORIGIN", value_parser = pair)]
+    cluster: Vec<(String, String)>,
+    /// Requests to the MCP server keep the host that the client named.
+    #[arg(long)]
+    keep_host: bool,
     /// What authenticates the filter at a cluster with `auth: cluster`: the environment variable with the whole value of
     /// `authorization`, such as `Basic ...`.
     #[arg(long, value_name = "CLUSTER=VARIABLE", value_parser = pair)]
@@ -94,6 +102,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The servers behind.
     pub upstreams: Vec<Upstream>,
+    /// Requests to the servers behind keep the host that the client named; otherwise it is theirs.
+    pub keep_host: bool,
+    /// Where clusters are that are not where their URLs say: scheme and authority.
+    pub clusters: BTreeMap<String, String>,
     /// For each cluster with one, the value of `authorization`.
     pub credentials: BTreeMap<String, String>,
     /// Names beside loopback and the policy's own.
@@ -118,7 +130,7 @@ pub struct Serving {
 impl Serving {
     /// Begins to serve that policy.
     pub fn start(policy: Served, options: Options) -> Result<Serving> {
-        let module = artifact::load(&artifact::module()?)?;
+        let module = module()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind(options.listen));
         let listener = listener.with_context(|| format!("{} cannot be listened at", options.listen))?;
@@ -129,7 +141,13 @@ impl Serving {
         let thread = {
             let (handle, to_engine, policy) = (runtime.handle().clone(), to_engine.clone(), Arc::clone(&policy));
             let make = move || {
-                let outside = Outside::new(handle, to_engine, options.upstreams, options.credentials, &policy)?;
+                let ways = Ways {
+                    upstreams: options.upstreams,
+                    keep_host: options.keep_host,
+                    moved: options.clusters,
+                    credentials: options.credentials,
+                };
+                let outside = Outside::new(handle, to_engine, ways, &policy)?;
                 Engine::new(module, &policy, outside, options.told)
             };
             engine::start(make, messages)?
@@ -190,6 +208,12 @@ impl Drop for Serving {
     }
 }
 
+/// Loaded once in a process.
+fn module() -> Result<Module> {
+    static MODULE: OnceLock<Result<Module, String>> = OnceLock::new();
+    once(&MODULE, || artifact::load(&artifact::module()?)).cloned()
+}
+
 fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor> {
     let certificates = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = certificates.with_context(|| format!("{} has no certificates", chain.display()))?;
@@ -215,6 +239,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = Options {
         listen: arguments.listen,
         upstreams: arguments.upstream,
+        keep_host: arguments.keep_host,
+        clusters: arguments.cluster.into_iter().collect(),
         credentials,
         hosts: arguments.host,
         tls: arguments.tls_certificate.zip(arguments.tls_key),

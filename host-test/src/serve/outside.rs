@@ -32,11 +32,20 @@ pub(super) struct Outside {
     runtime: Handle,
     engine: ToEngine,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// Where the servers are: by the name in the policy, or, alone, for whichever.
-    upstreams: Vec<Upstream>,
-    /// The `authorization` that goes with calls to a cluster (what Envoy's `credential_injector` does).
-    credentials: BTreeMap<String, String>,
+    ways: Ways,
     clusters: BTreeMap<String, String>,
+}
+
+/// Where everything is.
+pub(super) struct Ways {
+    /// The servers: by the name in the policy, or, alone, for whichever.
+    pub upstreams: Vec<Upstream>,
+    /// They get the host that the client named.
+    pub keep_host: bool,
+    /// Clusters that are not where their URLs say.
+    pub moved: BTreeMap<String, String>,
+    /// The `authorization` that goes with calls to a cluster (what Envoy's `credential_injector` does).
+    pub credentials: BTreeMap<String, String>,
 }
 
 /// A server behind.
@@ -76,13 +85,7 @@ impl Room {
 }
 
 impl Outside {
-    pub fn new(
-        runtime: Handle,
-        engine: ToEngine,
-        upstreams: Vec<Upstream>,
-        credentials: BTreeMap<String, String>,
-        policy: &Served,
-    ) -> Result<Outside> {
+    pub fn new(runtime: Handle, engine: ToEngine, ways: Ways, policy: &Served) -> Result<Outside> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
             .context("the system's certificates cannot be read")?
@@ -90,7 +93,7 @@ impl Outside {
             .enable_all_versions()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let mut outside = Outside { runtime, engine, client, upstreams, credentials, clusters: BTreeMap::new() };
+        let mut outside = Outside { runtime, engine, client, ways, clusters: BTreeMap::new() };
         outside.route_by(policy)?;
         Ok(outside)
     }
@@ -102,17 +105,19 @@ impl Outside {
                 bail!("nobody says where the server {0} is: add --upstream {0}=URL", server.name);
             }
         }
-        for cluster in self.credentials.keys() {
+        for cluster in self.ways.credentials.keys().chain(self.ways.moved.keys()) {
             if !policy.clusters.contains_key(cluster) {
-                bail!("there is a credential for the cluster {cluster}, which the policy does not have");
+                bail!("something is said of the cluster {cluster}, which the policy does not have");
             }
         }
         self.clusters.clone_from(&policy.clusters);
+        self.clusters.extend(self.ways.moved.clone());
         Ok(())
     }
 
     fn upstream(&self, server: Option<&str>) -> Option<&Upstream> {
-        let of = |wanted: Option<&str>| self.upstreams.iter().find(|upstream| upstream.server.as_deref() == wanted);
+        let of =
+            |wanted: Option<&str>| self.ways.upstreams.iter().find(|upstream| upstream.server.as_deref() == wanted);
         server.and_then(|server| of(Some(server))).or_else(|| of(None))
     }
 
@@ -141,11 +146,11 @@ impl Outside {
 
     fn request(&self, origin: &str, call: &OutboundCall) -> Result<Request<Full<Bytes>>> {
         let mut headers = call.headers.clone();
-        if let Some(credential) = self.credentials.get(&call.cluster) {
+        if let Some(credential) = self.ways.credentials.get(&call.cluster) {
             headers.replace(b"authorization", credential.as_bytes());
         }
         let path = headers.text(":path").unwrap_or_default();
-        request(&format!("{origin}{path}"), &headers, call.body.clone())
+        request(&format!("{origin}{path}"), &headers, call.body.clone(), true)
     }
 
     /// Sends a request to the server behind; its answer comes as messages about that stream.
@@ -166,7 +171,12 @@ impl Outside {
         };
         let (scheme, authority) =
             upstream.url.scheme_str().zip(upstream.url.authority()).context("an upstream without host")?;
-        let request = self::request(&format!("{scheme}://{authority}{path}"), &request.headers, request.body)?;
+        let request = self::request(
+            &format!("{scheme}://{authority}{path}"),
+            &request.headers,
+            request.body,
+            self.ways.keep_host,
+        )?;
         let (client, engine) = (self.client.clone(), self.engine.clone());
         let task = self.runtime.spawn(async move {
             if relay(client.request(request).await, stream, &engine, &room).await.is_err() {
@@ -225,10 +235,13 @@ fn own(status: &str, text: &str) -> CallAnswer {
     CallAnswer { headers: Headers::of([(":status", status), ("content-type", "text/plain")]), body: text.into() }
 }
 
-/// A request to that URL. Its host is the URL's.
-fn request(url: &str, headers: &Headers, body: Vec<u8>) -> Result<Request<Full<Bytes>>> {
+/// A request to that URL. Its host is the URL's, or the one it has.
+fn request(url: &str, headers: &Headers, body: Vec<u8>, keep_host: bool) -> Result<Request<Full<Bytes>>> {
     let method = headers.text(":method").context("a request without a method")?;
     let mut request = Request::builder().method(method.as_str()).uri(url).body(Full::new(Bytes::from(body)))?;
+    if let Some(host) = headers.get(b":authority").filter(|_| keep_host) {
+        request.headers_mut().insert("host", HeaderValue::from_bytes(&host)?);
+    }
     for (name, value) in &headers.0 {
         if is_for_one_hop(name) || name.starts_with(b":") || matches!(name.as_slice(), b"host" | b"content-length") {
             continue;

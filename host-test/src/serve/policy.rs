@@ -54,8 +54,16 @@ impl Served {
 
     /// The same for a tree.
     pub fn of(document: &Value) -> Result<Served> {
+        Served::in_environment(document, Asked::default())
+    }
+
+    /// In an environment of these variables.
+    pub fn with(document: &Value, environment: Vec<(String, String)>) -> Result<Served> {
+        Served::in_environment(document, Asked { own: Some(environment), ..Asked::default() })
+    }
+
+    fn in_environment(document: &Value, asked: Asked) -> Result<Served> {
         let text = document.to_string();
-        let asked = Asked::default();
         let loaded = Policy::load(text.as_bytes(), &asked);
         let policy = loaded.map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -85,7 +93,8 @@ impl Served {
         Ok(Served { text, environment: asked.found(), remarks: String::new(), servers, clusters })
     }
 
-    /// The server that a path belongs to, if it can be no other's; the document about it (RFC 9728) belongs to it, too.
+    /// The server that a path belongs to, if it can be no other's; the document about it (RFC 9728) belongs to it, too. For requests
+    /// that do not name the server's own host.
     pub fn server_at(&self, path: &str) -> Option<&ServedServer> {
         const METADATA: &str = "/.well-known/oauth-protected-resource";
         let path = path.split('?').next().unwrap_or(path);
@@ -106,18 +115,23 @@ fn origin(url: &str) -> Result<String> {
 /// The environment of this process, and what was asked of it.
 #[derive(Default)]
 struct Asked {
+    /// In place of the process's.
+    own: Option<Vec<(String, String)>>,
     names: RefCell<BTreeSet<String>>,
 }
 
 impl Asked {
     fn ask(&self, name: &str) -> Option<String> {
         self.names.borrow_mut().insert(name.to_owned());
-        std::env::var(name).ok()
+        match &self.own {
+            None => std::env::var(name).ok(),
+            Some(own) => own.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone()),
+        }
     }
 
     fn found(self) -> Vec<(String, String)> {
-        let names = self.names.into_inner().into_iter();
-        names.filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect()
+        let names = self.names.borrow().clone();
+        names.into_iter().filter_map(|name| self.ask(&name).map(|value| (name, value))).collect()
     }
 }
 

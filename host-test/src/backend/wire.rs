@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use simulated_proxy::{Client, Headers};
 
-use super::PATIENCE;
+use super::sockets::PATIENCE;
 
 pub(super) struct Response {
     pub headers: Headers,
