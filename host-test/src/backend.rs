@@ -1,11 +1,15 @@
 //! The same script on different hosts of the same decision: what must come out alike everywhere.
 
+mod component;
 mod envoy;
 mod native;
+mod vm;
 mod wasm;
 
+pub use component::Component;
 pub use envoy::Envoy;
-pub use native::{Misbehaviour, Native};
+pub use native::Native;
+pub use vm::Misbehaviour;
 pub use wasm::Wasm;
 
 use std::cell::RefCell;
@@ -60,6 +64,8 @@ pub struct Run {
     pub calls: Vec<CallRecord>,
     /// Lines of the log.
     pub log: Vec<String>,
+    /// Metrics in the order in which they were counted or set, where a host is told them.
+    pub counted: Vec<String>,
     /// Fuel used after the policy was loaded, where it is counted.
     pub fuel: Option<u64>,
     /// Time is real, and the second had passed that the script was made for: tokens are judged to the second.
