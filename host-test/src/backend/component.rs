@@ -1,5 +1,6 @@
 //! The component, in wasmtime. Between it and the core there is nothing but the translation of `plugin/component`, and back.
 
+mod audit;
 mod inputs;
 mod metrics;
 
@@ -153,7 +154,10 @@ fn understood(effect: wit::Effect) -> Result<Effect> {
         wit::Effect::Response(effect) => Effect::Response { stream: StreamId(effect.stream), act: acted(effect.act)? },
         wit::Effect::ReadBody(stream) => Effect::ReadBody { stream: StreamId(stream) },
         wit::Effect::Call(call) => Effect::Call { id: CallId(call.id), call: called(call) },
-        wit::Effect::Audit(audit) => Effect::Record { stream: StreamId(audit.stream), record: audit.line },
+        wit::Effect::Audit(audit) => {
+            audit::complete(&audit)?;
+            Effect::Record { stream: StreamId(audit.stream), record: audit.line }
+        }
         wit::Effect::Log(log) => Effect::Log { line: log.line },
         wit::Effect::Count(metric) => Effect::Count { metric: metrics::counted(metric)? },
         wit::Effect::Wake(at) => Effect::Wake { at: Millis(at) },
@@ -182,3 +186,6 @@ fn called(call: wit::Call) -> OutboundCall {
 fn pair(field: wit::Field) -> (String, String) {
     (field.name, field.value)
 }
+
+#[cfg(test)]
+mod tests;

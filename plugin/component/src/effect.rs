@@ -3,7 +3,7 @@
 use step_up_core::{Call, CallId, Effect, Level, Permit, Response, ResponseAct, Secret, StreamId};
 
 use crate::bindings::exports::step_up::decision::gates as wit;
-use crate::metric;
+use crate::{audit, metric};
 
 /// An effect of the core. A permit is used up here: what leaves the component says what it allowed.
 pub fn told(effect: Effect) -> wit::Effect {
@@ -15,7 +15,7 @@ pub fn told(effect: Effect) -> wit::Effect {
         }
         Effect::ReadBody { stream } => wit::Effect::ReadBody(stream.0),
         Effect::Call { id, call } => wit::Effect::Call(called(id, call)),
-        Effect::Record { stream, record } => wit::Effect::Audit(wit::Audit { stream: stream.0, line: record }),
+        Effect::Record { stream, record } => audit::told(stream, record),
         Effect::Log { level, line } => wit::Effect::Log(wit::LogLine { level: severity(level), line }),
         Effect::Count(metric) => wit::Effect::Count(metric::told(metric)),
         Effect::Wake { at } => wit::Effect::Wake(at.0),

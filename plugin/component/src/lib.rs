@@ -2,6 +2,7 @@
 //! effects back. No rule of the policy is decided here.
 #![cfg(target_family = "wasm")]
 
+mod audit;
 mod effect;
 mod input;
 mod memory;

@@ -33,7 +33,7 @@ pub fn told(metric: Metric) -> wit::Metric {
     }
 }
 
-fn ending(ending: Ending) -> wit::Ending {
+pub fn ending(ending: Ending) -> wit::Ending {
     match ending {
         Ending::Permit => wit::Ending::Permit,
         Ending::Challenge => wit::Ending::Challenge,

@@ -50,7 +50,7 @@ fn known(name: &str, names: &[&'static str]) -> Result<&'static str> {
     names.iter().find(|known| **known == name).copied().with_context(|| format!("`{name}` is none of {names:?}"))
 }
 
-fn ending(ending: wit::Ending) -> Ending {
+pub(super) fn ending(ending: wit::Ending) -> Ending {
     match ending {
         wit::Ending::Permit => Ending::Permit,
         wit::Ending::Challenge => Ending::Challenge,
