@@ -92,6 +92,9 @@ fn a_gate_is_replaced() {
     let reply = refused.iter().any(|effect| matches!(effect, wit::Effect::Reply(response) if response.status >= 400));
     assert!(reply, "{refused:?}");
     assert!(!instance.gates.gate().call_knows(&mut instance.store, gate, 7).unwrap(), "it is decided");
+    // Another policy comes into force.
+    let newer = POLICY.replace("get_issue", "list_issues");
+    assert_ne!(instance.load(&newer).unwrap(), gate);
     instance.gates.gate().call_retire(&mut instance.store, gate, NOW).unwrap();
     let told = instance.gates.gate().call_poll(&mut instance.store, gate).unwrap();
     let is_last = |effect: &wit::Effect| match effect {
