@@ -64,8 +64,8 @@ pub struct Run {
     pub calls: Vec<CallRecord>,
     /// Lines of the log.
     pub log: Vec<String>,
-    /// Metrics in the order in which they were counted or set, where a host is told them.
-    pub counted: Vec<String>,
+    /// What the decision said that no transcript shows, in order: metrics, levels, waits. Of hosts of the bare decision.
+    pub beside: Vec<String>,
     /// Fuel used after the policy was loaded, where it is counted.
     pub fuel: Option<u64>,
     /// Time is real, and the second had passed that the script was made for: tokens are judged to the second.

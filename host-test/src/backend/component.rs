@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
 use simulated_proxy::{Network, OutboundCall};
-use step_up_core::{CallId, Input, Millis, ResponseAct, StreamId};
+use step_up_core::{CallId, Input, Level, Millis, ResponseAct, StreamId};
 use wasmtime::component::{InstancePre, Linker, ResourceAny};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store};
 
@@ -158,7 +158,7 @@ fn understood(effect: wit::Effect) -> Result<Effect> {
             audit::complete(&audit)?;
             Effect::Record { stream: StreamId(audit.stream), record: audit.line }
         }
-        wit::Effect::Log(log) => Effect::Log { line: log.line },
+        wit::Effect::Log(log) => Effect::Log { level: severity(log.level), line: log.line },
         wit::Effect::Count(metric) => Effect::Count { metric: metrics::counted(metric)? },
         wit::Effect::Wake(at) => Effect::Wake { at: Millis(at) },
     })
@@ -181,6 +181,15 @@ fn called(call: wit::Call) -> OutboundCall {
     let fields = call.headers.iter().map(|field| (field.name.as_str(), field.value.as_str()));
     let headers = call_headers(&call.method, &call.path, &call.authority, fields);
     OutboundCall { cluster: call.cluster, headers, body: call.body.into_bytes(), timeout: call.timeout }
+}
+
+fn severity(level: wit::Level) -> Level {
+    match level {
+        wit::Level::Error => Level::Error,
+        wit::Level::Warning => Level::Warning,
+        wit::Level::Info => Level::Info,
+        wit::Level::Debug => Level::Debug,
+    }
 }
 
 fn pair(field: wit::Field) -> (String, String) {

@@ -61,7 +61,7 @@ fn spelled_out(effect: Told) -> Effect {
         Told::ReadBody { stream } => Effect::ReadBody { stream },
         Told::Call { id, call } => Effect::Call { id, call: called(&call) },
         Told::Record { stream, record } => Effect::Record { stream, record },
-        Told::Log { line, .. } => Effect::Log { line },
+        Told::Log { level, line } => Effect::Log { level, line },
         Told::Count(metric) => Effect::Count { metric: counted(&metric) },
         Told::Wake { at } => Effect::Wake { at },
     }

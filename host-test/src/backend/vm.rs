@@ -5,6 +5,7 @@ mod decision;
 mod events;
 mod misbehaviour;
 mod responses;
+mod upstream;
 mod variables;
 
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use simulated_proxy::{
-    self, CallRecord, ClientResponse, Headers, Network, Origin, OutboundCall, Transcript, UpstreamPlan, UpstreamRequest,
+    self, CallRecord, ClientResponse, Headers, Network, Origin, OutboundCall, Transcript, UpstreamRequest,
 };
 use step_up_core::{BodyFault, CallFault, CallId, Input, Millis, Reply, RequestHead, ResponseHead, StreamId};
 
@@ -46,7 +47,7 @@ pub(super) fn run(decision: Box<dyn Decision>, script: &Script, network: Rc<RefC
         return Err(Misbehaviour::Undecided.into());
     }
     let transcripts = vm.streams.into_iter().map(|stream| stream.transcript).collect();
-    Ok(Run { transcripts, calls: vm.calls, log: vm.log, counted: vm.counted, ..Run::default() })
+    Ok(Run { transcripts, calls: vm.calls, log: vm.log, beside: vm.beside, ..Run::default() })
 }
 
 /// One gate, and a clock that moves only when told.
@@ -62,7 +63,7 @@ struct Vm {
     /// Calls that were refused at once: told when the gate has said all it has to say.
     refused: VecDeque<CallId>,
     log: Vec<String>,
-    counted: Vec<String>,
+    beside: Vec<String>,
 }
 
 impl Vm {
@@ -78,7 +79,7 @@ impl Vm {
             calls: Vec::new(),
             refused: VecDeque::new(),
             log: Vec::new(),
-            counted: Vec::new(),
+            beside: Vec::new(),
         }
     }
 
@@ -292,6 +293,7 @@ impl Vm {
     fn perform(&mut self) -> Result<()> {
         loop {
             while let Some(effect) = self.gate.poll()? {
+                self.beside.extend(effect.beside());
                 match effect {
                     Effect::Continue { stream, release } => self.release(place(stream), &release)?,
                     Effect::Reply { stream, answer } => self.answer(place(stream), answer)?,
@@ -304,8 +306,8 @@ impl Vm {
                     Effect::ReadBody { stream } => self.deliver_body(place(stream))?,
                     Effect::Call { id, call } => self.call(id, call),
                     Effect::Wake { at } => self.wake = Some(at),
-                    Effect::Log { line } => self.log.push(format!("step-up: {line}")),
-                    Effect::Count { metric } => self.counted.push(metric),
+                    Effect::Log { line, .. } => self.log.push(format!("step-up: {line}")),
+                    Effect::Count { .. } => {}
                 }
             }
             let Some(call) = self.refused.pop_front() else { return Ok(()) };
@@ -333,34 +335,6 @@ impl Vm {
         }
         self.go_upstream(at);
         Ok(())
-    }
-
-    fn go_upstream(&mut self, at: usize) {
-        let Some(stream) = self.streams.get_mut(at) else { return };
-        let Some(upstream) = &mut stream.transcript.upstream else { return };
-        upstream.body.clone_from(&stream.body);
-        if !stream.arrived || std::mem::replace(&mut upstream.is_complete, true) {
-            return;
-        }
-        upstream.trailers.clone_from(&stream.client.trailers);
-        let plan = self.network.borrow_mut().upstream(upstream);
-        self.respond(at, plan);
-    }
-
-    fn respond(&mut self, at: usize, plan: UpstreamPlan) {
-        let has_end = plan.trailers.is_none() && !plan.breaks;
-        let last = plan.body.len();
-        let mut when = plan.after;
-        self.later(when, Event::On(at, Happening::Response(plan.headers, last == 0 && has_end)));
-        for (index, chunk) in plan.body.into_iter().enumerate() {
-            when += chunk.after;
-            self.later(when, Event::On(at, Happening::ResponseData(chunk.bytes, index + 1 == last && has_end)));
-        }
-        if plan.breaks {
-            self.later(when, Event::On(at, Happening::Breaks));
-        } else if let Some(trailers) = plan.trailers {
-            self.later(when, Event::On(at, Happening::ResponseTrailers(trailers)));
-        }
     }
 
     fn answer(&mut self, at: usize, answer: Answer) -> Result<()> {

@@ -16,8 +16,8 @@ use crate::backend::{self, REQUEST_ID, Request, Run};
 pub struct Outcome {
     /// For each request.
     pub requests: Vec<Value>,
-    /// What was counted, between hosts that are told it.
-    pub counted: Vec<String>,
+    /// What the decision said beside, where a host knows it: compared between those.
+    pub beside: Vec<String>,
     /// Fuel, where it is counted. Not compared.
     pub fuel: Option<u64>,
 }
@@ -83,7 +83,7 @@ impl Outcome {
     pub(super) fn of(run: &Run, plan: &Plan, world: &World) -> Outcome {
         let requests = plan.script.requests.iter().zip(&run.transcripts);
         let requests = requests.map(|(request, transcript)| tree(request, transcript, &run.calls, world)).collect();
-        Outcome { requests, counted: run.counted.clone(), fuel: run.fuel }
+        Outcome { requests, beside: run.beside.clone(), fuel: run.fuel }
     }
 
     /// Where another host says something else.
@@ -92,8 +92,8 @@ impl Outcome {
         for (at, (expected, actual)) in self.requests.iter().zip(&other.requests).enumerate() {
             differ(at + 1, "", expected, actual, &mut found);
         }
-        if !self.counted.is_empty() && !other.counted.is_empty() {
-            differ(0, "counted", &json!(self.counted), &json!(other.counted), &mut found);
+        if !self.beside.is_empty() && !other.beside.is_empty() {
+            differ(0, "beside", &json!(self.beside), &json!(other.beside), &mut found);
         }
         found
     }

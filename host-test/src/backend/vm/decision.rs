@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use simulated_proxy::OutboundCall;
-use step_up_core::{CallId, Input, Millis, ResponseAct, StreamId};
+use step_up_core::{CallId, Input, Level, Millis, ResponseAct, StreamId};
 
 /// A gate. An error says that it could not be asked.
 pub(in crate::backend) trait Decision {
@@ -25,9 +25,25 @@ pub(in crate::backend) enum Effect {
     ReadBody { stream: StreamId },
     Call { id: CallId, call: OutboundCall },
     Record { stream: StreamId, record: String },
-    Log { line: String },
+    Log { level: Level, line: String },
     Count { metric: String },
     Wake { at: Millis },
+}
+
+impl Effect {
+    /// What of it no transcript shows.
+    pub(super) fn beside(&self) -> Option<String> {
+        Some(match self {
+            Effect::Count { metric } => metric.clone(),
+            Effect::Log { level, .. } => format!("log {level:?}"),
+            Effect::Continue { release, .. } => format!("released, watched {}", release.is_watched),
+            Effect::Response { act: ResponseAct::Take { hold }, .. } => format!("taken, held {hold}"),
+            Effect::Response { act: ResponseAct::Give { release, .. }, .. } => format!("given, released {release}"),
+            Effect::Call { id, call } => format!("call {} to {} within {} ms", id.0, call.cluster, call.timeout),
+            Effect::Wake { at } => format!("wake at {}", at.0),
+            _ => return None,
+        })
+    }
 }
 
 /// What a permit says.
