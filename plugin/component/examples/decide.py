@@ -1,6 +1,6 @@
-"""Decides calls as the proxy does, for a token service or a CI job: `python decide.py step_up_component.wasm requests.json`.
+"""Decides calls as the proxy does, for a token service or a CI job; prints a line of JSON for each.
 
-Prints a line of JSON for each. Runs in an environment with the packages of requirements.txt.
+`python decide.py step_up_component.wasm requests.json`, in an environment with the packages of requirements.txt.
 """
 
 import json
