@@ -18,50 +18,59 @@ pub fn load(path: &Path) -> Result<Module> {
     Module::load(path)
 }
 
+/// Of proxies.
 const TARGET: &str = "wasm32-wasip1";
+/// Of components.
+const COMPONENT_TARGET: &str = "wasm32-wasip2";
 
 /// The path of `step_up_filter.wasm`, built if need be. `STEP_UP_WASM` names another one, which is then taken as it is.
 pub fn module() -> Result<PathBuf> {
     static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&MODULE, build).cloned()
+    once(&MODULE, || shipped("STEP_UP_WASM", "step-up-filter", TARGET)).cloned()
 }
 
-fn build() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("STEP_UP_WASM").map(PathBuf::from) {
+/// The path of `step_up_component.wasm`, built if need be. `STEP_UP_COMPONENT` names another one, which is then taken as it is.
+pub fn component() -> Result<PathBuf> {
+    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&COMPONENT, || shipped("STEP_UP_COMPONENT", "step-up-component", COMPONENT_TARGET)).cloned()
+}
+
+fn shipped(variable: &str, package: &str, target: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).map(PathBuf::from) {
         if !path.is_file() {
-            bail!("STEP_UP_WASM names {}, which is no file", path.display());
+            bail!("{variable} names {}, which is no file", path.display());
         }
         return Ok(path);
     }
-    build_package("step-up-filter")
+    build_package(package, target)
 }
 
 /// The filter beside a filter that traps (`host-test/guests/trap`).
 pub fn trap_guest() -> Result<PathBuf> {
-    build_package("trap-guest")
+    build_package("trap-guest", TARGET)
 }
 
 /// The filter of `host-test/guests/probe`, which does what a request tells it to.
 pub fn probe_guest() -> Result<PathBuf> {
-    build_package("probe-guest")
+    build_package("probe-guest", TARGET)
 }
 
-fn build_package(package: &str) -> Result<PathBuf> {
-    let target = paths::target();
-    std::fs::create_dir_all(&target)?;
+fn build_package(package: &str, target: &str) -> Result<PathBuf> {
+    let folder = paths::target();
+    std::fs::create_dir_all(&folder)?;
     // Cargo has its own lock; this one keeps a second process from announcing a second build.
-    let lock = File::create(target.join("step-up-filter.lock"))?;
+    let lock = File::create(folder.join("step-up-filter.lock"))?;
     lock.lock()?;
-    add_target()?;
-    let release = target.join(TARGET).join("release");
+    add_target(target)?;
+    let release = folder.join(target).join("release");
     if !release.is_dir() {
-        eprintln!("building {package} for {TARGET} (the first time about a minute)");
+        eprintln!("building {package} for {target} (the first time about a minute)");
     }
-    let arguments = ["build", "--release", "--target", TARGET, "-p", package];
+    let arguments = ["build", "--release", "--target", target, "-p", package];
     let status = Command::new(env!("CARGO"))
         .args(arguments)
         .current_dir(paths::workspace())
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", &folder)
         .stdout(Stdio::null())
         // People see how far it is; logs would see nothing but lines.
         .args((!stderr().is_terminal()).then_some("--quiet"))
@@ -74,23 +83,23 @@ fn build_package(package: &str) -> Result<PathBuf> {
 }
 
 /// Adds the wasm target with rustup, or names the command when there is none.
-fn add_target() -> Result<()> {
-    if has_target(Path::new(env!("CARGO"))) {
+fn add_target(target: &str) -> Result<()> {
+    if has_target(Path::new(env!("CARGO")), target) {
         return Ok(());
     }
-    eprintln!("adding the Rust target {TARGET}");
-    let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(paths::workspace()).status();
+    eprintln!("adding the Rust target {target}");
+    let added = Command::new("rustup").args(["target", "add", target]).current_dir(paths::workspace()).status();
     match added {
         Ok(status) if status.success() => Ok(()),
-        _ => bail!("the Rust target {TARGET} is missing; run: rustup target add {TARGET}"),
+        _ => bail!("the Rust target {target} is missing; run: rustup target add {target}"),
     }
 }
 
 // The standard library of a target lies under the toolchain's sysroot.
-fn has_target(cargo: &Path) -> bool {
+fn has_target(cargo: &Path, target: &str) -> bool {
     let rustc = cargo.with_file_name("rustc");
     let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir(paths::workspace()).output();
     let Ok(output) = output else { return false };
     let sysroot = String::from_utf8_lossy(&output.stdout);
-    Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).is_dir()
+    Path::new(sysroot.trim()).join("lib/rustlib").join(target).is_dir()
 }

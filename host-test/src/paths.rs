@@ -22,3 +22,8 @@ pub fn policies() -> PathBuf {
 pub fn envoy() -> PathBuf {
     workspace().join("envoy")
 }
+
+/// Programs that ask the component.
+pub fn component_examples() -> PathBuf {
+    workspace().join("plugin/component/examples")
+}

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-use crate::backend::{Backend, Envoy, Native, Wasm};
+use crate::backend::{Backend, Component, Envoy, Native, Wasm};
 use crate::scenario::{self, Case, Outcome};
 
 /// What the user asked for.
@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Only scenarios whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// On which host: the core alone, the module of production, or both, and then with the same outcome.
+    /// On which host: the core alone, the module of production, or both; the component, or all of them. With the same outcome.
     #[arg(long, value_enum, default_value_t = Host::Both)]
     host: Host,
     /// In real Envoy too, where a scenario needs no simulated proxy; and with the same outcome.
@@ -39,7 +39,29 @@ pub struct Arguments {
 enum Host {
     Native,
     Wasm,
+    Component,
     Both,
+    All,
+}
+
+/// What may be asked by several threads.
+type Shared = Box<dyn Backend + Send + Sync>;
+
+impl Host {
+    /// Those hosts, of which the last is the one to be compared with Envoy.
+    fn backends(self) -> Result<Vec<Shared>> {
+        let mut backends: Vec<Shared> = Vec::new();
+        if matches!(self, Host::Native | Host::Both | Host::All) {
+            backends.push(Box::new(Native));
+        }
+        if matches!(self, Host::Component | Host::All) {
+            backends.push(Box::new(Component::new()?));
+        }
+        if matches!(self, Host::Wasm | Host::Both | Host::All) {
+            backends.push(Box::new(Wasm::new()?));
+        }
+        Ok(backends)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,12 +99,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     let begin = Instant::now();
-    let wasm = if arguments.host == Host::Native { None } else { Some(Wasm::new()?) };
+    let backends = arguments.host.backends()?;
     let human = arguments.format == Format::Human;
     if human {
         writeln!(stdout(), "running {} scenarios", cases.len())?;
     }
-    let mut tested = test_all(&cases, arguments.host, wasm.as_ref(), human);
+    let mut tested = test_all(&cases, &backends, human);
     if arguments.envoy {
         replay(&cases, &mut tested)?;
     }
@@ -105,7 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn test_all(cases: &[Case], host: Host, wasm: Option<&Wasm>, human: bool) -> Vec<Tested> {
+fn test_all(cases: &[Case], backends: &[Shared], human: bool) -> Vec<Tested> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -114,7 +136,7 @@ fn test_all(cases: &[Case], host: Host, wasm: Option<&Wasm>, human: bool) -> Vec
                 while let at = next.fetch_add(1, Ordering::Relaxed)
                     && let Some(case) = cases.get(at)
                 {
-                    let tested = test(case, host, wasm);
+                    let tested = test(case, backends);
                     if human {
                         let result = if tested.complaints.is_empty() { "ok" } else { "FAILED" };
                         // When nobody reads, the result will not be written either, and that is said.
@@ -130,28 +152,27 @@ fn test_all(cases: &[Case], host: Host, wasm: Option<&Wasm>, human: bool) -> Vec
     done.into_inner().unwrap_or_default().into_values().collect()
 }
 
-fn test(case: &Case, host: Host, wasm: Option<&Wasm>) -> Tested {
+fn test(case: &Case, backends: &[Shared]) -> Tested {
     let begin = Instant::now();
     let (mut complaints, mut outcomes) = (Vec::new(), Vec::new());
-    let mut on = |backend: &dyn Backend| match case.run(backend) {
-        Err(error) => complaints.push(format!("{}: {error:#}", backend.name())),
-        Ok(outcome) => {
-            let differences = case.check(&outcome);
-            complaints.extend(differences.iter().map(|difference| format!("{}: {difference}", backend.name())));
-            outcomes.push(outcome);
+    for backend in backends {
+        match case.run(backend.as_ref()) {
+            Err(error) => complaints.push(format!("{}: {error:#}", backend.name())),
+            Ok(outcome) => {
+                let differences = case.check(&outcome);
+                complaints.extend(differences.iter().map(|difference| format!("{}: {difference}", backend.name())));
+                outcomes.push((backend.name(), outcome));
+            }
         }
-    };
-    if host != Host::Wasm {
-        on(&Native);
     }
-    if let Some(wasm) = wasm {
-        on(wasm);
+    if let Some(((first, expected), others)) = outcomes.split_first() {
+        for (other, outcome) in others {
+            let differences = expected.compare(outcome);
+            complaints.extend(differences.iter().map(|difference| format!("{first} and {other} differ: {difference}")));
+        }
     }
-    if let [native, wasm] = outcomes.as_slice() {
-        let differences = native.compare(wasm);
-        complaints.extend(differences.iter().map(|difference| format!("native and wasm differ: {difference}")));
-    }
-    Tested { name: case.name.clone(), complaints, outcome: outcomes.pop(), took: begin.elapsed() }
+    let outcome = outcomes.pop().map(|(_, outcome)| outcome);
+    Tested { name: case.name.clone(), complaints, outcome, took: begin.elapsed() }
 }
 
 /// One after the other: they share Envoys.

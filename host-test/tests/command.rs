@@ -63,6 +63,8 @@ fn exit_codes_tell_good_from_bad_from_unknown() {
         (0, vec!["test", "--host", "native", &right]),
         (1, vec!["test", "--host", "native", &wrong]),
         (2, vec!["test", "--host", "native", &none]),
+        (0, vec!["test", "--host", "all", &right]),
+        (1, vec!["test", "--host", "component", &wrong]),
         (2, vec!["test", "--host", "native", "--filter", "no such name", &right]),
         (2, vec!["explain", POLICY, "--call", "no/such/call.yaml"]),
         (2, vec!["no-such-command"]),

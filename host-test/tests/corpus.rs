@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::Result;
-use host_test::backend::{Backend, Native, Run, Wasm};
+use host_test::backend::{Backend, Component, Native, Run, Wasm};
 use host_test::corpus::{Case, Corpus, Nobody};
 use host_test::floors::{FRAMES, TOKENS};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -35,11 +35,14 @@ fn main() -> ExitCode {
 
 type Judge = fn(&Corpus, &Path, Reader) -> Result<(), String>;
 
-/// Each case gets a fresh filter. The last one checks all signatures in wasm itself.
-const BACKENDS: [(&str, Judge); 3] = [
+/// Each case gets a fresh filter. The last two check all signatures in wasm itself.
+const BACKENDS: [(&str, Judge); 4] = [
     ("native", |corpus, file, read| judge(&Native, corpus, file, read)),
     ("wasm", |corpus, file, read| judge(&wasm()?, corpus, file, read)),
     ("wasm_alone", |corpus, file, read| judge(&wasm()?.without_foreign_functions(), corpus, file, read)),
+    ("component", |corpus, file, read| {
+        judge(&Component::new().map_err(|error| format!("{error:#}"))?, corpus, file, read)
+    }),
 ];
 
 fn wasm() -> Result<Wasm, String> {

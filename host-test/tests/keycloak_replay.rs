@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, ensure};
-use host_test::backend::{self, Backend, Native, Request, Script, Start, Wasm};
+use host_test::backend::{self, Backend, Component, Native, Request, Script, Start, Wasm};
 use host_test::paths;
 use host_test::signing::Key;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -70,10 +70,11 @@ fn main() -> Result<ExitCode> {
     let recorded = Recorded::read(&fs::read_to_string(&file)?)?;
     let trials = EXPECTED.iter().flat_map(|(name, expected)| {
         let replay = Replay { name, expected, recorded: recorded.clone() };
-        let other = replay.clone();
+        let (other, component) = (replay.clone(), replay.clone());
         [
             trial(format!("native::{name}"), move || replay.run(&Native)),
             trial(format!("wasm::{name}"), move || other.run(&Wasm::new()?)),
+            trial(format!("component::{name}"), move || component.run(&Component::new()?)),
         ]
     });
     Ok(libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code())

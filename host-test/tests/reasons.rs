@@ -1,5 +1,5 @@
-//! Every cause of every answer is reached by a scenario or a file of the corpus, on the core and on the module. In real Envoy,
-//! `fidelity` looks at the same.
+//! Every cause of every answer is reached by a scenario or a file of the corpus, on the core, on the module and on the component. In
+//! real Envoy, `fidelity` looks at the same.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::Result;
-use host_test::backend::{Backend, Native, Wasm, record};
+use host_test::backend::{Backend, Component, Native, Wasm, record};
 use host_test::corpus::{self, Corpus, Nobody};
 use host_test::reached::Reached;
 use host_test::{paths, scenario};
@@ -34,6 +34,11 @@ fn every_reason_is_reached_on_the_core() {
 #[test]
 fn every_reason_is_reached_on_the_module() {
     all_are_reached(&Wasm::new().unwrap());
+}
+
+#[test]
+fn every_reason_is_reached_on_the_component() {
+    all_are_reached(&Component::new().unwrap());
 }
 
 type Reader = fn(&Corpus, &Path) -> Result<corpus::Case>;

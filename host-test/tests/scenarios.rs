@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use host_test::backend::{Backend, Native, Wasm};
+use host_test::backend::{Backend, Component, Native, Wasm};
 use host_test::floors::SCENARIOS;
 use host_test::paths;
 use host_test::scenario::{self, Case};
@@ -16,10 +16,11 @@ fn main() -> Result<ExitCode> {
         if count >= SCENARIOS { Ok(()) } else { Err(format!("{count}; there must be {SCENARIOS}").into()) }
     });
     let trials = cases.into_iter().flat_map(|case| {
-        let (native, wasm) = (case.clone(), case.clone());
+        let (native, wasm, component) = (case.clone(), case.clone(), case.clone());
         [
             Trial::test(format!("native::{}", case.name), move || run(&native, &Native)),
             Trial::test(format!("wasm::{}", case.name), move || run(&wasm, &Wasm::new()?)),
+            Trial::test(format!("component::{}", case.name), move || run(&component, &Component::new()?)),
             Trial::test(format!("alike::{}", case.name), move || alike(&case)),
         ]
     });
@@ -39,10 +40,11 @@ fn run(case: &Case, backend: &dyn Backend) -> Result<(), Failed> {
 
 fn alike(case: &Case) -> Result<(), Failed> {
     let run = |backend: &dyn Backend| case.run(backend).map_err(|error| format!("{}: {error:#}", backend.name()));
-    let differences = run(&Native)?.compare(&run(&Wasm::new()?)?);
-    if differences.is_empty() {
-        return Ok(());
+    let native = run(&Native)?;
+    let mut lines = Vec::new();
+    for other in [&Wasm::new()? as &dyn Backend, &Component::new()?] {
+        let differences = native.compare(&run(other)?);
+        lines.extend(differences.iter().map(|difference| format!("native and {}: {difference}", other.name())));
     }
-    let lines: Vec<String> = differences.iter().map(|difference| format!("native and wasm: {difference}")).collect();
-    Err(lines.join("\n").into())
+    if lines.is_empty() { Ok(()) } else { Err(lines.join("\n").into()) }
 }

@@ -77,6 +77,7 @@ impl Backend for Wasm {
             transcripts: streams.iter().map(|stream| proxy.transcript(*stream)).collect(),
             calls: proxy.calls(),
             log,
+            beside: Vec::new(),
             fuel: Some(proxy.fuel_used() - loaded),
             is_late: false,
         })

@@ -16,6 +16,8 @@ use crate::backend::{self, REQUEST_ID, Request, Run};
 pub struct Outcome {
     /// For each request.
     pub requests: Vec<Value>,
+    /// What the decision said beside, where a host knows it: compared between those.
+    pub beside: Vec<String>,
     /// Fuel, where it is counted. Not compared.
     pub fuel: Option<u64>,
 }
@@ -81,7 +83,7 @@ impl Outcome {
     pub(super) fn of(run: &Run, plan: &Plan, world: &World) -> Outcome {
         let requests = plan.script.requests.iter().zip(&run.transcripts);
         let requests = requests.map(|(request, transcript)| tree(request, transcript, &run.calls, world)).collect();
-        Outcome { requests, fuel: run.fuel }
+        Outcome { requests, beside: run.beside.clone(), fuel: run.fuel }
     }
 
     /// Where another host says something else.
@@ -89,6 +91,9 @@ impl Outcome {
         let mut found = Vec::new();
         for (at, (expected, actual)) in self.requests.iter().zip(&other.requests).enumerate() {
             differ(at + 1, "", expected, actual, &mut found);
+        }
+        if !self.beside.is_empty() && !other.beside.is_empty() {
+            differ(0, "beside", &json!(self.beside), &json!(other.beside), &mut found);
         }
         found
     }

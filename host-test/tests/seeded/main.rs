@@ -133,7 +133,8 @@ fn every_word_that_does_not_do_what_it_says_is_caught() {
         command
             .env("CARGO_TARGET_DIR", place.join("target"))
             .env("INSTA_UPDATE", "no")
-            .env("STEP_UP_WASM", artifact::module().unwrap());
+            .env("STEP_UP_WASM", artifact::module().unwrap())
+            .env("STEP_UP_COMPONENT", artifact::component().unwrap());
         if !seed.is_empty() {
             command.env("SEEDED_WORD", seed);
         }

@@ -8,7 +8,7 @@ pub(super) struct Stream {
     pub client: simulated_proxy::Client,
     pub body: Vec<u8>,
     pub arrived: bool,
-    pub decision: Option<Decision>,
+    pub decision: Option<Settled>,
     /// Its response is kept, and looked at if it has no more bytes than this.
     pub held: Option<usize>,
     /// What the client gets of its body is what the gate gives.
@@ -18,7 +18,7 @@ pub(super) struct Stream {
 
 /// What the gate has decided.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(super) enum Settled {
     Forwarded,
     /// And its response is shown to the gate.
     Watched,

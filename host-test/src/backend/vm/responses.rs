@@ -3,7 +3,7 @@
 use anyhow::Result;
 use step_up_core::{BodyFault, Input, ResponseAct};
 
-use super::{Decision, Vm, id};
+use super::{Settled, Vm, id};
 
 impl Vm {
     /// A part of a response that is held. What the client sees of it is what the transcript has in the end.
@@ -35,7 +35,7 @@ impl Vm {
                 stream.is_taken = true;
             }
             ResponseAct::Give { bytes, .. } => response.body.extend(bytes),
-            ResponseAct::Leave => stream.decision = Some(Decision::Forwarded),
+            ResponseAct::Leave => stream.decision = Some(Settled::Forwarded),
             ResponseAct::Pass => stream.held = None,
             ResponseAct::Rewrite(body) => {
                 response.headers.replace(b"content-length", body.len().to_string().as_bytes());

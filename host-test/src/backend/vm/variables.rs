@@ -3,7 +3,7 @@
 use step_up_core::{Environment, Millis};
 
 /// The variables of a script, and its time.
-pub(super) struct Variables<'s>(pub &'s [(String, String)], pub Millis);
+pub(in crate::backend) struct Variables<'s>(pub &'s [(String, String)], pub Millis);
 
 impl Environment for Variables<'_> {
     fn variable(&self, name: &str) -> Option<String> {
