@@ -7,6 +7,7 @@ mod node;
 mod routing;
 mod world;
 
+use std::ops::Range;
 use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
@@ -116,7 +117,7 @@ fn show(files: &[File], finding: &Finding, others: &[&Finding], renderer: &Rende
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let annotation = AnnotationKind::Primary.span(page.place(&file.scan.places, &finding.path));
+    let annotation = AnnotationKind::Primary.span(whole(&page, file, &finding.path));
     let snippet = Snippet::source(file.text.as_str()).path(file.name.as_str()).annotation(annotation);
     let mut group: Group<'_> = level.primary_title(finding.problem.as_str()).id(finding.name).element(snippet);
     let path = format!("at `{}`", finding.path);
@@ -133,6 +134,12 @@ fn show(files: &[File], finding: &Finding, others: &[&Finding], renderer: &Rende
     }
     group = group.element(Level::HELP.message(finding.help.as_str()));
     renderer.render(&[group]) + "\n\n"
+}
+
+/// Of an item of a list that is a map, only its beginning is known: the first line of it is shown.
+fn whole(page: &Page<'_>, file: &File, path: &str) -> Range<usize> {
+    let range = file.scan.places.of(path);
+    if range.is_empty() { page.first_line(range.start..file.text.len()) } else { range }
 }
 
 fn place(files: &[File], finding: &Finding) -> String {

@@ -68,8 +68,11 @@ impl Out<'_> {
 
     fn push(&mut self, severity: Severity, at: &Node<'_>, problem: String, follows: String, help: String) {
         let (name, file, path) = (self.name, at.file, at.path.clone());
-        let is_said =
-            |other: &Finding| (other.name, other.file, &other.path) == (name, file, &path) && other.problem == problem;
+        // Of what stands at a virtual host, each of its routes says the same.
+        let is_said = |other: &Finding| {
+            (other.name, other.file, &other.path) == (name, file, &path)
+                && (&other.follows, &other.help) == (&follows, &help)
+        };
         if !self.findings.iter().any(is_said) {
             self.findings.push(Finding { name, severity, file, path, problem, follows, help });
         }

@@ -15,7 +15,7 @@ pub(super) struct Model<'v> {
     pub clusters: Vec<Node<'v>>,
     /// Bootstraps.
     pub bootstraps: Vec<Node<'v>>,
-    /// The `config` of every wasm filter (PluginConfig).
+    /// The `config` of everything that runs wasm (PluginConfig).
     pub plugins: Vec<Plugin<'v>>,
     /// Listeners that pass bytes on, by `tcp_proxy`.
     pub tunnels: Vec<Node<'v>>,
@@ -215,7 +215,8 @@ impl<'v> Found<'v> {
 }
 
 fn plugin<'v>(node: &Node<'v>, kind: &str) -> Option<Plugin<'v>> {
-    if !kind.ends_with(WASM) {
+    // Network filters, loggers and services are plugins as well.
+    if !kind.contains(".wasm.v3.Wasm") {
         return None;
     }
     let (_, message) = node.message()?;

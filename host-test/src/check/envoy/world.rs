@@ -164,12 +164,12 @@ impl<'w> World<'w> {
 
     fn is_for(&self, config: &Node<'w>, host: &Node<'w>, route: &Node<'w>, server: ServerView<'_>) -> bool {
         let is_host = hosts_for(config, authority(server.resource())).iter().any(|one| one.path == host.path);
-        let spellings = server.spellings().map(|(_, other)| other);
-        let paths = server.paths().map(|(path, _)| path.to_owned()).chain(spellings);
+        let mut paths = server.paths().map(|(path, _)| path);
         is_host
-            && paths
-                .flat_map(|path| candidates(host, &path))
-                .any(|(one, takes)| one.path == route.path && takes != Takes::Unclear)
+            && paths.any(|path| {
+                let mut candidates = candidates(host, path).into_iter();
+                candidates.any(|(one, takes)| one.path == route.path && takes != Takes::Unclear)
+            })
     }
 
     /// Without a policy: does some route name its server?

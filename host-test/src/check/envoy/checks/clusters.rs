@@ -40,7 +40,7 @@ pub(super) fn missing(world: &World<'_>, out: &mut Out<'_>) {
                 _ => "nothing can be exchanged or revoked: 503",
             };
             let problem = format!("no cluster {}, which the policy sends to for {what}", shown(endpoint.cluster()));
-            out.fault(place, problem, follows, "write a cluster of that name, with TLS");
+            out.fault(place, problem, follows, format!("write a cluster {}, with TLS", shown(endpoint.cluster())));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What stands before the filter.
 
+use step_up_core::ServerView;
+
 use super::super::finding::Out;
 use super::super::model::{Filter, Manager};
 use super::super::node::Node;
@@ -162,7 +164,7 @@ pub(super) fn cors(world: &World<'_>, out: &mut Out<'_>) {
             "put it first",
         );
     }
-    let Some(server) = world.servers().find(|server| !server.origins().is_empty()) else { return };
+    let Some(server) = world.servers().find(|server| has_pages(*server)) else { return };
     for manager in world.guarded().filter(|manager| !manager.filters.iter().any(|filter| filter.is("cors"))) {
         out.warn(
             &manager.node,
@@ -173,7 +175,7 @@ pub(super) fn cors(world: &World<'_>, out: &mut Out<'_>) {
     }
     for manager in world.guarded().filter(|manager| manager.before().iter().any(|filter| filter.is("cors"))) {
         for config in &manager.routes {
-            for server in world.servers().filter(|server| !server.origins().is_empty()) {
+            for server in world.servers().filter(|server| has_pages(*server)) {
                 let hosts = hosts_for(config, authority(server.resource()));
                 let documents = server.paths().map(|(_, document)| document);
                 let routes = documents.flat_map(|path| hosts.iter().flat_map(move |host| candidates(host, path)));
@@ -188,6 +190,11 @@ pub(super) fn cors(world: &World<'_>, out: &mut Out<'_>) {
             }
         }
     }
+}
+
+/// Of another origin than its own.
+fn has_pages(server: ServerView<'_>) -> bool {
+    server.origins().iter().any(|origin| !server.resource().starts_with(origin.as_str()))
 }
 
 pub(super) fn mcp_router(world: &World<'_>, out: &mut Out<'_>) {

@@ -102,7 +102,7 @@ pub(super) fn no_virtual_host(world: &World<'_>, out: &mut Out<'_>) {
                 first,
                 format!("no virtual host for {}, server {}", shown(host), shown(server.name())),
                 "its clients get Envoy's 404, and what of its routes is right was not looked at",
-                "write a virtual host for it, or name the file that has it",
+                format!("write a virtual host for {}, or name the file that has it", shown(host)),
             );
         }
     }

@@ -1,0 +1,180 @@
+//! What `stepup check --envoy` says of an Envoy: the shipped one is as it should be, and each deviation is found, alone.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::Renderer;
+use host_test::check::{Findings, check_envoy, envoy};
+use host_test::{paths, yaml};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_envoy")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// With a policy, if there is one.
+fn check(name: &str, text: &str, policy: Option<&str>) -> Findings {
+    let policies: Vec<_> = policy.iter().map(|text| (Path::new("step-up.yaml"), (*text).to_owned())).collect();
+    check_envoy(&[(Path::new(name), text.to_owned())], &policies, &Renderer::plain()).unwrap()
+}
+
+/// The names of what was found, in the text that people read.
+fn found(text: &str) -> BTreeSet<&str> {
+    let titles = text.lines().filter_map(|line| {
+        let title = ["fault[", "warning[", "note["].iter().find_map(|level| line.strip_prefix(level))?;
+        Some(title.split_once(']')?.0)
+    });
+    titles.collect()
+}
+
+/// The good files, with the changes that a file lists; or that file itself, where it is one of Envoy's.
+fn changed(path: &Path) -> (String, String) {
+    let good = ["envoy.yaml", "step-up.yaml"].map(|name| read(&folder().join("good").join(name)));
+    let text = read(path);
+    let document = yaml::to_json(&yaml::read(&text).unwrap_or_else(|fault| panic!("{}:{fault}", path.display())));
+    let Some(changes) = document.as_array() else { return (text, good[1].clone()) };
+    let mut files = good;
+    for change in changes {
+        let [old, new] = ["old", "new"].map(|word| change[word].as_str().unwrap());
+        let many: usize = files.iter().map(|file| file.matches(old).count()).sum();
+        assert_eq!(many, 1, "{}: {old}", path.display());
+        files = files.map(|file| file.replace(old, new));
+    }
+    let [envoy, policy] = files;
+    (envoy, policy)
+}
+
+fn files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    files
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn the_shipped_files_are_as_they_should_be() {
+    let read = |name: &str| read(&paths::envoy().join(name));
+    let findings = check("envoy.yaml", &read("envoy.yaml"), Some(&read("step-up.ecds.yaml")));
+    assert_eq!((findings.errors, findings.warnings), (0, 0), "{}", findings.text);
+    assert_eq!(found(&findings.text), BTreeSet::new(), "{}", findings.text);
+    assert!(findings.text.contains("1 connection manager with the filter, 2 routes to servers"), "{}", findings.text);
+}
+
+#[test]
+fn the_files_that_are_changed_are_good() {
+    let folder = folder().join("good");
+    let findings = check("envoy.yaml", &read(&folder.join("envoy.yaml")), Some(&read(&folder.join("step-up.yaml"))));
+    assert_eq!(found(&findings.text), BTreeSet::new(), "{}", findings.text);
+}
+
+/// After a change on purpose: `INSTA_UPDATE=always cargo test -p host-test --test check_envoy`, and read the difference.
+#[test]
+fn each_deviation_is_found_and_nothing_else() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_snapshot_path("check_envoy");
+    settings.bind(|| {
+        for path in files() {
+            let (envoy, policy) = changed(&path);
+            let name = stem(&path);
+            // A name may have files of its other forms.
+            let own = name.split("--").next().unwrap();
+            let comment = read(&path);
+            assert!(comment.starts_with(&format!("# {own}: ")), "{name}: the first line says what is found");
+            let findings = check("envoy.yaml", &envoy, Some(&policy));
+            let mut names = found(&findings.text);
+            // What a file does not show is said beside what it shows.
+            if own != "unseen" {
+                names.remove("unseen");
+            }
+            assert_eq!(names, BTreeSet::from([own]), "{name}:\n{}", findings.text);
+            insta::assert_snapshot!(name, findings.text);
+        }
+    });
+}
+
+#[test]
+fn each_check_has_a_file() {
+    let files = files();
+    let have: BTreeSet<_> = files.iter().map(|path| stem(path).split("--").next().unwrap().to_owned()).collect();
+    let names: BTreeSet<_> = envoy::names().map(str::to_owned).collect();
+    assert_eq!(have, names);
+}
+
+/// The table of settings names each check, and no other.
+#[test]
+fn each_check_has_its_row_in_the_readme() {
+    let page = read(&paths::envoy().join("README.md"));
+    let (_, table) = page.split_once("\n## Settings").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: Vec<_> = table.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0)).collect();
+    let names: BTreeSet<_> = envoy::names().collect();
+    assert_eq!(rows.len(), names.len(), "a check has two rows");
+    let rows: BTreeSet<_> = rows.into_iter().collect();
+    assert_eq!(rows, names);
+}
+
+/// An Envoy whose files nobody has with a policy is not called good.
+#[test]
+fn without_a_policy_that_is_said() {
+    let findings = check("envoy.yaml", &read(&paths::envoy().join("envoy.yaml")), None);
+    assert_eq!((findings.errors, findings.warnings), (0, 0), "{}", findings.text);
+    for part in ["no policy is given", "the configuration of step-up comes by discovery"] {
+        assert!(findings.text.contains(part), "no `{part}` in\n{}", findings.text);
+    }
+}
+
+/// The other spelling of protobuf's JSON, and a TypedStruct in place of a message.
+#[test]
+fn spellings_of_protobuf_are_one() {
+    let (envoy, policy) = changed(&folder().join("retries.yaml"));
+    let camel = [
+        ("retry_policy", "retryPolicy"),
+        ("retry_on", "retryOn"),
+        ("virtual_hosts", "virtualHosts"),
+        ("http_filters", "httpFilters"),
+    ];
+    let camel = camel.iter().fold(envoy, |text, (snake, camel)| text.replace(snake, camel));
+    let findings = check("envoy.yaml", &camel, Some(&policy));
+    assert_eq!(found(&findings.text), BTreeSet::from(["retries"]), "{}", findings.text);
+
+    let (envoy, policy) = changed(&folder().join("jwt-authn-forward.yaml"));
+    let kind = r#""@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"#;
+    let (before, after) = envoy.split_once(kind).unwrap();
+    let (inner, rest) = after.split_once("          - name: step-up").unwrap();
+    let typed = kind.replace("\"@type\"", "type_url");
+    let text = format!(
+        "{before}\"@type\": type.googleapis.com/xds.type.v3.TypedStruct\n              {typed}\n              value:{}\n          - name: step-up{rest}",
+        inner.replace('\n', "\n  ").trim_end()
+    );
+    let findings = check("envoy.yaml", &text, Some(&policy));
+    assert_eq!(found(&findings.text), BTreeSet::from(["jwt-authn-forward"]), "{}", findings.text);
+}
+
+/// One deviation at many places is said once, with the places.
+#[test]
+fn what_is_alike_is_said_together() {
+    let (envoy, policy) = changed(&folder().join("route-timeout.yaml"));
+    let findings = check("envoy.yaml", &envoy.replace("cluster: notes, timeout: 0s", "cluster: notes"), Some(&policy));
+    assert_eq!(findings.warnings, 2, "{}", findings.text);
+    assert_eq!(findings.text.matches("warning[").count(), 1, "{}", findings.text);
+    assert!(findings.text.contains("also in line 50: route notes has no `timeout: 0s`"), "{}", findings.text);
+}
+
+/// Names of the file's do not move the cursor.
+#[test]
+fn names_are_escaped() {
+    let (envoy, policy) = changed(&folder().join("route-timeout.yaml"));
+    let findings = check("envoy.yaml", &envoy.replace("- name: git\n", "- name: \"g\\e[2Jit\"\n"), Some(&policy));
+    assert!(findings.text.contains("g\\u{1b}[2Jit") && !findings.text.contains('\u{1b}'), "{}", findings.text);
+}
