@@ -6,6 +6,7 @@ mod envoy;
 mod http;
 mod running;
 
+pub use bootstrap::shipped_beside;
 pub(crate) use config::{discover, discovery};
 pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::Renderer;
 use host_test::check::{Findings, check_envoy, envoy};
+use host_test::stack::shipped_beside;
 use host_test::{paths, yaml};
 
 fn folder() -> PathBuf {
@@ -67,6 +68,21 @@ fn the_shipped_files_are_as_they_should_be() {
     assert_eq!((findings.errors, findings.warnings), (0, 0), "{}", findings.text);
     assert_eq!(found(&findings.text), BTreeSet::new(), "{}", findings.text);
     assert!(findings.text.contains("1 connection manager with the filter, 2 routes to servers"), "{}", findings.text);
+}
+
+/// What the README recommends beside the filter is right, as it is run by the trials `neighbours::`.
+#[test]
+fn the_shipped_neighbours_are_as_they_should_be() {
+    let policy = read(&paths::envoy().join("step-up.ecds.yaml"));
+    let mut many = 0;
+    for entry in std::fs::read_dir(paths::envoy().join("neighbours")).unwrap() {
+        let path = entry.unwrap().path();
+        let bootstrap = shipped_beside(&yaml::load(&path).unwrap()).unwrap();
+        let findings = check("envoy.json", &bootstrap, Some(&policy));
+        assert_eq!(found(&findings.text), BTreeSet::new(), "{}:\n{}", path.display(), findings.text);
+        many += 1;
+    }
+    assert!(many >= 9, "only {many} files");
 }
 
 #[test]

@@ -103,7 +103,8 @@ pub(super) fn check(files: &[File], policies: &[Known], renderer: &Renderer, fou
 /// The same, at another place.
 fn is_alike(one: &Finding, other: &Finding) -> bool {
     let key = |finding: &Finding| (finding.name, finding.severity, finding.follows.clone(), finding.help.clone());
-    one.severity != Severity::Note && key(one) == key(other)
+    // Notes say different things of one kind.
+    key(one) == key(other) && (one.severity != Severity::Note || one.problem == other.problem)
 }
 
 /// At most so many other places are named.

@@ -2,11 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use annotate_snippets::Renderer;
 use anyhow::{Context as _, Result, ensure};
-use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _, send};
+use host_test::check::check_envoy;
+use host_test::stack::{EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -16,6 +19,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("configuration::shipped_files_are_valid", shipped_files_are_valid),
+        trial("configuration::the_running_envoy_has_the_settings", the_running_envoy_has_the_settings),
         trial("configuration::static_faults_stop_envoy_and_are_all_listed", static_faults),
         trial("configuration::discovered_faults_at_start_close_the_route", discovered_faults_at_start),
         trial("configuration::a_faulty_update_changes_nothing", a_faulty_update_changes_nothing),
@@ -77,6 +81,25 @@ fn shipped_files_are_valid() -> Result<()> {
     let output = Command::new(fixtures.envoy()).current_dir(&folder).args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && text.contains("OK"), "{text}");
+    Ok(())
+}
+
+/// What `/config_dump` says of it, held to the README.
+fn the_running_envoy_has_the_settings() -> Result<()> {
+    let dumped = |stack: &EnvoyStack| {
+        let dump = send(&Request::get(stack.admin_url("/config_dump?include_eds")))?;
+        ensure!(dump.status == 200, "{dump:?}");
+        check_envoy(&[(Path::new("config_dump.json"), dump.body)], &[], &Renderer::plain())
+    };
+    let found = dumped(&stack()?)?;
+    let seen = "1 connection manager with the filter, 2 routes to servers: 0 faults, 0 warnings, 0 notes";
+    ensure!(found.errors == 0 && found.warnings == 0 && found.text.contains(seen), "{}", found.text);
+
+    // The same, where the policy stands in the listener.
+    let found = dumped(&EnvoyStack::start(&Options { without_discovery: true, ..Options::default() })?)?;
+    let (first, _) = found.text.split_once("warning[").context("no warning")?;
+    ensure!(found.errors == 0 && found.warnings == 1, "{}", found.text);
+    ensure!(!first.contains("fault[") && found.text.contains("warning[discovery]"), "{}", found.text);
     Ok(())
 }
 
