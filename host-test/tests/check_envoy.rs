@@ -1,17 +1,17 @@
 //! What `stepup check --envoy` says of an Envoy: the shipped one is as it should be, and each deviation is found, alone.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "check_envoy/changes.rs"]
+mod changes;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use annotate_snippets::Renderer;
+use changes::{files, folder};
 use host_test::check::{Findings, check_envoy, envoy};
 use host_test::stack::shipped_beside;
 use host_test::{paths, yaml};
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_envoy")
-}
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -32,29 +32,8 @@ fn found(text: &str) -> BTreeSet<&str> {
     titles.collect()
 }
 
-/// The good files, with the changes that a file lists; or that file itself, where it is one of Envoy's.
-fn changed(path: &Path) -> (String, String) {
-    let good = ["envoy.yaml", "step-up.yaml"].map(|name| read(&folder().join("good").join(name)));
-    let text = read(path);
-    let document = yaml::to_json(&yaml::read(&text).unwrap_or_else(|fault| panic!("{}:{fault}", path.display())));
-    let Some(changes) = document.as_array() else { return (text, good[1].clone()) };
-    let mut files = good;
-    for change in changes {
-        let [old, new] = ["old", "new"].map(|word| change[word].as_str().unwrap());
-        let many: usize = files.iter().map(|file| file.matches(old).count()).sum();
-        assert_eq!(many, 1, "{}: {old}", path.display());
-        files = files.map(|file| file.replace(old, new));
-    }
-    let [envoy, policy] = files;
-    (envoy, policy)
-}
-
-fn files() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
-    files.sort();
-    files
+fn changed(name: &str) -> (String, String) {
+    changes::changed(&folder().join(name)).unwrap()
 }
 
 fn stem(path: &Path) -> String {
@@ -100,8 +79,8 @@ fn each_deviation_is_found_and_nothing_else() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_snapshot_path("check_envoy");
     settings.bind(|| {
-        for path in files() {
-            let (envoy, policy) = changed(&path);
+        for path in files().unwrap() {
+            let (envoy, policy) = changes::changed(&path).unwrap();
             let name = stem(&path);
             // A name may have files of its other forms.
             let own = name.split("--").next().unwrap();
@@ -121,7 +100,7 @@ fn each_deviation_is_found_and_nothing_else() {
 
 #[test]
 fn each_check_has_a_file() {
-    let files = files();
+    let files = files().unwrap();
     let have: BTreeSet<_> = files.iter().map(|path| stem(path).split("--").next().unwrap().to_owned()).collect();
     let names: BTreeSet<_> = envoy::names().map(str::to_owned).collect();
     assert_eq!(have, names);
@@ -153,7 +132,7 @@ fn without_a_policy_that_is_said() {
 /// The other spelling of protobuf's JSON, and a TypedStruct in place of a message.
 #[test]
 fn spellings_of_protobuf_are_one() {
-    let (envoy, policy) = changed(&folder().join("retries.yaml"));
+    let (envoy, policy) = changed("retries.yaml");
     let camel = [
         ("retry_policy", "retryPolicy"),
         ("retry_on", "retryOn"),
@@ -164,7 +143,7 @@ fn spellings_of_protobuf_are_one() {
     let findings = check("envoy.yaml", &camel, Some(&policy));
     assert_eq!(found(&findings.text), BTreeSet::from(["retries"]), "{}", findings.text);
 
-    let (envoy, policy) = changed(&folder().join("jwt-authn-forward.yaml"));
+    let (envoy, policy) = changed("jwt-authn-forward.yaml");
     let kind = r#""@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"#;
     let (before, after) = envoy.split_once(kind).unwrap();
     let (inner, rest) = after.split_once("          - name: step-up").unwrap();
@@ -180,7 +159,7 @@ fn spellings_of_protobuf_are_one() {
 /// One deviation at many places is said once, with the places.
 #[test]
 fn what_is_alike_is_said_together() {
-    let (envoy, policy) = changed(&folder().join("route-timeout.yaml"));
+    let (envoy, policy) = changed("route-timeout.yaml");
     let findings = check("envoy.yaml", &envoy.replace("cluster: notes, timeout: 0s", "cluster: notes"), Some(&policy));
     assert_eq!(findings.warnings, 2, "{}", findings.text);
     assert_eq!(findings.text.matches("warning[").count(), 1, "{}", findings.text);
@@ -190,7 +169,7 @@ fn what_is_alike_is_said_together() {
 /// Names of the file's do not move the cursor.
 #[test]
 fn names_are_escaped() {
-    let (envoy, policy) = changed(&folder().join("route-timeout.yaml"));
+    let (envoy, policy) = changed("route-timeout.yaml");
     let findings = check("envoy.yaml", &envoy.replace("- name: git\n", "- name: \"g\\e[2Jit\"\n"), Some(&policy));
     assert!(findings.text.contains("g\\u{1b}[2Jit") && !findings.text.contains('\u{1b}'), "{}", findings.text);
 }
