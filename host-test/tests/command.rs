@@ -271,7 +271,7 @@ fn p29_routes_send_a_path_with_a_final_slash_and_without_alike() {
         (
             "other",
             1,
-            "`/mcp` takes route git, `/mcp/` takes rest",
+            "`/mcp` takes route git, `/mcp/` takes route rest",
             format!("{}, {}", to("{ path: /mcp }", "git"), to("{ prefix: / }", "rest")),
         ),
         ("both", 0, "", format!("{}, {}", to("{ path: /mcp }", "git"), to("{ path: /mcp/ }", "git"))),
