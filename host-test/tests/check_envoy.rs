@@ -129,6 +129,54 @@ fn without_a_policy_that_is_said() {
     }
 }
 
+/// There is more than one good way.
+#[test]
+fn what_is_right_in_another_way_is_not_found() {
+    let (envoy, policy) = changes::good().unwrap();
+    let route = "cluster: git, timeout: 0s, idle_timeout: 3600s";
+    let deny =
+        "rules: { action: DENY, policies: { all: { permissions: [ { any: true } ], principals: [ { any: true } ] } } }";
+    let lock = "          - name: lock\n            typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: { policies: {} } }\n          - name: envoy.filters.http.router";
+    for (old, new) in [
+        ("rules: { action: ALLOW }", deny),
+        ("rules: { action: ALLOW }", "rules: {}"),
+        ("REJECT_REQUEST", "DROP_HEADER"),
+        ("          - name: envoy.filters.http.router", lock),
+        ("          stream_idle_timeout: 300s\n", ""),
+        (route, "cluster: git, timeout: 0s, idle_timeout: 7200s, retry_policy: { retry_on: 5xx, num_retries: 0 }"),
+        ("match: { path_separated_prefix: /git }", "match: { prefix: /git }"),
+        ("match: { path_separated_prefix: /git }", "match: { safe_regex: { regex: \"/git(/.*)?\" } }"),
+        ("domains: [mcp.example.com]", "domains: [\"mcp.example.com:*\", \"*.example.com\"]"),
+        ("request_body_buffer_limit: 1114112", "request_body_buffer_limit: \"2000000\""),
+        // A listener of another application, whose catch-all would take the path.
+        ("  clusters:\n", &other_listener("notes-of-others")),
+        (
+            "    - name: git\n",
+            "    - name: health\n                match: { path: /healthz }\n                direct_response: { status: 200 }\n                typed_per_filter_config: { step-up: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true } }\n              - name: git\n",
+        ),
+    ] {
+        assert_eq!(envoy.matches(old).count(), 1, "{old}");
+        let findings = check("envoy.yaml", &envoy.replace(old, new), Some(&policy));
+        assert_eq!(found(&findings.text), BTreeSet::new(), "{new}:\n{}", findings.text);
+    }
+    // Which is found where it leads to the cluster of a server.
+    let findings = check("envoy.yaml", &envoy.replace("  clusters:\n", &other_listener("notes")), Some(&policy));
+    assert_eq!(found(&findings.text), BTreeSet::from(["filter-missing"]), "{}", findings.text);
+}
+
+fn other_listener(cluster: &str) -> String {
+    let manager =
+        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let host = format!(
+        "{{ name: others, domains: [\"*\"], routes: [ {{ match: {{ prefix: / }}, route: {{ cluster: {cluster} }} }} ] }}"
+    );
+    let message =
+        format!("{{ \"@type\": {manager}, stat_prefix: others, route_config: {{ virtual_hosts: [ {host} ] }} }}");
+    format!(
+        "  - {{ name: others, filter_chains: [ {{ filters: [ {{ name: hcm, typed_config: {message} }} ] }} ] }}\n  clusters:\n"
+    )
+}
+
 /// The other spelling of protobuf's JSON, and a TypedStruct in place of a message.
 #[test]
 fn spellings_of_protobuf_are_one() {

@@ -19,11 +19,16 @@ pub fn files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The good ones: bootstrap and discovery file.
+pub fn good() -> Result<(String, String)> {
+    let read = |name: &str| std::fs::read_to_string(folder().join("good").join(name));
+    Ok((read("envoy.yaml")?, read("step-up.yaml")?))
+}
+
 /// The bootstrap (or a dump) and the discovery file that such a file makes.
 pub fn changed(path: &Path) -> Result<(String, String)> {
     let name = path.display();
-    let good = |name: &str| std::fs::read_to_string(folder().join("good").join(name));
-    let (mut envoy, mut filter) = (good("envoy.yaml")?, good("step-up.yaml")?);
+    let (mut envoy, mut filter) = good()?;
     let document = yaml::load(path)?;
     let Some(changes) = document.as_array() else { return Ok((std::fs::read_to_string(path)?, filter)) };
     for change in changes {

@@ -1,5 +1,7 @@
 //! The policies and the Envoy side by side: which routes lead to servers.
 
+use std::collections::HashMap;
+
 use step_up_core::json::Value;
 use step_up_core::{Policy, ServerView};
 
@@ -122,54 +124,46 @@ impl<'w> World<'w> {
     }
 
     fn of(&self, manager: Option<usize>, configs: &[Node<'w>]) -> Vec<Served<'w>> {
+        let is_guarded = manager.is_none_or(|at| self.model.managers.get(at).is_some_and(Manager::is_guarded));
         let mut found = Vec::new();
         for config in configs {
+            let meant = self.meant(config);
+            let is_all = self.policies.is_empty() && is_guarded && !self.names_servers(config);
             for host in config.list("virtual_hosts") {
                 for route in host.list("routes") {
-                    found.extend(self.served(manager, config, &host, route));
+                    let meant = meant.get(&route.path).cloned().unwrap_or_default();
+                    let named = named(&route);
+                    let is_served = named.is_some() || !meant.is_empty() || is_all;
+                    // Redirects and answers of the route itself lead nowhere.
+                    if !is_served || !route.has("route") || leads_to_documents(&route) {
+                        continue;
+                    }
+                    let is_catch_all = route.get("match").and_then(|matcher| matcher.text("prefix")) == Some("/");
+                    let (host, config) = (host.clone(), config.clone());
+                    found.push(Served { route, host, config, manager, named, meant, is_catch_all });
                 }
             }
         }
         found
     }
 
-    fn served(
-        &self,
-        manager: Option<usize>,
-        config: &Node<'w>,
-        host: &Node<'w>,
-        route: Node<'w>,
-    ) -> Option<Served<'w>> {
-        // Redirects and answers of the route itself lead nowhere.
-        if !route.has("route") || leads_to_documents(&route) {
-            return None;
+    /// The routes that take paths of servers, by where they stand: the names of those.
+    fn meant(&self, config: &Node<'w>) -> HashMap<String, Vec<&'w str>> {
+        let mut meant: HashMap<String, Vec<&'w str>> = HashMap::new();
+        for server in self.servers() {
+            for host in hosts_for(config, authority(server.resource())) {
+                for (path, _) in server.paths() {
+                    for (route, _) in candidates(&host, path).into_iter().filter(|(_, takes)| *takes != Takes::Unclear)
+                    {
+                        let names = meant.entry(route.path).or_default();
+                        if !names.contains(&server.name()) {
+                            names.push(server.name());
+                        }
+                    }
+                }
+            }
         }
-        let is_guarded = manager.is_none_or(|at| self.model.managers.get(at).is_some_and(Manager::is_guarded));
-        let named = named(&route);
-        let meant: Vec<_> =
-            self.servers().filter(|server| self.is_for(config, host, &route, *server)).map(ServerView::name).collect();
-        let is_all = self.policies.is_empty() && is_guarded && !self.names_servers(config);
-        let is_catch_all = route.get("match").and_then(|matcher| matcher.text("prefix")) == Some("/");
-        let is_served = named.is_some() || !meant.is_empty() || is_all;
-        is_served.then(|| Served {
-            route,
-            host: host.clone(),
-            config: config.clone(),
-            manager,
-            named,
-            meant,
-            is_catch_all,
-        })
-    }
-
-    fn is_for(&self, config: &Node<'w>, host: &Node<'w>, route: &Node<'w>, server: ServerView<'_>) -> bool {
-        let is_host = hosts_for(config, authority(server.resource())).iter().any(|one| one.path == host.path);
-        let mut paths = server.paths().map(|(path, _)| path);
-        is_host
-            && paths.any(|path| {
-                let mut candidates = candidates(host, path).into_iter();
-                candidates.any(|(one, takes)| one.path == route.path && takes != Takes::Unclear)
-            })
+        meant
     }
 
     /// Without a policy: does some route name its server?

@@ -23,6 +23,12 @@ fn endpoints<'w>(world: &World<'w>) -> Vec<(&'static str, EndpointView<'w>)> {
         .collect()
 }
 
+/// The clusters of the token services.
+pub(super) fn token_services<'m, 'w>(world: &'m World<'w>) -> impl Iterator<Item = &'m Node<'w>> {
+    let tokens = endpoints(world).into_iter().filter(|(what, _)| *what == "tokens");
+    tokens.filter_map(|(_, endpoint)| world.cluster(endpoint.cluster()))
+}
+
 pub(super) fn missing(world: &World<'_>, out: &mut Out<'_>) {
     let Some(place) = world.model.clusters.first() else { return };
     // Where they come by discovery and these files are no dump, they are elsewhere: `unseen` says so.
@@ -101,7 +107,8 @@ fn names_peer(cluster: &Node<'_>, context: &Node<'_>) -> bool {
         || options.is_some_and(|options| options.flag("auto_san_validation"))
 }
 
-fn options<'v>(cluster: &Node<'v>) -> Option<Node<'v>> {
+/// HttpProtocolOptions.
+pub(super) fn options<'v>(cluster: &Node<'v>) -> Option<Node<'v>> {
     let options = cluster.get("typed_extension_protocol_options")?.members();
     options.into_iter().find(|(name, _)| name.ends_with(".HttpProtocolOptions")).map(|(_, options)| options)
 }

@@ -1,11 +1,13 @@
 //! The filter itself: that it is there, last, on, and set up.
 
+use std::collections::HashSet;
+
 use step_up_core::json::Value;
 
 use super::super::finding::Out;
 use super::super::model::Filter;
 use super::super::node::Node;
-use super::super::routing::clusters;
+use super::super::routing::clusters as clusters_of;
 use super::super::world::{WELL_KNOWN, World};
 use super::{name_of, shown};
 
@@ -110,14 +112,28 @@ fn consequence(filter: &Filter<'_>) -> &'static str {
 
 /// `disabled: true` for one route.
 pub(super) fn disabled(world: &World<'_>, out: &mut Out<'_>) {
+    let served: HashSet<_> = world.served.iter().map(|served| (served.route.file, &served.route.path)).collect();
+    let clusters: HashSet<_> = world.served.iter().flat_map(|served| served.clusters()).collect();
+    let led = |route: &Node<'_>| Led {
+        to_server: served.contains(&(route.file, &route.path)),
+        to_its_cluster: clusters_of(route).iter().any(|cluster| clusters.contains(cluster)),
+    };
     for manager in world.guarded() {
         for (_, filter) in manager.ours() {
+            if filter.kind.ends_with(".ExtensionWithMatcher") {
+                out.fault(
+                    &filter.entry,
+                    "the step-up filter is applied only where a matcher says so",
+                    "the gate is open for every other request",
+                    "write it as a filter of its own",
+                );
+            }
             let is_off = filter.entry.flag("disabled");
             for config in &manager.routes {
                 for host in config.list("virtual_hosts") {
                     for route in host.list("routes") {
                         let said = [&route, &host, config].into_iter().find_map(|level| own_config(level, filter.name));
-                        one_route(world, filter, is_off, &route, said.as_ref(), out);
+                        one_route(&led(&route), filter, is_off, &route, said.as_ref(), out);
                     }
                 }
             }
@@ -125,29 +141,30 @@ pub(super) fn disabled(world: &World<'_>, out: &mut Out<'_>) {
     }
 }
 
+/// Where a route leads.
+struct Led {
+    to_server: bool,
+    to_its_cluster: bool,
+}
+
 fn one_route(
-    world: &World<'_>,
+    led: &Led,
     filter: &Filter<'_>,
     is_off: bool,
     route: &Node<'_>,
     said: Option<&Node<'_>>,
     out: &mut Out<'_>,
 ) {
-    let is_served =
-        world.served.iter().any(|served| served.route.file == route.file && served.route.path == route.path);
-    let leads_to = clusters(route);
-    let leads_there =
-        world.served.iter().flat_map(|served| served.clusters()).any(|cluster| leads_to.contains(&cluster));
     let way = |way: &str| route.get("match").and_then(|matcher| matcher.text(way)).unwrap_or_default();
     let is_document = ["path", "prefix", "path_separated_prefix"].iter().any(|one| way(one).starts_with(WELL_KNOWN));
     let at = match said {
         Some(said) if said.flag("disabled") => said,
         None if is_off => &filter.entry,
-        _ => return weighted(filter, route, is_served, out),
+        _ => return weighted(filter, route, led.to_server, out),
     };
     let problem = format!("the step-up filter is off on {}", name_of(route));
     let help = "`disabled: true` only on a route that answers by itself";
-    if is_served || leads_there {
+    if led.to_server || led.to_its_cluster {
         out.fault(at, problem, "the gate is open: every request reaches the server unjudged", help);
     } else if is_document {
         out.fault(at, problem, "the metadata document is not served: no client finds its authorization server", help);
@@ -240,12 +257,19 @@ pub(super) fn discovery_default(world: &World<'_>, out: &mut Out<'_>) {
     }
 }
 
-/// RBAC that allows, and has nothing that it allows. Without `rules` it allows all.
+/// RBAC that allows, and has nothing that it allows; or denies anything of anybody. Without `rules` it lets everything pass.
 fn denies_all(default: &Node<'_>) -> bool {
     let Some((kind, message)) = default.message() else { return false };
     let Some(rules) = message.get("rules") else { return false };
-    let is_empty = rules.get("policies").is_none_or(|policies| policies.members().is_empty());
-    kind.ends_with(".http.rbac.v3.RBAC") && rules.text("action").is_none_or(|action| action == "ALLOW") && is_empty
+    let policies = rules.get("policies").map(|policies| policies.members()).unwrap_or_default();
+    let is_any = |list: &str, policy: &Node<'_>| policy.list(list).iter().any(|one| one.flag("any"));
+    let is_about_all = |(_, policy): &(&str, Node<'_>)| is_any("permissions", policy) && is_any("principals", policy);
+    let denies = match rules.text("action") {
+        None | Some("ALLOW") => policies.is_empty(),
+        Some("DENY") => policies.iter().any(is_about_all),
+        Some(_) => false,
+    };
+    kind.ends_with(".http.rbac.v3.RBAC") && denies
 }
 
 pub(super) fn vm_id(world: &World<'_>, out: &mut Out<'_>) {

@@ -80,9 +80,10 @@ pub(super) fn answers(world: &World<'_>, out: &mut Out<'_>) {
 }
 
 pub(super) fn foreign_code(world: &World<'_>, out: &mut Out<'_>) {
-    for filter in
-        ["lua", "wasm", "ext_proc", "golang", "dynamic_modules"].into_iter().flat_map(|word| before(world, word))
-    {
+    let code =
+        ["lua", "wasm", "ext_proc", "golang", "dynamic_modules"].into_iter().flat_map(|word| before(world, word));
+    let unknown = world.guarded().flat_map(Manager::before).filter(|filter| is_unknown(filter));
+    for filter in code.chain(unknown) {
         out.note(
             &filter.entry,
             format!("{} stands before the step-up filter", shown(filter.name)),
@@ -90,6 +91,11 @@ pub(super) fn foreign_code(world: &World<'_>, out: &mut Out<'_>) {
             "see that it neither takes nor writes `authorization`",
         );
     }
+}
+
+/// A filter by discovery that these files do not have.
+fn is_unknown(filter: &Filter<'_>) -> bool {
+    filter.kind.is_empty() && filter.entry.has("config_discovery")
 }
 
 /// The caller's token is not the one that is judged.

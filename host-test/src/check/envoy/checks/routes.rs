@@ -5,7 +5,7 @@ use super::super::model::Manager;
 use super::super::node::Node;
 use super::super::routing::{Takes, authority, candidates, hosts_for};
 use super::super::world::{Served, World, named};
-use super::clusters::injectors;
+use super::clusters::{injectors, options, token_services};
 use super::neighbours::is_authorization;
 use super::{name_of, shown};
 
@@ -226,23 +226,39 @@ fn limit<'w>(served: &Served<'w>, manager: Option<&Manager<'w>>) -> Option<(u64,
 pub(super) fn retries(world: &World<'_>, out: &mut Out<'_>) {
     for served in &world.served {
         let action = served.route.get("route");
-        let of_route = action.as_ref().and_then(|action| action.get("retry_policy"));
-        if let Some(policy) = of_route.or_else(|| served.host.get("retry_policy")) {
-            retry(&policy, &served.route, out);
+        let said = |name: &str| action.as_ref().and_then(|action| action.get(name)).or_else(|| served.host.get(name));
+        let name = name_of(&served.route);
+        if let Some(policy) = said("retry_policy") {
+            retry(&policy, &name, out);
         }
-        let hedge =
-            action.as_ref().and_then(|action| action.get("hedge_policy")).or_else(|| served.host.get("hedge_policy"));
-        if let Some(hedge) = hedge.filter(|hedge| hedge.flag("hedge_on_per_try_timeout")) {
-            let problem = format!("{} sends a second request beside a slow one", name_of(&served.route));
+        for policy in own_clusters(world, served).filter_map(|options| options.get("retry_policy")) {
+            retry(&policy, &format!("the cluster of {name}"), out);
+        }
+        if let Some(hedge) = said("hedge_policy").filter(|hedge| hedge.flag("hedge_on_per_try_timeout")) {
+            let problem = format!("{name} sends a second request beside a slow one");
             out.fault(&hedge, problem, "a call is executed twice, an elevated one with the same token", "take it away");
         }
     }
+    for policy in token_services(world).filter_map(|cluster| options(cluster)?.get("retry_policy")) {
+        let follows = "an exchange is made twice, and the token of the first answer is lost: it lives until its `exp`";
+        out.warn(
+            &policy,
+            "the token service's cluster repeats requests",
+            follows,
+            "take it away: the filter repeats what may be",
+        );
+    }
+}
+
+/// What the clusters of a route say of HTTP.
+fn own_clusters<'w>(world: &World<'w>, served: &Served<'w>) -> impl Iterator<Item = Node<'w>> {
+    served.clusters().into_iter().filter_map(|name| options(world.cluster(name)?))
 }
 
 /// Where nothing has reached the server yet.
 const HARMLESS: [&str; 2] = ["connect-failure", "refused-stream"];
 
-fn retry(policy: &Node<'_>, route: &Node<'_>, out: &mut Out<'_>) {
+fn retry(policy: &Node<'_>, name: &str, out: &mut Out<'_>) {
     let on = policy.text("retry_on").unwrap_or_default();
     let has_codes = !policy.list("retriable_status_codes").is_empty();
     if policy.number("num_retries") == Some(0) || (on.is_empty() && !has_codes) {
@@ -250,10 +266,10 @@ fn retry(policy: &Node<'_>, route: &Node<'_>, out: &mut Out<'_>) {
     }
     let help = "take the `retry_policy` away, or write `num_retries: 0`";
     if on.split(',').all(|case| HARMLESS.contains(&case.trim())) {
-        let problem = format!("{} repeats requests that did not arrive", name_of(route));
+        let problem = format!("{name} repeats requests that did not arrive");
         out.warn(policy, problem, "a stream's time begins anew, beyond the `exp` of its token", help);
     } else {
-        let problem = format!("{} repeats requests ({})", name_of(route), shown(on));
+        let problem = format!("{name} repeats requests ({})", shown(on));
         out.fault(policy, problem, "a call is executed twice or more, an elevated one with the same token", help);
     }
 }
@@ -261,10 +277,9 @@ fn retry(policy: &Node<'_>, route: &Node<'_>, out: &mut Out<'_>) {
 pub(super) fn mirrors(world: &World<'_>, out: &mut Out<'_>) {
     for served in &world.served {
         let action = served.route.get("route");
-        let levels = action.iter().chain([&served.host, &served.config]);
-        for mirror in
-            levels.filter_map(|level| level.get("request_mirror_policies")).filter(|list| !list.items().is_empty())
-        {
+        let levels = action.into_iter().chain([served.host.clone(), served.config.clone()]);
+        let lists = levels.chain(own_clusters(world, served)).filter_map(|level| level.get("request_mirror_policies"));
+        for mirror in lists.filter(|list| !list.items().is_empty()) {
             let problem = format!("{} is mirrored", name_of(&served.route));
             out.fault(
                 &mirror,

@@ -65,6 +65,18 @@ pub(super) fn unseen(world: &World<'_>, roots: &[Node<'_>], out: &mut Out<'_>) {
             "if it is the closed kill switch, everything is refused",
         );
     }
+    for config in world.route_configs() {
+        if config.has("vhds") {
+            say(
+                config,
+                "virtual hosts come by discovery".to_owned(),
+                "those that are not in these files were not looked at",
+            );
+        }
+        for host in config.list("virtual_hosts").iter().filter(|host| host.has("matcher")) {
+            say(host, "a virtual host with a `matcher`".to_owned(), "which routes it leads to is not looked at");
+        }
+    }
     parts(world, first, &mut say);
     for root in roots {
         if let Some(alias) = alias(root) {
