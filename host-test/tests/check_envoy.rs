@@ -144,6 +144,11 @@ fn what_is_right_in_another_way_is_not_found() {
         ("          - name: envoy.filters.http.router", lock),
         ("          stream_idle_timeout: 300s\n", ""),
         (route, "cluster: git, timeout: 0s, idle_timeout: 7200s, retry_policy: { retry_on: 5xx, num_retries: 0 }"),
+        (
+            "          stat_prefix: mcp\n",
+            "          stat_prefix: mcp\n          local_reply_config: { mappers: [ { filter: { response_flag_filter: { flags: [UH] } }, body: { inline_string: Sorry } } ] }\n",
+        ),
+        ("          http_filters:\n          - name: step-up", JWT_ELSEWHERE),
         ("match: { path_separated_prefix: /git }", "match: { prefix: /git }"),
         ("match: { path_separated_prefix: /git }", "match: { safe_regex: { regex: \"/git(/.*)?\" } }"),
         ("domains: [mcp.example.com]", "domains: [\"mcp.example.com:*\", \"*.example.com\"]"),
@@ -163,6 +168,17 @@ fn what_is_right_in_another_way_is_not_found() {
     let findings = check("envoy.yaml", &envoy.replace("  clusters:\n", &other_listener("notes")), Some(&policy));
     assert_eq!(found(&findings.text), BTreeSet::from(["filter-missing"]), "{}", findings.text);
 }
+
+/// It reads, and takes, another header than ours.
+const JWT_ELSEWHERE: &str = r#"          http_filters:
+          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers: { mesh: { issuer: mesh, from_headers: [ { name: x-mesh-token } ] } }
+              rules:
+              - match: { prefix: / }
+                requires: { requires_any: { requirements: [ { provider_name: mesh }, { allow_missing_or_failed: {} } ] } }
+          - name: step-up"#;
 
 fn other_listener(cluster: &str) -> String {
     let manager =
