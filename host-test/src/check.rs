@@ -1,10 +1,10 @@
 //! `stepup check`: everything that is wrong with a policy, at once, where it stands; in the file that Envoy loads too.
 
 mod deployed;
+pub mod envoy;
 mod file;
 mod inside;
 mod page;
-mod routes;
 mod text;
 
 use std::fs;
@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use annotate_snippets::Renderer;
 use anyhow::{Context as _, Result, bail};
+use step_up_core::json::Value;
 use step_up_core::{Environment, Millis, Policy};
 
 use crate::policy::AnyCredential;
@@ -26,10 +27,10 @@ use page::Page;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// Policies, as YAML; or what Envoy loads, with policies in it: discovery files, bootstraps, listeners.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "envoy")]
     policies: Vec<PathBuf>,
-    /// What Envoy runs: bootstraps, listeners, route configurations, dumps of them. Do their routes send a path with a final slash
-    /// and the one without it alike, as the filter judges them (P29)?
+    /// What Envoy runs: bootstraps, what a control plane serves it, the answer of `/config_dump?include_eds`. What of it is otherwise
+    /// than the filter relies on, and what comes of that? Several files are one Envoy.
     #[arg(long, value_name = "FILE")]
     envoy: Vec<PathBuf>,
     /// Warnings are errors.
@@ -54,23 +55,24 @@ pub struct Findings {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let renderer = renderer();
     let (mut errors, mut warnings, mut without) = (0, 0, Vec::new());
-    let mut policies = Vec::new();
-    for path in &arguments.policies {
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let findings = check(path, &text, &renderer);
-        write!(stdout(), "{}", findings.text)?;
+    let mut print = |findings: &Findings| {
         errors += findings.errors;
         warnings += findings.warnings;
+        write!(stdout(), "{}", findings.text)
+    };
+    let mut policies = Vec::new();
+    for path in &arguments.policies {
+        let text = read(path)?;
+        let findings = check(path, &text, &renderer);
+        print(&findings)?;
         if findings.policies == 0 {
             without.push(path.display().to_string());
         }
-        policies.extend(that_load(&text));
+        policies.push((path.as_path(), text));
     }
-    for path in &arguments.envoy {
-        let findings = check_routes(path, &policies)?;
-        write!(stdout(), "{}", findings.text)?;
-        errors += findings.errors;
-        warnings += findings.warnings;
+    if !arguments.envoy.is_empty() {
+        let files: Result<Vec<_>> = arguments.envoy.iter().map(|path| Ok((path.as_path(), read(path)?))).collect();
+        print(&check_envoy(&files?, &policies, &renderer)?)?;
     }
     if !without.is_empty() {
         bail!("{}: {NO_POLICY}", without.join(", "));
@@ -79,22 +81,46 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Do the routes in this file send both spellings of the policies' paths alike?
-pub fn check_routes(path: &Path, policies: &[Policy]) -> Result<Findings> {
-    let mut found = Findings::default();
-    routes::check(&path.display().to_string(), &yaml::load(path)?, policies, &mut found);
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// Checks what an Envoy runs: these files, each with its text. The policies are those of the other files and those in these.
+/// An error is about a file that cannot be read at all.
+pub fn check_envoy(envoy: &[(&Path, String)], policies: &[(&Path, String)], renderer: &Renderer) -> Result<Findings> {
+    let (mut found, mut files, mut known) = (Findings::default(), Vec::new(), Vec::new());
+    for (path, text) in policies {
+        // What is wrong with it has been said.
+        let Ok(scan) = yaml::scan(text) else { continue };
+        known.extend(self::known(&scan, text));
+        if !deployed::is_policy(&scan.value) {
+            files.push(envoy::File::read(path, text.clone(), true)?);
+        }
+    }
+    for (path, text) in envoy {
+        let file = envoy::File::read(path, text.clone(), false)?;
+        file.policies(renderer, &mut found);
+        known.extend(file.known());
+        files.push(file);
+    }
+    envoy::check(&files, &known, renderer, &mut found);
     Ok(found)
 }
 
 /// The policies that a file is, or has, as far as they load.
-pub fn that_load(text: &str) -> Vec<Policy> {
-    let Ok(scan) = yaml::scan(text) else { return Vec::new() };
+fn known(scan: &yaml::Scan, text: &str) -> Vec<envoy::Known> {
+    let of = |tree: &Value<'static>| {
+        Some(envoy::Known::new(Policy::from_value(tree, text.as_bytes(), &Assumed).ok()?, tree))
+    };
     if deployed::is_policy(&scan.value) {
-        return Policy::from_value(&scan.value, text.as_bytes(), &Assumed).into_iter().collect();
+        return of(&scan.value).into_iter().collect();
     }
     let load = |content: &Content<'_>| match content {
-        Content::Struct(tree) => Policy::from_value(tree, text.as_bytes(), &Assumed).ok(),
-        Content::Json(bytes) => Policy::load(bytes, &Assumed).ok(),
+        Content::Struct(tree) => of(tree),
+        Content::Json(bytes) => {
+            let tree = step_up_core::json::read_long(bytes).ok()?;
+            Some(envoy::Known::new(Policy::load(bytes, &Assumed).ok()?, &tree))
+        }
         Content::Alias | Content::Misplaced | Content::Foreign => None,
     };
     deployed::deliveries(&scan.value).iter().filter_map(|delivery| load(&delivery.content)).collect()

@@ -7,6 +7,7 @@ mod http;
 mod running;
 pub(crate) mod tokens;
 
+pub use bootstrap::shipped_beside;
 pub(crate) use config::{discover, discovery, sample_policy};
 pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};

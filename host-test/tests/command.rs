@@ -58,6 +58,12 @@ fn exit_codes_tell_good_from_bad_from_unknown() {
         (2, vec!["check", "envoy/envoy.yaml"]),
         (0, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "envoy/envoy.yaml"]),
         (1, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "envoy/step-up.ecds.yaml"]),
+        (0, vec!["check", "--strict", "envoy/step-up.ecds.yaml", "--envoy", "envoy/envoy.yaml"]),
+        (0, vec!["check", "--envoy", "envoy/envoy.yaml"]),
+        (0, vec!["check", "--envoy", "envoy/envoy.yaml", "--envoy", "envoy/step-up.ecds.yaml"]),
+        (1, vec!["check", "--envoy", "envoy/step-up.ecds.yaml"]),
+        (1, vec!["check", "--envoy", "host-test/tests/deployed/02-rule-twice.yaml", "--envoy", "envoy/envoy.yaml"]),
+        (2, vec!["check"]),
         (2, vec!["check", "envoy/step-up.ecds.yaml", "--envoy", "no/such/envoy.yaml"]),
         (2, vec!["check", POLICY, "host-test/tests/deployed/13-not-a-policy.yaml"]),
         (0, vec!["test", "--host", "native", &right]),
@@ -267,18 +273,20 @@ fn p29_routes_send_a_path_with_a_final_slash_and_without_alike() {
         (
             "other",
             1,
-            "`/mcp` takes route git, `/mcp/` takes rest",
+            "`/mcp` takes route git, `/mcp/` takes route rest",
             format!("{}, {}", to("{ path: /mcp }", "git"), to("{ prefix: / }", "rest")),
         ),
         ("both", 0, "", format!("{}, {}", to("{ path: /mcp }", "git"), to("{ path: /mcp/ }", "git"))),
         ("separated", 0, "", to("{ path_separated_prefix: /mcp }", "git")),
         ("prefix", 0, "", to("{ prefix: /mcp }", "git")),
-        ("regex", 0, "cannot be told", to("{ safe_regex: { regex: /mcp.* } }", "git")),
+        ("regex", 0, "", to("{ safe_regex: { regex: /mcp.* } }", "git")),
+        ("narrow", 1, "`/mcp` takes route git, `/mcp/` takes none", to("{ safe_regex: { regex: /mcp } }", "git")),
+        ("template", 0, "cannot be told", to("{ path_match_policy: { name: template } }", "git")),
         ("headers", 0, "cannot be told", to("{ prefix: /mcp, headers: [{ name: x, present_match: true }] }", "git")),
         ("folded", 0, "", to("{ prefix: /MCP, case_sensitive: false }", "git")),
     ] {
         let (actual, text) = check(name, &routes);
         assert!(actual == code && text.contains(says), "{name}: {actual}\n{text}");
-        assert_eq!(text.contains("route git") || text.contains("route rest"), !says.is_empty(), "{name}\n{text}");
+        assert_eq!(text.contains("[final-slash]"), !says.is_empty(), "{name}\n{text}");
     }
 }

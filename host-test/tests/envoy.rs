@@ -7,6 +7,8 @@
 
 #[path = "envoy/browser.rs"]
 mod browser;
+#[path = "check_envoy/changes.rs"]
+mod changes;
 #[path = "envoy/clients.rs"]
 mod clients;
 #[path = "envoy/configuration.rs"]

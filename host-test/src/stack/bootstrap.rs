@@ -54,6 +54,13 @@ pub(super) fn bootstrap(ports: &Ports, changes: &Changes<'_>) -> Result<String> 
     Ok(document.to_string())
 }
 
+/// The shipped bootstrap beside these neighbours, with the ports as they are written.
+pub fn shipped_beside(neighbours: &Value) -> Result<String> {
+    let ports =
+        Ports { mcp: 10000, admin: 9901, authorization_server: 8700, everything: 8810, notes: 8811, page: None };
+    bootstrap(&ports, &Changes { neighbours: Some(neighbours), ..Changes::default() })
+}
+
 /// Puts neighbours around the filter. `http_filters`: those before `step-up` right before it, the others right after it;
 /// `last_filter` stands in place of the router; `clusters` are added; the members of `connection_manager` and `virtual_host` are set there, and routes come first.
 fn settle(document: &mut Value, neighbours: &Value) -> Result<()> {

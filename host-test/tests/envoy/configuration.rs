@@ -2,20 +2,26 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use annotate_snippets::Renderer;
 use anyhow::{Context as _, Result, ensure};
-use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _, send};
+use host_test::check::check_envoy;
+use host_test::stack::{EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use crate::changes;
 use crate::support::{DISCOVERY, apply, call, expect, open_session, reloads, stack, stack_with, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("configuration::shipped_files_are_valid", shipped_files_are_valid),
+        trial("configuration::the_running_envoy_has_the_settings", the_running_envoy_has_the_settings),
+        trial("configuration::deviations_are_taken_by_envoy", deviations_are_taken),
         trial("configuration::static_faults_stop_envoy_and_are_all_listed", static_faults),
         trial("configuration::discovered_faults_at_start_close_the_route", discovered_faults_at_start),
         trial("configuration::a_faulty_update_changes_nothing", a_faulty_update_changes_nothing),
@@ -77,6 +83,59 @@ fn shipped_files_are_valid() -> Result<()> {
     let output = Command::new(fixtures.envoy()).current_dir(&folder).args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && text.contains("OK"), "{text}");
+    Ok(())
+}
+
+/// What `/config_dump` says of it, held to the README.
+fn the_running_envoy_has_the_settings() -> Result<()> {
+    let dumped = |stack: &EnvoyStack| {
+        let dump = send(&Request::get(stack.admin_url("/config_dump?include_eds")))?;
+        ensure!(dump.status == 200, "{dump:?}");
+        check_envoy(&[(Path::new("config_dump.json"), dump.body)], &[], &Renderer::plain())
+    };
+    let found = dumped(&stack()?)?;
+    let seen = "1 connection manager with the filter, 2 routes to servers: 0 faults, 0 warnings, 0 notes";
+    ensure!(found.errors == 0 && found.warnings == 0 && found.text.contains(seen), "{}", found.text);
+
+    // The same, where the policy stands in the listener.
+    let found = dumped(&EnvoyStack::start(&Options { without_discovery: true, ..Options::default() })?)?;
+    let (first, _) = found.text.split_once("warning[").context("no warning")?;
+    ensure!(found.errors == 0 && found.warnings == 1, "{}", found.text);
+    ensure!(!first.contains("fault[") && found.text.contains("warning[discovery]"), "{}", found.text);
+    Ok(())
+}
+
+/// What `stepup check --envoy` is tried on is what Envoy takes without a word: the names of fields and messages are its own.
+fn deviations_are_taken() -> Result<()> {
+    let fixtures = host_test::fixtures::install()?;
+    let folder = host_test::paths::target().join("stacks/deviations");
+    std::fs::create_dir_all(&folder)?;
+    for name in ["step_up_filter.wasm", "other.wasm"] {
+        std::fs::copy(host_test::artifact::module()?, folder.join(name))?;
+    }
+    let secret = std::fs::read_to_string(host_test::paths::envoy().join("token-service.sds.yaml"))?;
+    for name in ["token-service", "own"] {
+        std::fs::write(folder.join(format!("{name}.sds.yaml")), secret.replace("token-service", name))?;
+    }
+    std::fs::copy(changes::folder().join("good/ca.crt"), folder.join("ca.crt"))?;
+    let mut many = 0;
+    for path in changes::files()? {
+        let (bootstrap, filter) = changes::changed(&path)?;
+        if bootstrap.contains("\nconfigs:") {
+            continue; // A dump is Envoy's answer.
+        }
+        std::fs::write(folder.join("envoy.yaml"), bootstrap)?;
+        std::fs::write(folder.join("step-up.yaml"), filter)?;
+        let arguments = ["--mode", "validate", "-c", "envoy.yaml", "--use-dynamic-base-id"];
+        let node = ["--service-node", "step-up", "--service-cluster", "step-up"];
+        let output = Command::new(fixtures.envoy()).current_dir(&folder).args(arguments).args(node).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        // Its own certificate needs a key, and there is none here.
+        let lacks_certificate = text.contains("path: tls.");
+        ensure!(output.status.success() || lacks_certificate, "{}:\n{text}", path.display());
+        many += 1;
+    }
+    ensure!(many > 80, "only {many} files");
     Ok(())
 }
 

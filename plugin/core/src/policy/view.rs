@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::{Endpoint, Issuer, KeySource, Kind, Place, Policy, Rule, Server, TokenService};
+use crate::policy::{Endpoint, Issuer, KeySource, Kind, Place, Policy, Rule, Select, Server, TokenService};
 
 /// A policy as it was understood, in its own order.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,11 @@ impl<'p> View<'p> {
         self.0.services.iter().map(move |service| ServiceView { policy: self.0, service })
     }
 
+    /// P34: must routes name their server, since nothing else says which of several is meant?
+    pub fn needs_named_routes(self) -> bool {
+        self.0.select == Select::Metadata && self.0.servers.len() > 1
+    }
+
     /// Every cluster of the host that something is fetched from or sent to.
     pub fn clusters(self) -> BTreeSet<&'p str> {
         self.endpoints().map(EndpointView::cluster).collect()
@@ -80,6 +85,26 @@ impl<'p> ServerView<'p> {
     /// The identifier that clients use.
     pub fn resource(self) -> &'p str {
         &self.0.resource
+    }
+
+    /// Its paths, that of `resource` first; each with the path of its metadata document (RFC 9728).
+    pub fn paths(self) -> impl Iterator<Item = (&'p str, &'p str)> {
+        self.0.places.iter().map(|place| (place.path.as_str(), place.metadata.path.as_str()))
+    }
+
+    /// Pages of these origins may call.
+    pub fn origins(self) -> &'p [String] {
+        &self.0.origins
+    }
+
+    /// P27: a challenge of the upstream's is replaced by one of ours.
+    pub fn challenges_itself(self) -> bool {
+        self.0.challenges_itself
+    }
+
+    /// P40: the peers whose `x-forwarded-client-cert` is believed.
+    pub fn gateways(self) -> &'p [String] {
+        &self.0.source_from
     }
 
     /// Its paths that are one with another spelling, each with that: a final slash more, or less (P29).
