@@ -35,6 +35,13 @@ pub fn component() -> Result<PathBuf> {
     once(&COMPONENT, || shipped("STEP_UP_COMPONENT", "step-up-component", COMPONENT_TARGET)).cloned()
 }
 
+/// Where the module is, if it is there without being built.
+pub(crate) fn built() -> Option<PathBuf> {
+    let named = std::env::var_os("STEP_UP_WASM").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| paths::target().join(TARGET).join("release").join("step_up_filter.wasm"));
+    path.is_file().then_some(path)
+}
+
 fn shipped(variable: &str, package: &str, target: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable).map(PathBuf::from) {
         if !path.is_file() {

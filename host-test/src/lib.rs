@@ -2,6 +2,7 @@
 // It panics when nobody reads any more.
 #![deny(clippy::print_stdout)]
 
+pub mod about;
 pub mod artifact;
 pub mod backend;
 pub mod check;

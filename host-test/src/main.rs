@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use host_test::{check, demo, explain, pin, reference, serve, testing};
+use clap::{CommandFactory as _, Parser};
+use host_test::{about, check, demo, explain, pin, reference, serve, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
-#[command(name = "stepup", version)]
+#[command(name = "stepup", version = about::version())]
 enum Command {
     /// Say everything that is wrong with a policy, and what is rarely meant.
     Check(check::Arguments),
@@ -21,6 +21,10 @@ enum Command {
     Schema(reference::Arguments),
     /// Put the filter in front of an MCP server, without Envoy: for work on one's own machine and for CI.
     Serve(serve::Arguments),
+    /// Print a script by which a shell completes these words.
+    Completions(about::Completions),
+    /// Print the manual page, of a subcommand if one is named (`stepup man serve | man -l -`).
+    Man(about::Man),
     /// Run the filter in a real system and tell its story.
     Demo(demo::Arguments),
 }
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Completions(arguments) => about::completions(&arguments, Command::command()),
+        Command::Man(arguments) => about::man(&arguments, Command::command()),
         Command::Demo(arguments) => {
             // A story that does not go as told is a failure, not a mistake of the caller's.
             return match demo::run(arguments) {

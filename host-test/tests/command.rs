@@ -1,5 +1,5 @@
 //! The command as its users meet it: what it prints, and what it exits with.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -289,4 +289,24 @@ fn p29_routes_send_a_path_with_a_final_slash_and_without_alike() {
         assert!(actual == code && text.contains(says), "{name}: {actual}\n{text}");
         assert_eq!(text.contains("[final-slash]"), !says.is_empty(), "{name}\n{text}");
     }
+}
+
+#[test]
+fn it_tells_of_itself() {
+    let (code, version, _) = run(&["--version"]);
+    let lines: Vec<&str> = version.lines().collect();
+    let module = lines.get(2).and_then(|line| line.strip_prefix("module ")).unwrap_or_default();
+    assert!(code == 0 && lines[0].starts_with("stepup ") && lines[1] == "policy version 1", "{version}");
+    assert!(module == "not built yet" || module.len() == 64, "{version}");
+    for (arguments, wanted) in [
+        (vec!["completions", "bash"], "complete"),
+        (vec!["completions", "zsh"], "#compdef stepup"),
+        (vec!["completions", "fish"], "complete -c stepup"),
+        (vec!["man"], ".TH stepup"),
+        (vec!["man", "serve"], "upstream"),
+    ] {
+        let (code, out, _) = run(&arguments);
+        assert!(code == 0 && out.contains(wanted), "{arguments:?}: {out}");
+    }
+    assert_eq!(run(&["man", "nothing"]).0, 2);
 }

@@ -389,3 +389,64 @@ fn resident() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+/// The command: what it says, a change of its file, SIGHUP, its end.
+#[test]
+fn the_command_reads_its_policy_again_and_ends_when_told() {
+    let server = McpServer::start("test").unwrap();
+    let folder = host_test::paths::target().join("stacks").join(format!("serve-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("policy.yaml");
+    std::fs::write(&file, policy(&json!({ "echo": { "scope": [] } })).to_string()).unwrap();
+    let port = host_test::process::free_port().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stepup"));
+    command.arg("serve").arg(&file).args(["--upstream", &server.url(), "--listen", &format!("127.0.0.1:{port}")]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (said, shown) = (lines(child.stderr.take().unwrap()), lines(child.stdout.take().unwrap()));
+    let wait = |lines: &Receiver<String>, wanted: &str| loop {
+        let line = lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("never said: {wanted}"));
+        if line.contains(wanted) {
+            return line;
+        }
+    };
+    wait(&said, &format!("http://127.0.0.1:{port}/mcp serves {SERVER}"));
+    let status = |tool: &str| {
+        let request = host_test::story::modern_request(&format!("http://127.0.0.1:{port}/mcp"), tool);
+        send(&request.bearer(&token())).unwrap().status
+    };
+    assert_eq!((status("echo"), status("get-env")), (200, 403));
+    let line = wait(&shown, "permit");
+    assert!(line.contains("tools/call echo by alice via agent (permitted)"), "{line}");
+    assert!(wait(&shown, "deny").contains("tools/call get-env by alice via agent (no_rule 403)"));
+    // A file that changes.
+    std::fs::write(&file, policy(&json!({ "get-env": { "scope": [] } })).to_string()).unwrap();
+    wait(&said, "is in force");
+    assert_eq!((status("echo"), status("get-env")), (403, 200));
+    // A faulty one.
+    std::fs::write(&file, "version: 7\n").unwrap();
+    wait(&said, "the policy before stays in force");
+    assert_eq!((status("echo"), status("get-env")), (403, 200));
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    };
+    signal("-HUP");
+    wait(&said, "the policy before stays in force");
+    signal("-TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+/// What a process writes, line by line.
+fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (line, lines) = channel();
+    spawn(move || {
+        use std::io::BufRead as _;
+        for text in std::io::BufReader::new(from).lines().map_while(Result::ok) {
+            if line.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
