@@ -368,7 +368,7 @@ fn nothing_stays_of_clients_that_leave() {
     assert_eq!(answered, CONNECTIONS * EACH / 2);
     assert!(minted >= CONNECTIONS * EACH / 10, "{minted}");
     // Shared with the other tests of this process; a leak of a KiB for each request would be ten thousand.
-    assert!(grown < 64 << 10, "{grown} KiB more");
+    assert!(grown < 48 << 10, "{grown} KiB more");
 }
 
 /// A call of revision 2026-07-28, as bytes.

@@ -74,16 +74,25 @@ pub(crate) enum Event {
     },
 }
 
+/// When something is due, and by which it is found.
+pub(crate) type Due = (u64, u64);
+
 #[derive(Debug, Default)]
 pub(crate) struct Events {
-    due: BTreeMap<(u64, u64), Event>,
+    due: BTreeMap<Due, Event>,
     added: u64,
 }
 
 impl Events {
-    pub fn add(&mut self, at: u64, event: Event) {
+    pub fn add(&mut self, at: u64, event: Event) -> Due {
         self.added += 1;
         self.due.insert((at, self.added), event);
+        (at, self.added)
+    }
+
+    /// It is no longer to happen.
+    pub fn cancel(&mut self, due: Due) {
+        self.due.remove(&due);
     }
 
     /// When the first one is due.

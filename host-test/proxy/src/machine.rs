@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ring::rand::SystemRandom;
 
-use crate::events::{Event, Events};
+use crate::events::{Due, Event, Events};
 use crate::ids::{MILLI, Place, Status, StreamId};
 use crate::limits::Limits;
 use crate::network::{CallAnswer, CallPlan, Network, OutboundCall, Refused};
@@ -131,8 +131,16 @@ impl Machine {
         }
     }
 
-    pub fn later(&mut self, millis: u64, event: Event) {
-        self.events.add(self.now.saturating_add(millis.saturating_mul(MILLI)), event);
+    pub fn later(&mut self, millis: u64, event: Event) -> Due {
+        self.events.add(self.now.saturating_add(millis.saturating_mul(MILLI)), event)
+    }
+
+    /// A limit to how long a stream may be there; it goes with the stream.
+    pub fn limit(&mut self, stream: StreamId, at: u64, event: Event) {
+        let due = self.events.add(at, event);
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.limits.push(due);
+        }
     }
 
     pub fn root(&mut self, place: Place) -> Option<&mut Root> {

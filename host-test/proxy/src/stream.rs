@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::events::Due;
 use crate::headers::Headers;
 use crate::ids::{Direction, Place};
 use crate::network::{Client, UpstreamRequest};
@@ -92,6 +93,8 @@ pub(crate) struct Stream {
     pub(crate) in_callback: bool,
     pub(crate) logging: bool,
     pub(crate) active: u64,
+    /// What is due if it is there for too long.
+    pub(crate) limits: Vec<Due>,
 }
 
 /// One direction of a stream.
@@ -156,6 +159,7 @@ impl Stream {
             in_callback: false,
             logging: false,
             active: 0,
+            limits: Vec::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The filter at work: one thread has the VM, the clock and the streams, and hears of everything else by message.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -138,20 +138,19 @@ pub(super) struct Engine {
 struct World {
     outside: Outside,
     next_call: u64,
-    calls: HashMap<u64, AbortHandle>,
+    /// Those under way.
+    calls: HashSet<u64>,
     forwarded: Vec<(StreamId, UpstreamRequest)>,
 }
 
 impl Network for World {
     fn call(&mut self, _: u64, call: &OutboundCall) -> CallPlan {
         self.next_call += 1;
-        match self.outside.call(self.next_call, call) {
-            Some(task) => {
-                self.calls.insert(self.next_call, task);
-                CallPlan::Outside(self.next_call)
-            }
-            None => CallPlan::UnknownCluster,
+        if !self.outside.call(self.next_call, call) {
+            return CallPlan::UnknownCluster;
         }
+        self.calls.insert(self.next_call);
+        CallPlan::Outside(self.next_call)
     }
 
     fn upstream(&mut self, _: &UpstreamRequest) -> UpstreamPlan {
@@ -167,7 +166,7 @@ impl Network for World {
 impl Engine {
     /// A filter with that policy, ready.
     pub fn new(module: Module, policy: &Served, outside: Outside, told: Box<dyn Fn(Told) + Send>) -> Result<Engine> {
-        let world = World { outside, next_call: 0, calls: HashMap::new(), forwarded: Vec::new() };
+        let world = World { outside, next_call: 0, calls: HashSet::new(), forwarded: Vec::new() };
         let world = Rc::new(RefCell::new(world));
         // The filter has limits of its own, below these.
         let limits =

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use simulated_proxy::{Client, Headers, StreamId};
@@ -70,7 +70,10 @@ impl Front {
                     async move { Ok::<_, Infallible>(front.answer(request, scheme).await) }
                 })
             };
-            let builder = Builder::new(TokioExecutor::new());
+            // With timers, heads that do not come are not waited for for ever.
+            let mut builder = Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new());
+            builder.http2().timer(TokioTimer::new());
             // A connection that breaks is the client's affair.
             match &front.tls {
                 None => drop(watcher.watch(builder.serve_connection(TokioIo::new(socket), service).into_owned()).await),

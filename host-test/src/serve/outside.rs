@@ -121,12 +121,12 @@ impl Outside {
         server.and_then(|server| of(Some(server))).or_else(|| of(None))
     }
 
-    /// Sends a call of the filter's; the answer is a message under that number. `None`: there is no such cluster.
-    pub fn call(&self, number: u64, call: &OutboundCall) -> Option<AbortHandle> {
-        let origin = self.clusters.get(&call.cluster)?;
+    /// Sends a call of the filter's; the answer is a message under that number. False: there is no such cluster.
+    pub fn call(&self, number: u64, call: &OutboundCall) -> bool {
+        let Some(origin) = self.clusters.get(&call.cluster) else { return false };
         let request = self.request(origin, call);
         let (client, engine, timeout) = (self.client.clone(), self.engine.clone(), call.timeout);
-        let task = self.runtime.spawn(async move {
+        self.runtime.spawn(async move {
             let answered = async {
                 let response = client.request(request?).await?;
                 collected(response).await
@@ -141,7 +141,7 @@ impl Outside {
             let answer = answer.unwrap_or_else(|_| own("503", "upstream connect error"));
             let _ = engine.send(Message::Called { number, answer });
         });
-        Some(task.abort_handle())
+        true
     }
 
     fn request(&self, origin: &str, call: &OutboundCall) -> Result<Request<Full<Bytes>>> {

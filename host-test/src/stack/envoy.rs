@@ -256,9 +256,13 @@ impl EnvoyStack {
         self.ports.mcp
     }
 
-    /// The URL of the server `notes` itself, without Envoy.
-    pub fn direct_url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.ports.notes)
+    /// The URL of a server itself, without Envoy.
+    pub fn direct_url(&self, server: Server) -> String {
+        let port = match server {
+            Server::Everything => self.ports.everything,
+            Server::Notes => self.ports.notes,
+        };
+        format!("http://127.0.0.1:{port}/mcp")
     }
 
     /// The URL of Envoy's admin interface.

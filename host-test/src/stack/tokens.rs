@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::http::{Request, encode, send};
 
 /// The filter's own credential (see `envoy/token-service.sds.yaml`).
-pub(crate) const FILTER_CREDENTIAL: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
+pub const FILTER_CREDENTIAL: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
 
 /// The client whose tokens a stack hands out (see `envoy/fixtures/README.md`).
 pub(crate) const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];

@@ -1,9 +1,14 @@
 //! Clients that know nothing of this filter connect, are challenged, step up by themselves and succeed.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _};
+use host_test::serve::{Served, Serving, Told, Upstream};
+use host_test::stack::{EnvoyStack, FILTER_CREDENTIAL, Options, Server, Setup, Stack as _};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -23,6 +28,16 @@ pub fn trials() -> Vec<Trial> {
             step_up(Client::TypeScript, Server::Notes, "auto", "2026-07-28")
         }),
         trial("clients::python_is_not_slowed_down", python_is_not_slowed_down),
+        trial("clients::served_python_2025_11_25", || {
+            served(Client::Python, Server::Everything, "legacy", "2025-11-25")
+        }),
+        trial("clients::served_python_2026_07_28", || served(Client::Python, Server::Notes, "auto", "2026-07-28")),
+        trial("clients::served_typescript_2025_11_25", || {
+            served(Client::TypeScript, Server::Everything, "legacy", "2025-11-25")
+        }),
+        trial("clients::served_typescript_2026_07_28", || {
+            served(Client::TypeScript, Server::Notes, "auto", "2026-07-28")
+        }),
     ]
 }
 
@@ -36,7 +51,57 @@ enum Client {
 
 fn step_up(client: Client, server: Server, protocol: &str, revision: &str) -> Result<()> {
     let stack = stack()?;
-    let (events, _) = run(&stack, client, server, protocol)?;
+    steps_up(&stack, client, server, protocol, revision)?;
+    // And the filter saw it: a challenge for the tool, then a permit under its rule.
+    for verdict in ["challenge", "permit"] {
+        stack.entry(|entry| is_of_tool(&entry["stepup"], verdict))?;
+    }
+    Ok(())
+}
+
+/// The same with `stepup serve` where Envoy was. The run is not slower, which it would be if heads of event streams were held back.
+fn served(client: Client, server: Server, protocol: &str, revision: &str) -> Result<()> {
+    let mut stack = stack()?;
+    let with_envoy = run(&stack, client, server, protocol)?.1;
+    let policy = Served::of(&stack.sample_policy()?)?;
+    ensure!(Command::new("kill").arg(stack.envoy().id().to_string()).status()?.success(), "Envoy does not end");
+    stack.envoy().wait_for_end()?;
+    let upstream = |server: Server| -> Result<Upstream> {
+        Ok(Upstream { server: Some(server.name().to_owned()), url: stack.direct_url(server).parse()? })
+    };
+    let (told, heard) = channel();
+    let _serving = Serving::start(
+        policy,
+        host_test::serve::Options {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, stack.port())),
+            upstreams: vec![upstream(Server::Everything)?, upstream(Server::Notes)?],
+            keep_host: false,
+            clusters: BTreeMap::new(),
+            credentials: BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]),
+            hosts: Vec::new(),
+            tls: None,
+            told: Box::new(move |what| drop(told.send(what))),
+        },
+    )?;
+    let took = steps_up(&stack, client, server, protocol, revision)?;
+    let records: Vec<Value> = heard
+        .try_iter()
+        .filter_map(|told| if let Told::Ended(way) = told { serde_json::from_slice(&way.record).ok() } else { None })
+        .collect();
+    for verdict in ["challenge", "permit"] {
+        ensure!(records.iter().any(|record| is_of_tool(record, verdict)), "no {verdict}: {records:#?}");
+    }
+    println!("whole run: {took:?} through serve, {with_envoy:?} through Envoy before");
+    ensure!(took < with_envoy * 2, "{took:?} through serve, {with_envoy:?} through Envoy before");
+    Ok(())
+}
+
+fn is_of_tool(record: &Value, verdict: &str) -> bool {
+    record["name"] == "get-env" && record["verdict"] == verdict && record["rule"] == "get-env"
+}
+
+fn steps_up(stack: &EnvoyStack, client: Client, server: Server, protocol: &str, revision: &str) -> Result<Duration> {
+    let (events, took) = run(stack, client, server, protocol)?;
     let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["event"] == kind).collect() };
     ensure!(of("connected").len() == 1 && of("connected")[0]["protocol"] == revision, "{events:#?}");
     let calls = of("call");
@@ -46,15 +111,7 @@ fn step_up(client: Client, server: Server, protocol: &str, revision: &str) -> Re
     let scopes: Vec<&str> = of("token").iter().filter_map(|event| event["scope"].as_str()).collect();
     let (first, last) = (scopes.first().context("no token")?, scopes.last().context("no token")?);
     ensure!(!first.contains("tools:") && last.contains("tools:admin"), "{scopes:?}");
-
-    // And the filter saw it: a challenge for the tool, then a permit under its rule.
-    for verdict in ["challenge", "permit"] {
-        stack.entry(|entry| {
-            let record = &entry["stepup"];
-            record["name"] == "get-env" && record["verdict"] == verdict && record["rule"] == "get-env"
-        })?;
-    }
-    Ok(())
+    Ok(took)
 }
 
 /// Response headers of an SSE stream that are held back make this run ten times as long: the client waits for them

@@ -25,12 +25,12 @@ impl Guest<'_> {
         {
             let mut machine = machine.borrow_mut();
             let now = machine.now;
-            let idle = machine.limits.idle_timeout;
+            let idle = now.saturating_add(machine.limits.idle_timeout.saturating_mul(MILLI));
             if let Some(stream) = machine.streams.get_mut(&id) {
                 stream.request.headers = client.headers.as_delivered();
                 stream.active = now;
             }
-            machine.later(idle, Event::Idle { stream: id });
+            machine.limit(id, idle, Event::Idle { stream: id });
             schedule_client(&mut machine, id, client);
         }
         if filtered && self.on_context_create(place.context, root).is_err() {
@@ -176,7 +176,7 @@ impl Guest<'_> {
         let (now, most) = (machine.borrow().now, machine.borrow().limits.idle_timeout * MILLI);
         let Some(active) = self.read(id, |stream| stream.active) else { return };
         if now < active + most {
-            return machine.borrow_mut().events.add(active + most, Event::Idle { stream: id });
+            return machine.borrow_mut().limit(id, active + most, Event::Idle { stream: id });
         }
         if self.read(id, |stream| stream.has_responded()) == Some(true) {
             return self.disconnect(id);

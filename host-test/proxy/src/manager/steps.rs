@@ -4,7 +4,7 @@ use super::CONTINUE;
 use crate::events::Event;
 use crate::guest::{Guest, Trapped};
 use crate::headers::Headers;
-use crate::ids::{Direction, StreamId};
+use crate::ids::{Direction, MILLI, StreamId};
 use crate::network::UpstreamRequest;
 use crate::stream::{ClientResponse, Half, Origin, Reply, Stop, Stream};
 
@@ -120,7 +120,8 @@ impl Guest<'_> {
                         machine.later(0, Event::Upstream { stream: id, request });
                     }
                     if let Some(millis) = duration {
-                        machine.later(millis, Event::Expired { stream: id });
+                        let at = machine.now.saturating_add(millis.saturating_mul(MILLI));
+                        machine.limit(id, at, Event::Expired { stream: id });
                     }
                     false
                 }
@@ -229,6 +230,9 @@ impl Guest<'_> {
             let mut machine = machine.borrow_mut();
             machine.contexts.remove(&place);
             if let Some(stream) = machine.streams.remove(&id) {
+                for due in &stream.limits {
+                    machine.events.cancel(*due);
+                }
                 machine.ended.insert(id, stream.transcript());
                 machine.touched(id);
             }
