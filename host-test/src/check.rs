@@ -108,6 +108,12 @@ pub fn check_envoy(envoy: &[(&Path, String)], policies: &[(&Path, String)], rend
 }
 
 /// The policies that a file is, or has, as far as they load.
+pub fn that_load(text: &str) -> Vec<Policy> {
+    let known = yaml::scan(text).map(|scan| known(&scan, text)).unwrap_or_default();
+    known.into_iter().map(|known| known.policy).collect()
+}
+
+/// The same, with what the checks of Envoy want to know of them.
 fn known(scan: &yaml::Scan, text: &str) -> Vec<envoy::Known> {
     let of = |tree: &Value<'static>| {
         Some(envoy::Known::new(Policy::from_value(tree, text.as_bytes(), &Assumed).ok()?, tree))

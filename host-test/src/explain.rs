@@ -1,5 +1,7 @@
 //! `stepup explain`: which rule applied, what it required, what was missing, and what the client saw.
 
+mod audit;
+
 use std::fs;
 use std::io::{Read as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use step_up_core::{Class, Kind, Policy, Reason, RuleView, join};
 
 use crate::backend::Native;
 use crate::scenario::{self, Scenario};
+use crate::shown::plain;
 use crate::{check, policy, yaml};
 
 /// What the user asked for.
@@ -25,9 +28,15 @@ pub struct Arguments {
     /// The call: a file with what `when` says in a scenario, e.g. `{ tool: delete_repo }`.
     #[arg(long, conflicts_with = "audit")]
     call: Option<PathBuf>,
-    /// An audit record from the access log (JSON); `-` reads it from standard input.
+    /// An access log with audit records, or one record (JSON); `-` reads standard input.
     #[arg(long, required_unless_present = "call")]
     audit: Option<PathBuf>,
+    /// Of several records, the one with this id: what a refusal names as its `request_id`.
+    #[arg(long, requires = "audit")]
+    id: Option<String>,
+    /// Envoy's own log, for what became of the token of the call; several may be named.
+    #[arg(long, requires = "audit", value_name = "ENVOY_LOG")]
+    log: Vec<PathBuf>,
 }
 
 /// Explains one call, or one record.
@@ -36,11 +45,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (document, places) =
         yaml::read_with_places(&text).map_err(|fault| anyhow!("{}:{fault}", arguments.policy.display()))?;
     let document = yaml::to_json(&document);
-    let (record, outcome) = match &arguments.audit {
-        Some(file) => (serde_json::from_str(&read(file)?).context("the record is no JSON")?, None),
+    let (record, outcome, story) = match &arguments.audit {
+        Some(file) => {
+            let logs = arguments.log.iter().map(|log| audit::log(log)).collect::<Result<Vec<_>>>()?;
+            let operation = audit::find(&read(file)?, &logs, arguments.id.as_deref())?;
+            let story = operation.story();
+            (operation.record, None, story)
+        }
         None => {
             let (when, outcome) = call(arguments, &document)?;
-            (outcome.get("record").cloned().unwrap_or_default(), Some((when, outcome)))
+            (outcome.get("record").cloned().unwrap_or_default(), Some((when, outcome)), Vec::new())
         }
     };
     if record.get("reason").is_none() {
@@ -49,6 +63,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let policy = policy::loaded(&document).context("this policy will not load: `stepup check` says where")?;
     let page = Page { name: arguments.policy.display().to_string(), text: &text, places: &places, policy: &policy };
     write!(stdout(), "{}", page.explain(&record, outcome.as_ref()))?;
+    for (at, happened) in story.iter().enumerate() {
+        write!(stdout(), "{}", line(if at == 0 { "story" } else { "" }, happened))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -108,6 +125,9 @@ impl Page<'_> {
                 text += &line("told", reason.wire().text);
             }
             text += &line("to act", reason.acts().text());
+        }
+        if call.is_none() {
+            text += &recorded(record, self.policy.digest());
         }
         if let Some((_, outcome)) = call {
             let part = |name: &str| outcome.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
@@ -172,8 +192,29 @@ impl Page<'_> {
     }
 }
 
+/// What a record says beside the decision: the token of the call, what the token service said, and the policy.
+fn recorded(record: &Value, digest: &str) -> String {
+    let member = |name: &str| record.get(name).and_then(Value::as_str);
+    let mut text = String::new();
+    if let Some(elevated) = record.get("elevated") {
+        let field = |name: &str| {
+            elevated.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        let scopes = elevated.get("scopes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let (audience, seconds) = (field("audience").unwrap_or_default(), field("expires_in").unwrap_or_default());
+        let took = field("took").unwrap_or_default();
+        let scopes = scopes.collect::<Vec<_>>().join(" ");
+        text += &line("elevated", &format!("{scopes} for {audience}, for {seconds} s; obtained in {took} ms"));
+    }
+    text += &member("service_error").map_or_else(String::new, |said| line("service", said));
+    if let Some(policy) = member("policy").filter(|policy| *policy != digest) {
+        text += &line("policy", &format!("recorded under {policy}; this one is {digest}"));
+    }
+    text
+}
+
 fn line(name: &str, value: &str) -> String {
-    format!("{name:<10} {value}\n")
+    format!("{name:<10} {}\n", plain(value))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
-use host_test::{about, check, demo, explain, pin, reference, serve, testing};
+use host_test::{about, check, demo, diff, explain, matrix, pin, reference, replay, serve, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -15,6 +15,12 @@ enum Command {
     Test(testing::Arguments),
     /// Say which rule applies to a call, what it requires, what is missing and what the client sees.
     Explain(explain::Arguments),
+    /// Print who may do what with a policy, and what it takes.
+    Matrix(matrix::Arguments),
+    /// Say what became weaker, stronger, reachable or unreachable from one policy to another.
+    Diff(diff::Arguments),
+    /// Say what a policy would have decided on what an access log recorded, and where that differs.
+    Replay(replay::Arguments),
     /// Print the pins of a server's tools, or what differs from those that were reviewed.
     Pin(pin::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
@@ -29,12 +35,15 @@ enum Command {
     Demo(demo::Arguments),
 }
 
-/// 0: good; 1: the policy or a scenario is not; 2: it could not be found out.
+/// 0: good; 1: the policy or a scenario is not, or something differs; 2: it could not be found out.
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => testing::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),

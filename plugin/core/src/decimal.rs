@@ -52,6 +52,22 @@ impl Decimal {
     }
 }
 
+impl Decimal {
+    /// Written out, or with an exponent where that is long.
+    pub(crate) fn text(&self) -> String {
+        let (sign, digits) = (if self.negative { "-" } else { "" }, self.digits.to_string());
+        match (usize::try_from(self.exponent), usize::try_from(self.exponent.unsigned_abs())) {
+            (Ok(zeros), _) if zeros <= 15 => format!("{sign}{digits}{}", "0".repeat(zeros)),
+            (Err(_), Ok(places)) if places <= 15 => {
+                let padded = format!("{digits:0>width$}", width = places + 1);
+                let (whole, fraction) = padded.split_at_checked(padded.len() - places).unwrap_or((&padded, ""));
+                format!("{sign}{whole}.{fraction}")
+            }
+            _ => format!("{sign}{digits}e{}", self.exponent),
+        }
+    }
+}
+
 impl Ord for Decimal {
     fn cmp(&self, other: &Decimal) -> Ordering {
         let sign = |number: &Decimal| match (number.digits, number.negative) {

@@ -50,8 +50,8 @@ pub use jose::{
 pub use keys::Shared;
 pub use metrics::{Change, FAULTS, Metric, most_series};
 pub use policy::{
-    EndpointView, Environment, Fault, IssuerView, Kind, Limits, MAPS, Map, NoEnvironment, Policy, RuleView, ServerView,
-    ServiceView, Shape, View, Word, join,
+    Became, Direction, EndpointView, Environment, Fault, How, IssuerView, Kind, Limits, MAPS, Map, Need, NoEnvironment,
+    Policy, RuleView, ServerView, ServiceView, Setting, Shape, View, Who, Word, Words, is_for, join, samples,
 };
 pub use reason::{Acts, Challenge, Class, Reason, Wire};
 pub use secret::Secret;

@@ -46,6 +46,14 @@ fn first<'v>(places: &[Place], common: &[&str], claims: &'v Value<'_>) -> Option
 }
 
 impl Place {
+    /// As a policy writes it.
+    pub(crate) fn text(&self) -> String {
+        match self.0.as_slice() {
+            [name] => name.to_string(),
+            names => names.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect(),
+        }
+    }
+
     /// A name, or a JSON Pointer (RFC 6901). `None`: a name that could be meant as a path, or no pointer.
     pub(crate) fn read(text: &str) -> Option<Place> {
         let Some(pointer) = text.strip_prefix('/') else {

@@ -99,6 +99,12 @@ impl Origin {
         is_host.then(|| Origin { host: host.to_ascii_lowercase(), port })
     }
 
+    /// As a policy writes it.
+    pub(crate) fn text(&self) -> String {
+        let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
+        format!("https://{}{port}", self.host)
+    }
+
     /// As a policy has it, without a path.
     pub(crate) fn read(entry: &Entry<'_>, report: &mut Report) -> Option<Origin> {
         let text = entry.text(report)?;

@@ -14,6 +14,7 @@ mod pattern;
 mod place;
 mod readings;
 mod requirement;
+mod review;
 mod rules;
 mod scope;
 mod select;
@@ -24,6 +25,7 @@ mod view;
 pub use document::vocabulary::{MAPS, Map, Shape, Word};
 pub use document::{Fault, join};
 pub use model::Limits;
+pub use review::{Became, Direction, How, Need, Setting, Who, Words, is_for, samples};
 pub use rules::Kind;
 pub use view::{EndpointView, IssuerView, RuleView, ServerView, ServiceView, View};
 

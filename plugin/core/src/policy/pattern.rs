@@ -74,6 +74,21 @@ impl Pattern {
         text
     }
 
+    /// A text that this one and another match, each with one gap. `None`: there is none, or it is not as simple as that.
+    pub(crate) fn common_sample(&self, other: &Pattern) -> Option<String> {
+        let longer = |one: &str, two: &str| {
+            let (long, short) = if one.len() >= two.len() { (one, two) } else { (two, one) };
+            (long.to_owned(), short.to_owned())
+        };
+        let (head, shorter_head) = longer(self.head(), other.head());
+        let (tail, shorter_tail) = longer(self.tail(), other.tail());
+        if !head.starts_with(&shorter_head) || !tail.ends_with(&shorter_tail) {
+            return None;
+        }
+        let text = format!("{head}any-value{tail}");
+        (self.matches(&text) && other.matches(&text)).then_some(text)
+    }
+
     /// How it lies to one that begins and ends so: by head, then by tail from its end.
     fn order(&self, head: &str, tail: &str) -> Ordering {
         self.head().cmp(head).then_with(|| self.tail().bytes().rev().cmp(tail.bytes().rev()))

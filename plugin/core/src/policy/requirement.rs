@@ -71,6 +71,11 @@ impl Ways {
     fn contains(self, other: Ways) -> bool {
         self.0 & other.0 == other.0
     }
+
+    /// Is it one of them?
+    pub(crate) fn has(self, way: StepUp) -> bool {
+        self.contains(Ways::of(way))
+    }
 }
 
 /// A token for one operation, as the policy wants it (P9 to P11).

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::policy::review::{self, Need, Setting, Who};
 use crate::policy::{Endpoint, Issuer, KeySource, Kind, Place, Policy, Rule, Select, Server, TokenService};
+use crate::time::Millis;
 
 /// A policy as it was understood, in its own order.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +12,10 @@ pub struct View<'p>(&'p Policy);
 
 /// One of its servers.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerView<'p>(&'p Server);
+pub struct ServerView<'p> {
+    policy: &'p Policy,
+    server: &'p Server,
+}
 
 /// One of its rules.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +50,7 @@ impl Policy {
 impl<'p> View<'p> {
     /// In the order of the document.
     pub fn servers(self) -> impl ExactSizeIterator<Item = ServerView<'p>> {
-        self.0.servers.iter().map(ServerView)
+        self.0.servers.iter().map(move |server| ServerView { policy: self.0, server })
     }
 
     /// In the order of the document.
@@ -61,6 +66,16 @@ impl<'p> View<'p> {
     /// P34: must routes name their server, since nothing else says which of several is meant?
     pub fn needs_named_routes(self) -> bool {
         self.0.select == Select::Metadata && self.0.servers.len() > 1
+    }
+
+    /// The callers that it tells apart.
+    pub fn callers(self) -> BTreeSet<Who> {
+        review::callers(self.0)
+    }
+
+    /// What it says beside rules and servers.
+    pub fn settings(self, now: Millis) -> Vec<Setting> {
+        review::of_policy(self.0, now)
     }
 
     /// Every cluster of the host that something is fetched from or sent to.
@@ -79,32 +94,32 @@ impl<'p> View<'p> {
 impl<'p> ServerView<'p> {
     /// `default` where the document has one server at its top.
     pub fn name(self) -> &'p str {
-        &self.0.name
+        &self.server.name
     }
 
     /// The identifier that clients use.
     pub fn resource(self) -> &'p str {
-        &self.0.resource
+        &self.server.resource
     }
 
     /// Its paths, that of `resource` first; each with the path of its metadata document (RFC 9728).
     pub fn paths(self) -> impl Iterator<Item = (&'p str, &'p str)> {
-        self.0.places.iter().map(|place| (place.path.as_str(), place.metadata.path.as_str()))
+        self.server.places.iter().map(|place| (place.path.as_str(), place.metadata.path.as_str()))
     }
 
     /// Pages of these origins may call.
     pub fn origins(self) -> &'p [String] {
-        &self.0.origins
+        &self.server.origins
     }
 
     /// P27: a challenge of the upstream's is replaced by one of ours.
     pub fn challenges_itself(self) -> bool {
-        self.0.challenges_itself
+        self.server.challenges_itself
     }
 
     /// P40: the peers whose `x-forwarded-client-cert` is believed.
     pub fn gateways(self) -> &'p [String] {
-        &self.0.source_from
+        &self.server.source_from
     }
 
     /// Its paths that are one with another spelling, each with that: a final slash more, or less (P29).
@@ -113,23 +128,38 @@ impl<'p> ServerView<'p> {
             let other = place.path.strip_suffix('/').map_or_else(|| format!("{}/", place.path), str::to_owned);
             (!place.is_exact && !other.is_empty()).then(|| (place.path.clone(), other))
         };
-        self.0.places.iter().filter_map(of_place)
+        self.server.places.iter().filter_map(of_place)
     }
 
     /// Who calls, as `source` conditions see it (P40): by the certificate of the peer, and by what it wrote into
     /// `x-forwarded-client-cert`. `None`: unknown.
     pub fn source(self, peer: Option<&str>, forwarded: Option<&str>) -> Option<String> {
-        self.0.source(peer, forwarded)
+        self.server.source(peer, forwarded)
     }
 
     /// Its rules of this kind that match a name as it is written: the one that applies, and those that lose (P1).
     pub fn matching(self, kind: Kind, name: &str) -> impl Iterator<Item = RuleView<'p>> {
-        self.0.rules.of_kind(kind).matching(name).into_iter().map(move |rule| RuleView { kind, rule })
+        self.server.rules.of_kind(kind).matching(name).into_iter().map(move |rule| RuleView { kind, rule })
     }
 
     /// All its rules.
     pub fn rules(self) -> impl Iterator<Item = RuleView<'p>> {
-        self.0.rules.all().into_iter().map(|(kind, rule)| RuleView { kind, rule })
+        self.server.rules.all().into_iter().map(|(kind, rule)| RuleView { kind, rule })
+    }
+
+    /// What a caller needs for a thing of this name, at this time.
+    pub fn need(self, kind: Kind, name: &str, who: &Who, now: Millis) -> Need {
+        review::need(self.policy, self.server, kind, name, who, now)
+    }
+
+    /// What it needs for any request with a token (P2).
+    pub fn baseline(self, who: &Who, now: Millis) -> Need {
+        review::baseline(self.policy, self.server, who, now)
+    }
+
+    /// What is said of it beside rules.
+    pub fn settings(self) -> Vec<Setting> {
+        review::of_server(self.policy, self.server)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::json::Value;
 use crate::policy::client::{self, Origin};
 use crate::policy::requirement::is_scopable;
 
+pub(crate) use host::Host;
 pub(crate) use read::Allowed;
 pub(crate) use test::Test;
 pub(crate) use truth::Truth;
