@@ -11,6 +11,7 @@ pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
 pub mod floors;
+mod https;
 pub mod local;
 mod once;
 pub mod paths;
