@@ -12,6 +12,7 @@ pub mod fault_proxy;
 pub mod fixtures;
 pub mod floors;
 mod https;
+pub mod init;
 pub mod local;
 mod once;
 pub mod paths;

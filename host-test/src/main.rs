@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_test::{check, demo, explain, pin, reference, serve, testing};
+use host_test::{check, demo, explain, init, pin, reference, serve, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -17,6 +17,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Print the pins of a server's tools, or what differs from those that were reviewed.
     Pin(pin::Arguments),
+    /// Propose a policy for an MCP server, from what it lists: rules, pins, and its authorization server's dialect.
+    Init(init::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Put the filter in front of an MCP server, without Envoy: for work on one's own machine and for CI.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => testing::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => {
