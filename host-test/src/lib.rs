@@ -13,6 +13,8 @@ pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
 pub mod floors;
+mod https;
+pub mod init;
 pub mod local;
 pub mod matrix;
 mod once;

@@ -65,7 +65,7 @@ fn read(files: &[PathBuf]) -> Result<Tools> {
 }
 
 /// The list itself, wherever it lies.
-fn list(text: &str) -> Option<&str> {
+pub(crate) fn list(text: &str) -> Option<&str> {
     let text = text.trim();
     if text.starts_with('[') {
         return Some(text);
@@ -73,11 +73,11 @@ fn list(text: &str) -> Option<&str> {
     member(text, "tools").or_else(|| member(member(text, "result")?, "tools"))
 }
 
-fn member<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+pub(crate) fn member<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     members(text)?.into_iter().find(|(member, _)| member == name).map(|(_, value)| value)
 }
 
-fn content(file: &Path) -> Result<String> {
+pub(crate) fn content(file: &Path) -> Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;

@@ -9,10 +9,6 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use simulated_proxy::{CallAnswer, Headers, OutboundCall, StreamId, UpstreamRequest};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -20,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::engine::{Message, ToEngine};
 use super::policy::Served;
+use crate::https::{self, HttpsClient};
 
 /// Of an answer to a call; Envoy buffers about as much.
 const MOST_OF_A_CALL: usize = 1 << 20;
@@ -31,7 +28,7 @@ const WINDOW: usize = 256 << 10;
 pub(super) struct Outside {
     runtime: Handle,
     engine: ToEngine,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpsClient,
     ways: Ways,
     clusters: BTreeMap<String, String>,
 }
@@ -86,13 +83,7 @@ impl Room {
 
 impl Outside {
     pub fn new(runtime: Handle, engine: ToEngine, ways: Ways, policy: &Served) -> Result<Outside> {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(tokio_rustls::rustls::crypto::ring::default_provider())
-            .context("the system's certificates cannot be read")?
-            .https_or_http()
-            .enable_all_versions()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = https::client()?;
         let mut outside = Outside { runtime, engine, client, ways, clusters: BTreeMap::new() };
         outside.route_by(policy)?;
         Ok(outside)
