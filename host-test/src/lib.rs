@@ -21,6 +21,7 @@ mod once;
 pub mod paths;
 pub mod pin;
 mod policy;
+pub mod probe;
 pub mod process;
 pub mod reached;
 pub mod reference;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
-use host_test::{about, check, demo, diff, explain, init, matrix, pin, reference, replay, serve, testing};
+use host_test::{about, check, demo, diff, explain, init, matrix, pin, probe, reference, replay, serve, testing};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Pin(pin::Arguments),
     /// Propose a policy for an MCP server, from what it lists: rules, pins, and its authorization server's dialect.
     Init(init::Arguments),
+    /// Try one exchange and one revocation at the real token service, and say what is surprising about them.
+    Probe(probe::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Put the filter in front of an MCP server, without Envoy: for work on one's own machine and for CI.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Probe(arguments) => probe::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Completions(arguments) => about::completions(&arguments, Command::command()),

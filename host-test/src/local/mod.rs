@@ -19,14 +19,14 @@ use tokio::runtime::Runtime;
 
 /// An HTTP server on loopback, on a thread of its own. Dropping it ends it, with everything that is under way.
 #[derive(Debug)]
-struct Server {
-    port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     runtime: Option<Runtime>,
 }
 
 impl Server {
     /// Listens at that port, or at any (0), and serves what is made for it.
-    fn start(port: u16, router: impl FnOnce(u16) -> Router) -> Result<Server> {
+    pub(crate) fn start(port: u16, router: impl FnOnce(u16) -> Router) -> Result<Server> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = runtime.block_on(TcpListener::bind(address));

@@ -1,7 +1,7 @@
 //! The filter at work: one thread has the VM, the clock and the streams, and hears of everything else by message.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::outside::{Outside, Room};
 use super::policy::Served;
-use super::told::{Told, Way};
+use super::told::{Called, Told, Way};
 use crate::backend::AUDIT;
 
 /// What the engine is told.
@@ -139,7 +139,7 @@ struct World {
     outside: Outside,
     next_call: u64,
     /// Those under way.
-    calls: HashSet<u64>,
+    calls: HashMap<u64, OutboundCall>,
     forwarded: Vec<(StreamId, UpstreamRequest)>,
 }
 
@@ -149,7 +149,7 @@ impl Network for World {
         if !self.outside.call(self.next_call, call) {
             return CallPlan::UnknownCluster;
         }
-        self.calls.insert(self.next_call);
+        self.calls.insert(self.next_call, call.clone());
         CallPlan::Outside(self.next_call)
     }
 
@@ -166,7 +166,7 @@ impl Network for World {
 impl Engine {
     /// A filter with that policy, ready.
     pub fn new(module: Module, policy: &Served, outside: Outside, told: Box<dyn Fn(Told) + Send>) -> Result<Engine> {
-        let world = World { outside, next_call: 0, calls: HashSet::new(), forwarded: Vec::new() };
+        let world = World { outside, next_call: 0, calls: HashMap::new(), forwarded: Vec::new() };
         let world = Rc::new(RefCell::new(world));
         // The filter has limits of its own, below these.
         let limits =
@@ -237,7 +237,11 @@ impl Engine {
             Message::Trailers { stream, trailers } => self.proxy.response_trailers(stream, trailers),
             Message::Broken { stream } => self.proxy.upstream_reset(stream),
             Message::Called { number, answer } => {
-                self.world.borrow_mut().calls.remove(&number);
+                let call = self.world.borrow_mut().calls.remove(&number);
+                if let Some(OutboundCall { cluster, body: request, .. }) = call {
+                    let (status, body) = (answer.headers.status(), answer.body.clone());
+                    (self.told)(Told::Called(Called { cluster, request, status, body }));
+                }
                 self.proxy.answer_call(number, answer);
             }
             Message::Replace { policy, done } => {

@@ -3,6 +3,7 @@
 //! `front` takes requests, `outside` makes them; between them `engine` has the VM, on a thread of its own. Bodies go through in
 //! pieces, as fast as the slower side takes them.
 
+mod elevations;
 mod engine;
 mod front;
 mod hosts;
@@ -39,10 +40,11 @@ use hosts::Hosts;
 use outside::{Outside, Ways};
 use told::Writer;
 
+pub(crate) use elevations::end_of_token;
 pub use engine::Counts;
 pub use outside::Upstream;
 pub use policy::{Served, ServedServer};
-pub use told::{Told, Way};
+pub use told::{Called, Told, Way};
 
 /// What the user asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,7 +93,7 @@ fn upstream(text: &str) -> Result<Upstream> {
     Ok(Upstream { server, url })
 }
 
-fn pair(text: &str) -> Result<(String, String)> {
+pub(crate) fn pair(text: &str) -> Result<(String, String)> {
     let (name, value) = text.split_once('=').context("write CLUSTER=VARIABLE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

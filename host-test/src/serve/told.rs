@@ -1,20 +1,23 @@
 //! What is told of decisions, as they are made: a line each, for people or for machines.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::elevations::{Elevations, Over, end_of_token};
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Told {
     /// A request is over.
     Ended(Way),
+    /// A call of the filter's was answered. It has tokens in it: it is for whoever asked, and nobody writes it down.
+    Called(Called),
     /// The filter, or the proxy around it, writes to its log.
     Line {
         /// 0 trace, 1 debug, 2 info, 3 warning, 4 error, 5 critical.
@@ -35,28 +38,38 @@ pub struct Way {
     pub took: Duration,
 }
 
+/// A call of the filter's, and its answer.
+#[derive(Clone)]
+pub struct Called {
+    /// The cluster.
+    pub cluster: String,
+    /// What was sent.
+    pub request: Vec<u8>,
+    /// HTTP status.
+    pub status: u16,
+    /// What came back.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Called").field("cluster", &self.cluster).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 /// Writes a line for each.
 pub(super) struct Writer {
     pub as_json: bool,
     pub in_colour: bool,
-    /// Elevations whose ends are still to come, by the id of their decision.
-    elevated: Mutex<HashMap<String, Elevated>>,
-}
-
-struct Elevated {
-    what: String,
-    until: Instant,
-    ended: Instant,
+    /// Those of which more is to be told.
+    elevations: Mutex<Elevations>,
 }
 
 const WARNING: u32 = 3;
 
-/// More elevations than this at once are told without their ends.
-const MOST: usize = 10_000;
-
 impl Writer {
     pub fn new(as_json: bool, in_colour: bool) -> Writer {
-        Writer { as_json, in_colour, elevated: Mutex::default() }
+        Writer { as_json, in_colour, elevations: Mutex::default() }
     }
 
     /// Nobody may be reading any more: that is no reason to stop.
@@ -69,6 +82,7 @@ impl Writer {
 
     fn json(&self, told: &Told) -> Option<String> {
         Some(match told {
+            Told::Called(_) => return None,
             Told::Ended(way) => {
                 let record: Value = serde_json::from_slice(&way.record).unwrap_or_default();
                 let millis = u64::try_from(way.took.as_millis()).unwrap_or(u64::MAX);
@@ -80,14 +94,18 @@ impl Writer {
 
     fn text(&self, told: &Told) -> Option<String> {
         match told {
+            Told::Called(_) => None,
             Told::Ended(way) => {
                 let record: Value = serde_json::from_slice(&way.record).ok()?;
-                self.remember(&record);
-                Some(format!("{} {}", now(), self.decision(&record, way)))
+                let decision = format!("{} {}", now(), self.decision(&record, way));
+                let over = self.elevated(&record).map(|over| format!("\n{} {}", now(), self.over(&over)));
+                Some(decision + &over.unwrap_or_default())
             }
             Told::Line { level, line } => {
-                if let Some(end) = self.end_of_elevation(line) {
-                    return Some(format!("{} {end}", now()));
+                if let Some((id, end)) = end_of_token(line)
+                    && let Some(over) = self.elevations.lock().ok()?.token(id, end)
+                {
+                    return Some(format!("{} {}", now(), self.over(&over)));
                 }
                 (*level >= WARNING)
                     .then(|| format!("{} {} {}", now(), self.paint(Colour::Red, "filter   "), visible(line)))
@@ -135,31 +153,19 @@ impl Writer {
         line
     }
 
-    fn remember(&self, record: &Value) {
-        let Some(elevated) = record.get("elevated") else { return };
-        let Some(id) = record.get("id").and_then(Value::as_str) else { return };
-        let seconds = elevated.get("expires_in").and_then(Value::as_u64).unwrap_or_default();
-        let now = Instant::now();
-        if let Ok(mut known) = self.elevated.lock() {
-            known.retain(|_, elevated| elevated.until > now);
-            if known.len() < MOST {
-                let what = format!("{} {}", what(record), who(record));
-                known.insert(
-                    id.to_owned(),
-                    Elevated { what, until: now + Duration::from_secs(seconds + 60), ended: now },
-                );
-            }
-        }
+    /// If that was the request of an elevation whose token is over.
+    fn elevated(&self, record: &Value) -> Option<Over> {
+        let life =
+            Duration::from_secs(record.get("elevated")?.get("expires_in").and_then(Value::as_u64).unwrap_or_default());
+        let id = record.get("id").and_then(Value::as_str)?;
+        self.elevations.lock().ok()?.request(id, &format!("{} {}", what(record), who(record)), life)
     }
 
-    /// Lines of the filter about an elevation begin with the id of its decision.
-    fn end_of_elevation(&self, line: &str) -> Option<String> {
-        let (id, end) = line.split_once(": ")?;
-        let elevated = self.elevated.lock().ok()?.remove(id)?;
+    fn over(&self, Over { what, end, after }: &Over) -> String {
         let colour = if end == "revoked" { Colour::Green } else { Colour::Yellow };
-        let after = elevated.ended.elapsed().as_millis();
-        let (end, what) = (self.paint(colour, &format!("{:<9}", visible(end))), visible(&elevated.what));
-        Some(format!("{end} {what} its token, {after} ms after the end {}", self.paint(Colour::Grey, &visible(id))))
+        let when = after
+            .map_or_else(|| "before the end".to_owned(), |after| format!("{} ms after the end", after.as_millis()));
+        format!("{} {} its token, {when}", self.paint(colour, &format!("{:<9}", visible(end))), visible(what))
     }
 
     fn paint(&self, colour: Colour, text: &str) -> String {
@@ -236,9 +242,19 @@ mod tests {
             line.ends_with("Z permit    tools/call delete_repo by alice via agent (elevated) got repo:admin for 60 s in 12 ms 7 ms d1"),
             "{line}"
         );
-        let end = writer.text(&Told::Line { level: 1, line: "d1: revoked".to_owned() }).unwrap();
+        let line = |text: &str| Told::Line { level: 1, line: text.to_owned() };
+        assert!(
+            writer.text(&line("step-up: d1: completed after 7 ms")).is_none(),
+            "the operation's end is the request's"
+        );
+        let end = writer.text(&line("step-up: d1: revoked")).unwrap();
         assert!(end.contains(" revoked   tools/call delete_repo by alice via agent its token, "), "{end}");
-        assert!(writer.text(&Told::Line { level: 1, line: "d1: revoked".to_owned() }).is_none(), "it ends once");
+        // An event stream may end later than its operation, and so than its token.
+        let mut early = record.clone();
+        early["id"] = json!("d2");
+        assert!(writer.text(&line("step-up: d2: revoked")).is_none());
+        let both = writer.text(&way(&early)).unwrap();
+        assert!(both.contains("\n") && both.ends_with("its token, before the end"), "{both}");
     }
 
     #[test]
