@@ -261,6 +261,39 @@ fn names_of_others_are_not_served() {
     assert_eq!(send(&request).unwrap().reason().as_deref(), Some("origin_not_allowed"));
 }
 
+/// Several servers, of which nothing but routes says which is meant (P34): they are what `serve` makes of hosts and paths.
+#[test]
+fn several_servers_are_told_apart() {
+    let (one, two) = (McpServer::start("one").unwrap(), McpServer::start("two").unwrap());
+    let mut policy = policy(&json!({}));
+    let members = policy.as_object_mut().unwrap();
+    members.retain(|name, _| !["resource", "baseline", "tools"].contains(&name.as_str()));
+    let server = |resource: &str, tool: &str| json!({ "resource": resource, "baseline": [], "tools": { tool: { "scope": [] } } });
+    let servers = json!({
+        "one": server(SERVER, "echo"), "two": server("https://two.example.com/mcp", "echo"),
+        "three": server("https://mcp.example.com/three", "show-token"),
+    });
+    members.insert("servers".to_owned(), servers);
+    let (serving, _told) = serve(&policy, "http://127.0.0.1:1", |options| {
+        let upstream = |name: &str, server: &McpServer| Upstream {
+            server: Some(name.to_owned()),
+            url: server.url().parse().unwrap(),
+        };
+        options.upstreams = vec![upstream("one", &one), upstream("two", &two), upstream("three", &two)];
+    });
+    let status = |host: &str, path: &str, tool: &str| {
+        let request = host_test::story::modern_request(&format!("http://{}{path}", serving.address()), tool);
+        send(&request.bearer(&token()).with("host", host)).unwrap().status
+    };
+    // The token is for the first; the path alone says which is meant where it can be no other.
+    assert_eq!(status("mcp.example.com", "/mcp", "echo"), 200);
+    assert_eq!(status("two.example.com", "/mcp", "echo"), 401);
+    assert_eq!(status("localhost", "/three", "echo"), 401);
+    assert_eq!(status("localhost", "/mcp", "echo"), 404);
+    assert_eq!(status("mcp.example.com", "/none", "echo"), 404);
+    assert_eq!((one.requests(), two.requests()), (1, 0));
+}
+
 #[test]
 fn tls_and_http2_are_spoken() {
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

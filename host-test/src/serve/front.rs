@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::engine::{Message, Piece, ToClient, ToEngine};
-use super::hosts::{Hosts, Name};
+use super::hosts::{self, Hosts, Name};
 use super::outside::{Room, copy, is_for_one_hop};
 use super::policy::Served;
 
@@ -96,14 +96,24 @@ impl Front {
         };
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = Headers::of([(":method", head.method.as_str()), (":path", path), (":scheme", scheme)]);
-        headers.add(b":authority", authority.unwrap_or_default().as_bytes());
+        headers.add(b":authority", authority.as_deref().unwrap_or_default().as_bytes());
         for (name, value) in &head.headers {
             // The last is for the proxy to say, which has seen no certificate.
             if !matches!(name.as_str(), "host" | "x-forwarded-client-cert") {
                 headers.add(name.as_str().as_bytes(), value.as_bytes());
             }
         }
-        let way = policy.server_at(path).filter(|_| name == Name::Ours).map(|server| server.name.clone());
+        // What the routes of a proxy would say.
+        let server = match name {
+            Name::Ours => policy.server_at(None, path),
+            Name::Servers if policy.needs_named_routes => {
+                let host = authority.as_deref().and_then(hosts::host);
+                policy.server_at(host.as_deref(), path)
+            }
+            // The filter finds out, by host and path.
+            Name::Servers | Name::Any => None,
+        };
+        let way = server.map(|server| server.name.clone());
         let mut client = Client { headers, is_open: !body.is_end_stream(), ..Client::default() };
         if let Some(way) = &way {
             client.properties.insert(crate::backend::ROUTE_SERVER.to_owned(), way.as_bytes().to_vec());

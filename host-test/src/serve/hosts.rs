@@ -14,8 +14,10 @@ pub(super) struct Hosts(pub Vec<String>);
 pub(super) enum Name {
     /// It says nothing of the server that is meant: the path does.
     Ours,
-    /// It may be that of a server in the policy: the filter finds out, by host and path.
+    /// It is that of a server in the policy.
     Servers,
+    /// It may be anybody's.
+    Any,
 }
 
 const FOREIGN: &str = "this host is not served here; `stepup serve --host NAME` allows a name";
@@ -27,8 +29,10 @@ impl Hosts {
         let is = |name: &str| name.eq_ignore_ascii_case(&host);
         if is_loopback(&host) || self.0.iter().any(|name| is(name)) {
             Ok(Name::Ours)
-        } else if policy.servers.iter().any(|server| is(&server.host)) || self.0.iter().any(|name| name == "*") {
+        } else if policy.servers.iter().any(|server| is(&server.host)) {
             Ok(Name::Servers)
+        } else if self.0.iter().any(|name| name == "*") {
+            Ok(Name::Any)
         } else {
             Err(FOREIGN)
         }
@@ -36,7 +40,7 @@ impl Hosts {
 }
 
 /// Without the port.
-fn host(authority: &str) -> Option<String> {
+pub(super) fn host(authority: &str) -> Option<String> {
     let authority: http::uri::Authority = authority.parse().ok()?;
     (!authority.as_str().contains('@') && !authority.host().is_empty()).then(|| authority.host().to_owned())
 }

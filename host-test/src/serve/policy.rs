@@ -24,6 +24,8 @@ pub struct Served {
     pub remarks: String,
     /// In the order of the document.
     pub servers: Vec<ServedServer>,
+    /// P34: nothing but the route says which of them is meant.
+    pub needs_named_routes: bool,
     /// For each cluster, the origin (scheme and authority) of its URLs.
     pub clusters: BTreeMap<String, String>,
 }
@@ -90,17 +92,20 @@ impl Served {
             })
         });
         let servers = servers.collect::<Result<Vec<_>>>()?;
-        Ok(Served { text, environment: asked.found(), remarks: String::new(), servers, clusters })
+        let needs_named_routes = policy.view().needs_named_routes();
+        let environment = asked.found();
+        Ok(Served { text, environment, remarks: String::new(), servers, needs_named_routes, clusters })
     }
 
-    /// The server that a path belongs to, if it can be no other's; the document about it (RFC 9728) belongs to it, too. For requests
-    /// that do not name the server's own host.
-    pub fn server_at(&self, path: &str) -> Option<&ServedServer> {
+    /// The server that a path belongs to, if it can be no other's: of that host, where one is named. The document about it (RFC 9728)
+    /// belongs to it, too.
+    pub fn server_at(&self, host: Option<&str>, path: &str) -> Option<&ServedServer> {
         const METADATA: &str = "/.well-known/oauth-protected-resource";
         let path = path.split('?').next().unwrap_or(path);
         let path = path.strip_prefix(METADATA).unwrap_or(path);
         let bare = |path: &str| path.trim_end_matches('/').to_owned();
-        let mut there = self.servers.iter().filter(|server| bare(&server.path) == bare(path));
+        let is_of = |server: &&ServedServer| host.is_none_or(|host| server.host.eq_ignore_ascii_case(host));
+        let mut there = self.servers.iter().filter(is_of).filter(|server| bare(&server.path) == bare(path));
         let first = there.next()?;
         there.next().is_none().then_some(first)
     }
