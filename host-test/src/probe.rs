@@ -7,7 +7,6 @@ mod upstream;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Write as _, stdout};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -151,14 +150,11 @@ impl Probe {
         let serving = Serving::start(
             self.policy,
             Options {
-                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                upstreams: vec![Upstream { server: None, url: held.url().parse()? }],
-                keep_host: false,
                 clusters: self.clusters,
                 credentials: self.credentials,
-                hosts: Vec::new(),
-                tls: None,
-                told: Box::new(move |what| drop(told.send(what))),
+                ..Options::new(0, vec![Upstream { server: None, url: held.url().parse()? }], move |what| {
+                    drop(told.send(what))
+                })
             },
         )?;
         let request = modern_request(&format!("http://{}{path}", serving.address()), &self.tool).bearer(&self.token);

@@ -12,7 +12,7 @@ pub(crate) use config::{discover, discovery, sample_policy};
 pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};
 pub(crate) use running::{new_folder, start_envoy, stat, wait_until_live};
-pub use tokens::FILTER_CREDENTIAL;
+pub use tokens::{FILTER_CREDENTIAL, granted};
 
 use anyhow::Result;
 use serde_json::Value;

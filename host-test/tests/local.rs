@@ -7,7 +7,7 @@ use host_test::fixtures;
 use host_test::local::{AuthorizationServer, LocalStack, Resource};
 use host_test::process::{Process, free_port};
 use host_test::signing::claims;
-use host_test::stack::{Answer, Request, encode, send};
+use host_test::stack::{Answer, FILTER_CREDENTIAL, Request, encode, granted, send};
 use host_test::story::{STEPS, Story};
 use serde_json::{Value, json};
 
@@ -32,7 +32,6 @@ struct Server {
 const RESOURCE: &str = "http://127.0.0.1:1/mcp";
 const OTHER: &str = "urn:tool:payments";
 const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];
-const FILTER: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
@@ -76,9 +75,7 @@ impl Server {
     }
 
     fn token(&self, scope: &str) -> String {
-        let [id, secret] = CLIENT;
-        let form = [("grant_type", "client_credentials"), id, secret, ("scope", scope), ("resource", RESOURCE)];
-        self.post("/token", None, &form).message().unwrap()["access_token"].as_str().unwrap().to_owned()
+        granted(&self.issuer, RESOURCE, scope).unwrap()
     }
 
     fn exchange(&self, subject: &str, changes: &[(&str, &str)]) -> Answer {
@@ -91,7 +88,7 @@ impl Server {
         ];
         let kept = own.into_iter().filter(|(name, _)| changes.iter().all(|(other, _)| other != name));
         let form: Vec<(&str, &str)> = kept.chain(changes.iter().copied().filter(|(_, value)| *value != "-")).collect();
-        self.post("/token", Some(FILTER), &form)
+        self.post("/token", Some(FILTER_CREDENTIAL), &form)
     }
 }
 
@@ -181,18 +178,18 @@ const TABLE: &[(&str, Ask)] = &[
     }),
     ("an exchanged token is alive", |server| {
         let token = server.exchange(&server.token("mcp:connect"), &[]).message().unwrap()["access_token"].clone();
-        server.post("/token/introspection", Some(FILTER), &[("token", token.as_str().unwrap())])
+        server.post("/token/introspection", Some(FILTER_CREDENTIAL), &[("token", token.as_str().unwrap())])
     }),
     ("and dead once it is revoked", |server| {
         let token = server.exchange(&server.token("mcp:connect"), &[]).message().unwrap()["access_token"].clone();
         let token = token.as_str().unwrap();
-        assert_eq!(server.post("/token/revocation", Some(FILTER), &[("token", token)]).status, 200);
-        server.post("/token/introspection", Some(FILTER), &[("token", token)])
+        assert_eq!(server.post("/token/revocation", Some(FILTER_CREDENTIAL), &[("token", token)]).status, 200);
+        server.post("/token/introspection", Some(FILTER_CREDENTIAL), &[("token", token)])
     }),
     ("nobody revokes what is another's", |server| {
         let token = server.token("mcp:connect");
-        assert_eq!(server.post("/token/revocation", Some(FILTER), &[("token", &token)]).status, 200);
-        server.post("/token/introspection", Some(FILTER), &[("token", &token)])
+        assert_eq!(server.post("/token/revocation", Some(FILTER_CREDENTIAL), &[("token", &token)]).status, 200);
+        server.post("/token/introspection", Some(FILTER_CREDENTIAL), &[("token", &token)])
     }),
     ("a revocation without a client", |server| {
         server.post("/token/revocation", Some("Basic bm9ib2R5Ong="), &[("token", "a.b.c")])
@@ -200,7 +197,9 @@ const TABLE: &[(&str, Ask)] = &[
     ("an introspection without a client", |server| {
         server.post("/token/introspection", Some("Basic bm9ib2R5Ong="), &[("token", "a.b.c")])
     }),
-    ("a forged token is dead", |server| server.post("/token/introspection", Some(FILTER), &[("token", "a.b.c")])),
+    ("a forged token is dead", |server| {
+        server.post("/token/introspection", Some(FILTER_CREDENTIAL), &[("token", "a.b.c")])
+    }),
 ];
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use host_test::local::{AuthorizationServer, Resource};
 use host_test::probe::{Finding, Probe};
 use host_test::serve::Served;
-use host_test::stack::{FILTER_CREDENTIAL, Request, encode, send};
+use host_test::stack::{FILTER_CREDENTIAL, granted};
 use serde_json::{Value, json};
 
 const SERVER: &str = "https://mcp.example.com/mcp";
@@ -52,16 +52,7 @@ fn probed(change: impl FnOnce(&mut Case, &str)) -> Vec<Finding> {
         let text = case.policy.to_string().replace(&issuer, &server.issuer());
         (case.policy, issuer) = (serde_json::from_str(&text).unwrap(), server.issuer());
     }
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("client_id", "mcp-client"),
-        ("client_secret", "mcp-secret"),
-        ("scope", "use"),
-        ("resource", SERVER),
-    ];
-    let request = Request::post(format!("{issuer}/token"), encode(&form));
-    let granted = send(&request.with("content-type", "application/x-www-form-urlencoded")).unwrap();
-    let token = granted.message().unwrap()["access_token"].as_str().unwrap().to_owned();
+    let token = granted(&issuer, SERVER, "use").unwrap();
     let mut clusters = BTreeMap::new();
     if case.is_down {
         clusters.insert("tokens".to_owned(), "http://127.0.0.1:1".to_owned());

@@ -1,8 +1,7 @@
 //! The module as `stepup serve` runs it: in wasmtime, with real sockets around it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -50,24 +49,22 @@ impl Backend for Served {
 impl Running {
     fn start(script: &Script, around: &Around) -> Result<Running> {
         let policy = Policy::with(&serde_json::from_str(&script.policy)?, script.environment.clone())?;
-        let (told, ended) = channel();
+        let (heard, ended) = channel();
         let at = |port: &u16| format!("http://127.0.0.1:{port}");
+        let upstreams = vec![Upstream { server: None, url: at(&around.upstream).parse()? }];
+        let told = move |what| {
+            if let Told::Ended(way) = what {
+                // The script may be over.
+                let _ = heard.send(way);
+            }
+        };
         let serving = Serving::start(
             policy,
             Options {
-                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                upstreams: vec![Upstream { server: None, url: at(&around.upstream).parse()? }],
                 keep_host: true,
                 clusters: around.clusters.iter().map(|(name, port)| (name.clone(), at(port))).collect(),
-                credentials: BTreeMap::new(),
                 hosts: vec!["*".to_owned()],
-                tls: None,
-                told: Box::new(move |what| {
-                    if let Told::Ended(way) = what {
-                        // The script may be over.
-                        let _ = told.send(way);
-                    }
-                }),
+                ..Options::new(0, upstreams, told)
             },
         )?;
         Ok(Running { serving, ended, ways: RefCell::default() })

@@ -1,7 +1,6 @@
 //! The whole stack in one process, for the demo.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -45,21 +44,15 @@ impl LocalStack {
             Ok::<_, anyhow::Error>(Upstream { server: Some(server.name().to_owned()), url: at.url().parse()? })
         };
         let (records, recorded) = channel();
-        let options = Options {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            upstreams: vec![upstream(Server::Everything, &everything)?, upstream(Server::Notes, &notes)?],
-            keep_host: false,
-            clusters: BTreeMap::new(),
-            credentials: BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]),
-            hosts: Vec::new(),
-            tls: None,
-            told: Box::new(move |told| {
-                if let Told::Ended(way) = told {
-                    // The story may have ended before its last request.
-                    let _ = records.send(serde_json::from_slice(&way.record).unwrap_or_default());
-                }
-            }),
+        let upstreams = vec![upstream(Server::Everything, &everything)?, upstream(Server::Notes, &notes)?];
+        let told = move |told| {
+            if let Told::Ended(way) = told {
+                // The story may have ended before its last request.
+                let _ = records.send(serde_json::from_slice(&way.record).unwrap_or_default());
+            }
         };
+        let credentials = BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]);
+        let options = Options { credentials, ..Options::new(port, upstreams, told) };
         let serving = Serving::start(policy, options)?;
         let records = Mutex::new(recorded);
         Ok(LocalStack { serving, authorization: Some(authorization), everything, notes, issuer, port, records })

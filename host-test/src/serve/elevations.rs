@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use step_up_core::RevocationEnd;
+
 /// Elevations of which one side has been heard.
 #[derive(Default)]
 pub(super) struct Elevations(HashMap<String, Side>);
@@ -39,9 +41,10 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// The id and the end, if a line of the filter's log is about a token's.
 pub(crate) fn end_of_token(line: &str) -> Option<(&str, &str)> {
-    const ENDS: [&str; 6] = ["revoked", "unsupported", "refused", "kept", "expired", "given_up"];
+    use RevocationEnd::{Expired, GivenUp, Kept, Refused, Revoked, Unsupported};
+    let ends = [Revoked, Unsupported, Refused, Kept, Expired, GivenUp];
     let (id, end) = line.strip_prefix("step-up: ")?.split_once(": ")?;
-    ENDS.contains(&end).then_some((id, end))
+    ends.iter().any(|known| known.name() == end).then_some((id, end))
 }
 
 impl Elevations {

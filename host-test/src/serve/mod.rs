@@ -13,7 +13,7 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stdout};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -116,6 +116,22 @@ pub struct Options {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Gets what happens, on the filter's thread.
     pub told: Box<dyn Fn(Told) + Send>,
+}
+
+impl Options {
+    /// On loopback at that port (0: any), with nothing said beyond what must be.
+    pub fn new(port: u16, upstreams: Vec<Upstream>, told: impl Fn(Told) + Send + 'static) -> Options {
+        Options {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            upstreams,
+            keep_host: false,
+            clusters: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            hosts: Vec::new(),
+            tls: None,
+            told: Box::new(told),
+        }
+    }
 }
 
 /// A filter that serves. Dropping it takes back what it has minted and ends it.

@@ -11,7 +11,7 @@ pub const FILTER_CREDENTIAL: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3Jld
 pub(crate) const CLIENT: [(&str, &str); 2] = [("client_id", "mcp-client"), ("client_secret", "mcp-secret")];
 
 /// A token for that resource with these scopes (RFC 6749 4.4, RFC 8707).
-pub(crate) fn granted(issuer: &str, resource: &str, scope: &str) -> Result<String> {
+pub fn granted(issuer: &str, resource: &str, scope: &str) -> Result<String> {
     let [id, secret] = CLIENT;
     let form = [("grant_type", "client_credentials"), id, secret, ("scope", scope), ("resource", resource)];
     let request = Request::post(format!("{issuer}/token"), encode(&form))

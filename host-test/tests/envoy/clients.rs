@@ -1,7 +1,6 @@
 //! Clients that know nothing of this filter connect, are challenged, step up by themselves and succeed.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -69,18 +68,13 @@ fn served(client: Client, server: Server, protocol: &str, revision: &str) -> Res
     let upstream = |server: Server| -> Result<Upstream> {
         Ok(Upstream { server: Some(server.name().to_owned()), url: stack.direct_url(server).parse()? })
     };
+    let upstreams = vec![upstream(Server::Everything)?, upstream(Server::Notes)?];
     let (told, heard) = channel();
     let _serving = Serving::start(
         policy,
         host_test::serve::Options {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, stack.port())),
-            upstreams: vec![upstream(Server::Everything)?, upstream(Server::Notes)?],
-            keep_host: false,
-            clusters: BTreeMap::new(),
             credentials: BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]),
-            hosts: Vec::new(),
-            tls: None,
-            told: Box::new(move |what| drop(told.send(what))),
+            ..host_test::serve::Options::new(stack.port(), upstreams, move |what| drop(told.send(what)))
         },
     )?;
     let took = steps_up(&stack, client, server, protocol, revision)?;

@@ -1,19 +1,15 @@
 //! A proposed policy, served as it is: clients can use it at once.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use host_test::local::{AuthorizationServer, McpServer, Resource};
 use host_test::process::free_port;
 use host_test::serve::{Options, Served, Serving, Upstream};
-use host_test::stack::{Answer, Request, encode, send};
+use host_test::stack::{Answer, FILTER_CREDENTIAL, Request, granted, send};
 use serde_json::{Value, json};
 
 use crate::world::{proposed, strict, temporary};
-
-/// `step-up-filter` and its secret, as the authorization server of the demo knows them.
-const FILTER: &str = "Basic c3RlcC11cC1maWx0ZXI6ZmlsdGVyLXNlY3JldA==";
 
 struct Client {
     url: String,
@@ -33,19 +29,6 @@ impl Client {
     }
 }
 
-fn token(issuer: &str, resource: &str, scope: &str) -> String {
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("client_id", "mcp-client"),
-        ("client_secret", "mcp-secret"),
-        ("scope", scope),
-        ("resource", resource),
-    ];
-    let request = Request::post(format!("{issuer}/token"), encode(&form));
-    let answer = send(&request.with("content-type", "application/x-www-form-urlencoded")).unwrap();
-    answer.message().unwrap()["access_token"].as_str().unwrap().to_owned()
-}
-
 /// Serves what is proposed for the demo's server, and lets a client with the baseline try it.
 fn tried(elevates: &[&str], then: impl FnOnce(&Client, &AuthorizationServer)) {
     let port = free_port().unwrap();
@@ -62,18 +45,11 @@ fn tried(elevates: &[&str], then: impl FnOnce(&Client, &AuthorizationServer)) {
     arguments.extend(["--url", &at]);
     proposed(&arguments);
     strict(&std::fs::read_to_string(&file).unwrap());
-    let options = Options {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        upstreams: vec![Upstream { server: None, url: at.parse().unwrap() }],
-        keep_host: false,
-        clusters: BTreeMap::new(),
-        credentials: BTreeMap::from([("as-token".to_owned(), FILTER.to_owned())]),
-        hosts: Vec::new(),
-        tls: None,
-        told: Box::new(drop),
-    };
+    let upstreams = vec![Upstream { server: None, url: at.parse().unwrap() }];
+    let credentials = BTreeMap::from([("as-token".to_owned(), FILTER_CREDENTIAL.to_owned())]);
+    let options = Options { credentials, ..Options::new(port, upstreams, drop) };
     let _serving = Serving::start(Served::read(file.as_ref()).unwrap(), options).unwrap();
-    let mut client = Client { token: token(&issuer, &url, "mcp:connect"), url, session: String::new() };
+    let mut client = Client { token: granted(&issuer, &url, "mcp:connect").unwrap(), url, session: String::new() };
     let opened = client.ask(
         "initialize",
         json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } }),

@@ -11,6 +11,7 @@ mod unseen;
 use super::finding::{Finding, Out};
 use super::node::Node;
 use super::world::World;
+use crate::shown::plain;
 
 /// A check, and where it looks.
 #[derive(Clone, Copy)]
@@ -94,8 +95,7 @@ pub(super) fn look(world: &World<'_>, roots: &[Node<'_>]) -> Vec<Finding> {
 
 /// A name of the file's, for a terminal.
 fn shown(text: &str) -> String {
-    let plain: String = text.chars().take(200).collect();
-    plain.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    plain(&text.chars().take(200).collect::<String>())
 }
 
 /// A route, as people call it.
