@@ -1,6 +1,7 @@
 //! `stepup probe`: one exchange and one revocation at the real token service, with a real caller's token, by the filter itself. The
 //! server behind is made up; it keeps the call open while the token is looked at.
 
+mod caller;
 mod mend;
 mod upstream;
 
@@ -13,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use form_urlencoded::parse;
 use serde_json::{Value, json};
 use step_up_core::Reason;
@@ -23,10 +24,12 @@ use crate::shown::plain;
 use crate::signing::claims;
 use crate::stack::{Answer, Request, encode, send};
 use crate::story::modern_request;
+pub use caller::Caller;
 use upstream::Held;
 
 /// What the user asked for.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("caller").required(true).args(["token", "token_env", "login"])))]
 pub struct Arguments {
     /// The policy.
     policy: PathBuf,
@@ -37,11 +40,24 @@ pub struct Arguments {
     #[arg(long)]
     server: Option<String>,
     /// A real caller's access token for that server: a file.
-    #[arg(long, value_name = "FILE", required_unless_present = "token_env")]
+    #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
     /// The same: an environment variable.
     #[arg(long, value_name = "VARIABLE")]
     token_env: Option<String>,
+    /// Log in for one: with a browser, as MCP clients do, or, with `--client-secret-env`, as a client of its own. The token is used
+    /// for this, and not stored.
+    #[arg(long)]
+    login: bool,
+    /// The client to log in as. Without one, this command registers itself (RFC 7591).
+    #[arg(long, value_name = "ID", requires = "login")]
+    client_id: Option<String>,
+    /// Its secret, by which it gets a token for itself (client credentials): an environment variable.
+    #[arg(long, value_name = "VARIABLE", requires = "client_id")]
+    client_secret_env: Option<String>,
+    /// What to ask for at the login, where that is not what the filter's challenge names.
+    #[arg(long, value_name = "SCOPE", requires = "login")]
+    scope: Option<String>,
     /// What authenticates the filter at a cluster with `auth: cluster`: the environment variable with the value of
     /// `authorization`, such as `Basic ...`.
     #[arg(long, value_name = "CLUSTER=VARIABLE", value_parser = pair)]
@@ -81,10 +97,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let policy = Served::read(&arguments.policy)?;
     let variable = |name: &str| std::env::var(name).with_context(|| format!("the environment has no {name}"));
-    let token = match (&arguments.token, &arguments.token_env) {
-        (Some(path), _) => fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
-        (None, Some(name)) => variable(name)?,
-        (None, None) => bail!("say `--token` or `--token-env`"),
+    let scope = arguments.scope.clone();
+    let caller = match (&arguments.token, &arguments.token_env, &arguments.client_id, &arguments.client_secret_env) {
+        (Some(path), ..) => {
+            let token = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            Caller::Token(token.trim().to_owned())
+        }
+        (None, Some(name), ..) => Caller::Token(variable(name)?),
+        (None, None, Some(id), Some(name)) => Caller::Secret { client: id.clone(), secret: variable(name)?, scope },
+        (None, None, client, _) => Caller::Browser { client: client.clone(), scope },
     };
     let credentials = arguments.credential.iter().map(|(cluster, name)| Ok((cluster.clone(), variable(name)?)));
     let introspection = match (&arguments.introspection, &arguments.introspection_credential) {
@@ -95,7 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         policy,
         server: arguments.server.clone(),
         tool: arguments.tool.clone(),
-        token: token.trim().to_owned(),
+        caller,
         credentials: credentials.collect::<Result<_>>()?,
         clusters: arguments.cluster.iter().cloned().collect(),
         introspection,
@@ -124,8 +145,8 @@ pub struct Probe {
     pub server: Option<String>,
     /// For which of its tools.
     pub tool: String,
-    /// The caller's token.
-    pub token: String,
+    /// By whom.
+    pub caller: Caller,
     /// As in [`Options`].
     pub credentials: BTreeMap<String, String>,
     /// As in [`Options`].
@@ -137,13 +158,14 @@ pub struct Probe {
 impl Probe {
     /// Tries it.
     pub fn findings(self) -> Result<Vec<Finding>> {
-        let path = {
+        let (path, resource) = {
             let mut servers = self.policy.servers.iter();
             let server = match &self.server {
                 Some(name) => servers.find(|server| server.name == *name),
                 None => servers.next().filter(|_| servers.next().is_none()),
             };
-            server.context("say with `--server` which server of the policy is meant")?.path.clone()
+            let server = server.context("say with `--server` which server of the policy is meant")?;
+            (server.path.clone(), server.resource.clone())
         };
         let mut held = Held::start()?;
         let (told, heard) = channel();
@@ -157,14 +179,16 @@ impl Probe {
                 })
             },
         )?;
-        let request = modern_request(&format!("http://{}{path}", serving.address()), &self.tool).bearer(&self.token);
+        let address = format!("http://{}", serving.address());
+        let (token, login) = self.caller.token(&resource, &address, &path)?;
+        let request = modern_request(&format!("{address}{path}"), &self.tool).bearer(&token);
         let (answered, answer) = channel();
         // Nobody may be left to hear it.
         spawn(move || drop(answered.send(send(&request))));
-        let mut findings = Vec::new();
+        let mut findings = Vec::from_iter(login);
         let mut log = Log { heard, calls: Vec::new(), record: Value::Null, ends: Vec::new() };
         match held.token(&answer)? {
-            Some(received) if received == self.token => {
+            Some(received) if received == token => {
                 held.release();
                 findings.push(surprise(
                     "decision",
@@ -173,7 +197,7 @@ impl Probe {
                 ));
             }
             Some(received) => {
-                findings.extend(about_token(&self.token, &received));
+                findings.extend(about_token(&token, &received));
                 findings.extend(self.introspection.as_ref().map(|to| alive(to, &received, true)));
                 held.release();
                 let answer: Answer = answer.recv_timeout(PATIENCE).context("the call did not end")??;

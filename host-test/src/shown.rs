@@ -15,6 +15,14 @@ pub(crate) fn plain(text: &str) -> String {
     })
 }
 
+/// The same of what a stranger said at length.
+pub(crate) fn brief(text: &str) -> String {
+    const MOST: usize = 300;
+    let cut: String = text.chars().take(MOST).collect();
+    let more = if cut.len() < text.len() { "..." } else { "" };
+    format!("{}{more}", plain(&cut))
+}
+
 /// JSON that is as good, and has no such character in it.
 pub(crate) fn plain_json(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, char| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use host_test::local::{AuthorizationServer, Resource};
-use host_test::probe::{Finding, Probe};
+use host_test::probe::{Caller, Finding, Probe};
 use host_test::serve::Served;
 use host_test::stack::{FILTER_CREDENTIAL, granted};
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ fn probed(change: impl FnOnce(&mut Case, &str)) -> Vec<Finding> {
         policy: Served::of(&case.policy).unwrap(),
         server: None,
         tool: case.tool.to_owned(),
-        token: token.clone(),
+        caller: Caller::Token(token.clone()),
         credentials: BTreeMap::from([("tokens".to_owned(), case.credential.to_owned())]),
         clusters,
         introspection: Some((format!("{issuer}/token/introspection"), FILTER_CREDENTIAL.to_owned())),

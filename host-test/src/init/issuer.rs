@@ -1,14 +1,12 @@
 //! An authorization server, as its metadata describe it (RFC 8414, OpenID Connect Discovery 1.0).
 
 use anyhow::{Context as _, Result, bail};
-use http::{Request, Uri};
-use http_body_util::Full;
-use hyper::body::Bytes;
 use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::text::shown;
-use crate::https::{HttpsClient, ask};
+use crate::https::HttpsClient;
+use crate::metadata::{json, places};
 
 /// What of it a policy needs.
 #[derive(Clone, Debug)]
@@ -111,56 +109,11 @@ fn names<'d>(document: &'d Value, name: &str) -> Vec<&'d str> {
     list.iter().filter_map(Value::as_str).collect()
 }
 
-/// RFC 8414 3.1 and OpenID Connect Discovery 1.0, 4.
-pub(super) fn places(issuer: &str) -> Result<Vec<String>> {
-    let uri: Uri = issuer.parse().with_context(|| format!("{issuer} is no URL"))?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
-    let (scheme, authority) =
-        scheme.zip(uri.authority()).with_context(|| format!("{issuer} is no http or https URL"))?;
-    if uri.query().is_some() {
-        bail!("{issuer} has a query: an issuer has none (RFC 8414 2)");
-    }
-    let (root, path) = (format!("{scheme}://{authority}"), uri.path().trim_end_matches('/'));
-    let mut places = vec![
-        format!("{root}/.well-known/oauth-authorization-server{path}"),
-        format!("{root}/.well-known/openid-configuration{path}"),
-        format!("{root}{path}/.well-known/openid-configuration"),
-    ];
-    places.dedup();
-    Ok(places)
-}
-
-/// A document, without redirects.
-pub(super) async fn json(client: &HttpsClient, url: &str) -> Result<Value> {
-    let request = Request::get(url).header("accept", "application/json").body(Full::new(Bytes::new()))?;
-    let (status, body) = ask(client, request).await?;
-    if !status.is_success() {
-        bail!("{status}");
-    }
-    serde_json::from_slice(&body).context("no JSON")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{Issuer, places};
-
-    #[test]
-    fn metadata_are_looked_for_where_they_may_be() {
-        assert_eq!(
-            places("https://sso.example.com/realms/corp").unwrap(),
-            [
-                "https://sso.example.com/.well-known/oauth-authorization-server/realms/corp",
-                "https://sso.example.com/.well-known/openid-configuration/realms/corp",
-                "https://sso.example.com/realms/corp/.well-known/openid-configuration",
-            ]
-        );
-        assert_eq!(places("https://example.eu.auth0.com/").unwrap().len(), 2);
-        for bad in ["as.example.com", "ftp://as.example.com", "https://as.example.com/?a=b"] {
-            assert!(places(bad).is_err(), "{bad}");
-        }
-    }
+    use super::Issuer;
 
     #[test]
     fn algorithms_are_those_of_the_keys_and_no_others() {

@@ -4,11 +4,11 @@
 //! do; `issuer` reads the metadata of an authorization server, `dialect` knows whose they are; `write` makes the file. All that
 //! strangers say goes through `text`.
 
+mod about;
 mod connect;
 mod dialect;
 mod issuer;
 mod listed;
-mod login;
 mod rules;
 mod text;
 mod tier;
@@ -133,7 +133,8 @@ fn listed(arguments: &Arguments, runtime: &Runtime) -> Result<Listed> {
         let client = https::client()?;
         match connect::ask(&client, url, token).await? {
             Asked::Refused(_, challenge) if arguments.login => {
-                let token = login::token(&client, url, &challenge, arguments.client_id.as_deref()).await?;
+                let login = about::login(&client, url, &challenge).await?;
+                let token = login.by_browser(&client, arguments.client_id.as_deref()).await?;
                 connect::ask(&client, url, Some(token)).await?
             }
             asked => asked,

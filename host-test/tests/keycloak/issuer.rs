@@ -90,14 +90,7 @@ impl Issuer {
             ("code_challenge_method", "S256"),
             ("resource", &self.mcp),
         ]);
-        let page = send(&Request::get(format!("{}?{query}", self.endpoint("auth"))).with("accept", "text/html"))?;
-        let action = between(&page.body, "action=\"", "\"").with_context(|| format!("no form: {page:?}"))?;
-        // They are `Secure`, and it is plain HTTP: a browser sends them to loopback all the same.
-        let cookies = page.headers.iter().filter(|(name, _)| name == "set-cookie");
-        let cookies: Vec<&str> = cookies.filter_map(|(_, cookie)| cookie.split(';').next()).collect();
-        let form = Request::post(action.replace("&amp;", "&"), encode(&[("username", "alice"), ("password", "alice")]));
-        let answer = send(&form.with("content-type", FORM).with("cookie", &cookies.join("; ")))?;
-        let location = answer.header("location").with_context(|| format!("no login: {answer:?}"))?;
+        let location = self.log_in_at(&format!("{}?{query}", self.endpoint("auth")))?;
         let query = location.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let parameter = |wanted: &str| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -115,6 +108,18 @@ impl Issuer {
                 ("code_verifier", verifier),
             ],
         )
+    }
+
+    /// Alice at the page of that URL: where she is sent then.
+    pub fn log_in_at(&self, url: &str) -> Result<String> {
+        let page = send(&Request::get(url).with("accept", "text/html"))?;
+        let action = between(&page.body, "action=\"", "\"").with_context(|| format!("no form: {page:?}"))?;
+        // They are `Secure`, and it is plain HTTP: a browser sends them to loopback all the same.
+        let cookies = page.headers.iter().filter(|(name, _)| name == "set-cookie");
+        let cookies: Vec<&str> = cookies.filter_map(|(_, cookie)| cookie.split(';').next()).collect();
+        let form = Request::post(action.replace("&amp;", "&"), encode(&[("username", "alice"), ("password", "alice")]));
+        let answer = send(&form.with("content-type", FORM).with("cookie", &cookies.join("; ")))?;
+        Ok(answer.header("location").with_context(|| format!("no login: {answer:?}"))?.to_owned())
     }
 
     /// A token of `agent-dpop`, bound to a key of ours (RFC 9449).

@@ -12,6 +12,7 @@ mod install;
 mod issuer;
 mod opaque;
 mod policy;
+mod probes;
 mod realm;
 mod recorder;
 mod refusals;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         revocation::trials(),
         rotation::trials(),
         opaque::trials(),
+        probes::trials(),
     ];
     if let Err(error) = server::stop_at_signals() {
         eprintln!("{error:#}");
