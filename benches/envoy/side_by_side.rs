@@ -1,28 +1,30 @@
 //! The filter beside others in real Envoy: CPU of Envoy for each request, side by side.
 //!
-//! `cargo run --release -p step-up-benches --bin side-by-side [-- ROUNDS [allowed | exchange [MODULE]]]`, on an idle Linux
+//! `cargo run --release -p step-up-benches --bin side-by-side [-- ROUNDS [allowed | exchange | served [MODULE]]]`, on an idle Linux
 //! machine with two cores or more. MODULE is another build of the filter.
 //!
 //! Envoy has one worker, on core 0; a second Envoy that answers and the clients are on core 1. Eight connections, kept alive,
 //! a second to warm up and three that count, a fresh Envoy each time, the order reversed in every round. CPU is utime and stime
 //! of the process; compare it, not requests a second, which core 1 bounds. In the first tables all variants do the same: this
 //! token may call this tool. `added` is the median of what a variant took beyond no filter in the same round. The last one takes
-//! an exchange apart; the token service is on core 1 too.
+//! an exchange apart; the token service is on core 1 too. `served` puts `stepup serve` in the place of Envoy, all of it on core 0, and
+//! says what a client sees: how many requests a second there can be, and how long one takes, alone and among eight.
 
 use std::fmt;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use step_up_benches::rig::{Answer, Rig, Variant, is_complete, on_core, request, token_service};
+use step_up_benches::rig::{Answer, Rig, Variant, is_complete, on_core, request, serve, token_service};
 
 const SIZES: [usize; 2] = [300, 20_000];
 const CONNECTIONS: usize = 8;
+const ALONE: usize = 1;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(3);
 
@@ -42,20 +44,26 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     token_service::serve_if_asked(&arguments)?;
+    serve::serve_if_asked(&arguments)?;
     let (rounds, only, module) = match arguments.as_slice() {
-        ["load", port, file, status] => return load(port.parse()?, Path::new(file), status),
+        ["load", port, file, status, connections] => {
+            return load(port.parse()?, Path::new(file), status, connections.parse()?);
+        }
         [] => (3, None, None),
         [rounds] => (rounds.parse()?, None, None),
-        [rounds, only @ ("allowed" | "exchange")] => (rounds.parse()?, Some(*only), None),
+        [rounds, only @ ("allowed" | "exchange" | "served")] => (rounds.parse()?, Some(*only), None),
         [rounds, only @ ("allowed" | "exchange"), module] => (rounds.parse()?, Some(*only), Some(module.into())),
-        _ => bail!("say how many rounds, and perhaps `allowed` or `exchange`, and another module"),
+        _ => bail!("say how many rounds, and perhaps `allowed`, `exchange` or `served`, and another module"),
     };
     let bench = Bench { rig: Rig::new("side-by-side", module)? };
-    if only != Some("exchange") {
+    if only.is_none_or(|only| only == "allowed") {
         SIZES.into_iter().try_for_each(|size| bench.allowed(size, rounds))?;
     }
-    if only != Some("allowed") {
+    if only.is_none_or(|only| only == "exchange") {
         bench.exchange(rounds)?;
+    }
+    if only.is_none_or(|only| only == "served") {
+        bench.served(rounds)?;
     }
     Ok(())
 }
@@ -80,6 +88,17 @@ impl fmt::Display for Row {
             self.found.iter().fold((f64::MAX, f64::MIN), |(first, last), one| (first.min(*one), last.max(*one)));
         write!(f, "{} | {:.1} ({first:.1} to {last:.1})", self.name, middle(self.found.clone()))
     }
+}
+
+/// What was found for one variant, once.
+struct Found {
+    /// Microseconds of the proxy's for each request.
+    cpu: f64,
+    /// Requests a second.
+    rate: f64,
+    /// Microseconds that half of the clients' requests took at most, and 99 of 100.
+    half: f64,
+    most: f64,
 }
 
 fn middle(mut list: Vec<f64>) -> f64 {
@@ -120,17 +139,42 @@ impl Bench {
         Ok(())
     }
 
+    /// `stepup serve` in the place of Envoy.
+    fn served(&self, rounds: usize) -> Result<()> {
+        println!(
+            "\nserved, body {} B, medians\n| what | connections | CPU us/request | requests/s | us, half of them | us, 99 of 100 |",
+            SIZES[0]
+        );
+        println!("| --- | --- | --- | --- | --- | --- |");
+        for connections in [ALONE, CONNECTIONS] {
+            for variant in [Variant::Nothing, Variant::StepUp, Variant::Served] {
+                let found =
+                    (0..rounds).map(|_| self.measure(variant, SIZES[0], connections)).collect::<Result<Vec<_>>>()?;
+                let of = |part: fn(&Found) -> f64| middle(found.iter().map(part).collect());
+                println!(
+                    "| {} | {connections} | {:.1} | {:.0} | {:.0} | {:.0} |",
+                    variant.name(),
+                    of(|found| found.cpu),
+                    of(|found| found.rate),
+                    of(|found| found.half),
+                    of(|found| found.most)
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Every variant so many times, in turn and back.
     fn measure_all<const N: usize>(&self, variants: &[Variant; N], size: usize, rounds: usize) -> Result<[Row; N]> {
         let mut found = variants.map(|variant| (variant, Vec::new()));
         for _ in 0..rounds {
             for (variant, list) in &mut found {
                 // A connection to the token service may break by itself; a load with such a failure does not count.
-                let found = self.measure(*variant, size).or_else(|error| {
+                let found = self.measure(*variant, size, CONNECTIONS).or_else(|error| {
                     eprintln!("once more, because of: {error:#}");
-                    self.measure(*variant, size)
+                    self.measure(*variant, size, CONNECTIONS)
                 });
-                list.push(found?);
+                list.push(found?.cpu);
             }
             found.reverse();
         }
@@ -140,7 +184,7 @@ impl Bench {
         Ok(found.map(|(variant, found)| Row { name: variant.name(), found }))
     }
 
-    fn measure(&self, variant: Variant, size: usize) -> Result<f64> {
+    fn measure(&self, variant: Variant, size: usize, connections: usize) -> Result<Found> {
         let envoy = self.rig.start(variant)?;
         // Keys, caches, compiled code.
         sleep(Duration::from_millis(1500));
@@ -149,7 +193,7 @@ impl Bench {
         let load = on_core(1, &std::env::current_exe()?)
             .args(["load", &envoy.port.to_string()])
             .arg(&file)
-            .arg(variant.status().to_string())
+            .args([variant.status().to_string(), connections.to_string()])
             .stdout(std::process::Stdio::piped())
             .spawn()
             .context("taskset (util-linux) could not be started")?;
@@ -159,8 +203,11 @@ impl Bench {
         let after = cpu(envoy.id())?;
         let output = load.wait_with_output()?;
         ensure!(output.status.success(), "{}: the load failed", variant.name());
-        let requests: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
-        Ok((after - before) / requests)
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut numbers = text.split_whitespace().map(str::parse::<f64>);
+        let mut next = || Ok::<_, anyhow::Error>(numbers.next().context("the load says too little")??);
+        let (requests, half, most) = (next()?, next()?, next()?);
+        Ok(Found { cpu: (after - before) / requests, rate: requests / MEASURED.as_secs_f64(), half, most })
     }
 }
 
@@ -172,16 +219,19 @@ fn cpu(process: u32) -> Result<f64> {
     Ok((tick(11)? + tick(12)?) * 10_000.0)
 }
 
-/// The clients: prints how many answers came in the time that counts. Any answer with another status is a failure.
-fn load(port: u16, file: &Path, status: &str) -> Result<()> {
+/// The clients: prints how many answers came in the time that counts, and microseconds that half of them took at most, and 99 of
+/// 100. Any answer with another status is a failure.
+fn load(port: u16, file: &Path, status: &str, connections: usize) -> Result<()> {
     let request = fs::read(file)?;
     let start = format!("HTTP/1.1 {status}");
-    let (count, counting, over) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-    let one = || -> Result<()> {
+    let (counting, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let one = || -> Result<Vec<u64>> {
+        let mut times = Vec::new();
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         let mut buffer = [0; 4096];
         while !over.load(Ordering::Relaxed) {
+            let begin = Instant::now();
             stream.write_all(&request)?;
             let mut got = Vec::new();
             while !is_complete(&got) {
@@ -193,20 +243,23 @@ fn load(port: u16, file: &Path, status: &str) -> Result<()> {
                 bail!("{}", String::from_utf8_lossy(&got));
             }
             if counting.load(Ordering::Relaxed) {
-                count.fetch_add(1, Ordering::Relaxed);
+                times.push(u64::try_from(begin.elapsed().as_micros())?);
             }
         }
-        Ok(())
+        Ok(times)
     };
-    scope(|scope| {
-        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
+    let mut times = scope(|scope| {
+        let clients: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
         sleep(WARM_UP);
         counting.store(true, Ordering::Relaxed);
         sleep(MEASURED);
         counting.store(false, Ordering::Relaxed);
         over.store(true, Ordering::Relaxed);
-        clients.into_iter().try_for_each(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")))
+        let of = clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")));
+        Ok::<_, anyhow::Error>(of.collect::<Result<Vec<_>>>()?.concat())
     })?;
-    println!("{}", count.load(Ordering::Relaxed));
+    times.sort_unstable();
+    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    println!("{} {} {}", times.len(), at(50), at(99));
     Ok(())
 }

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man as Page;
-use ring::digest::{SHA256, digest};
 
 use crate::artifact;
 
@@ -54,11 +53,8 @@ pub fn version() -> &'static str {
     static VERSION: OnceLock<String> = OnceLock::new();
     VERSION.get_or_init(|| {
         let is_asked = std::env::args_os().skip(1).any(|argument| argument == "--version" || argument == "-V");
-        let module = if is_asked { artifact::built().and_then(|path| std::fs::read(path).ok()) } else { None };
-        let module = module.map_or_else(
-            || "not built yet".to_owned(),
-            |bytes: Vec<u8>| digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-        );
+        let module = if is_asked { artifact::module_digest() } else { None };
+        let module = module.unwrap_or_else(|| "not built yet".to_owned());
         format!("{}\npolicy version 1\nmodule {module}", env!("CARGO_PKG_VERSION"))
     })
 }

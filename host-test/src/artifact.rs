@@ -1,55 +1,102 @@
-//! The module under test: built by the documented command, once, whoever asks first.
+//! The module and the component: carried inside by what was installed, else built by the documented command, once, whoever asks
+//! first.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
+use ring::digest::{SHA256, digest};
 use simulated_proxy::{Module, cache_in};
 
 use crate::once::once;
 use crate::paths;
 
-/// Reads and compiles a module for the simulated proxy. What is compiled is kept under `target/`.
-pub fn load(path: &Path) -> Result<Module> {
-    cache_in(paths::target().canonicalize()?.join("compiled"));
-    Module::load(path)
-}
+// `MODULE` and `COMPONENT`, by `build.rs`.
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Of proxies.
 const TARGET: &str = "wasm32-wasip1";
 /// Of components.
 const COMPONENT_TARGET: &str = "wasm32-wasip2";
 
+/// Reads and compiles a module for the simulated proxy. What is compiled is kept, where that can be.
+pub fn load(path: &Path) -> Result<Module> {
+    if let Some(folder) = compiled() {
+        cache_in(folder);
+    }
+    Module::load(path)
+}
+
+/// Where compiled code is kept.
+pub(crate) fn compiled() -> Option<PathBuf> {
+    let folder = paths::kept()?.join("compiled");
+    fs::create_dir_all(&folder).ok()?;
+    folder.canonicalize().ok()
+}
+
 /// The path of `step_up_filter.wasm`, built if need be. `STEP_UP_WASM` names another one, which is then taken as it is.
 pub fn module() -> Result<PathBuf> {
-    static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&MODULE, || shipped("STEP_UP_WASM", "step-up-filter", TARGET)).cloned()
+    static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PATH, || shipped("STEP_UP_WASM", MODULE, "step-up-filter", TARGET)).cloned()
 }
 
 /// The path of `step_up_component.wasm`, built if need be. `STEP_UP_COMPONENT` names another one, which is then taken as it is.
 pub fn component() -> Result<PathBuf> {
-    static COMPONENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&COMPONENT, || shipped("STEP_UP_COMPONENT", "step-up-component", COMPONENT_TARGET)).cloned()
+    static PATH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PATH, || shipped("STEP_UP_COMPONENT", COMPONENT, "step-up-component", COMPONENT_TARGET)).cloned()
 }
 
-/// Where the module is, if it is there without being built.
-pub(crate) fn built() -> Option<PathBuf> {
+/// The SHA-256 of the module that [`module`] would give, if it is there without being built.
+pub(crate) fn module_digest() -> Option<String> {
     let named = std::env::var_os("STEP_UP_WASM").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| paths::target().join(TARGET).join("release").join("step_up_filter.wasm"));
-    path.is_file().then_some(path)
+    match (named, MODULE) {
+        (Some(path), _) => fs::read(path).ok().map(|bytes| sha256(&bytes)),
+        (None, Some(bytes)) => Some(sha256(bytes)),
+        (None, None) => {
+            let built = paths::target().join(TARGET).join("release").join("step_up_filter.wasm");
+            fs::read(built).ok().map(|bytes| sha256(&bytes))
+        }
+    }
 }
 
-fn shipped(variable: &str, package: &str, target: &str) -> Result<PathBuf> {
+fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn shipped(variable: &str, embedded: Option<&[u8]>, package: &str, target: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable).map(PathBuf::from) {
         if !path.is_file() {
             bail!("{variable} names {}, which is no file", path.display());
         }
         return Ok(path);
     }
-    build_package(package, target)
+    match embedded {
+        Some(bytes) => unpacked(bytes, package),
+        None => build_package(package, target),
+    }
+}
+
+/// A file with these bytes, named after them.
+fn unpacked(bytes: &[u8], package: &str) -> Result<PathBuf> {
+    let kept = paths::kept().unwrap_or_else(std::env::temp_dir);
+    let path = kept.join(format!("{package}-{}.wasm", sha256(bytes)));
+    // Whoever can write there could have written another one.
+    if fs::read(&path).is_ok_and(|there| there == bytes) {
+        return Ok(path);
+    }
+    fs::create_dir_all(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+    // Under its name it is whole.
+    let begun = kept.join(format!(".{package}-{}", std::process::id()));
+    fs::write(&begun, bytes).and_then(|()| fs::rename(&begun, &path)).with_context(|| {
+        format!(
+            "{} cannot be written; STEP_UP_WASM and STEP_UP_COMPONENT can name files in place of it",
+            path.display()
+        )
+    })?;
+    Ok(path)
 }
 
 /// The filter beside a filter that traps (`host-test/guests/trap`).
@@ -63,8 +110,9 @@ pub fn probe_guest() -> Result<PathBuf> {
 }
 
 fn build_package(package: &str, target: &str) -> Result<PathBuf> {
+    paths::in_a_clone()?;
     let folder = paths::target();
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     // Cargo has its own lock; this one keeps a second process from announcing a second build.
     let lock = File::create(folder.join("step-up-filter.lock"))?;
     lock.lock()?;

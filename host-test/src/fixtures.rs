@@ -19,6 +19,7 @@ pub struct Fixtures {
 
 /// Installs what is not there yet, and says what it downloads.
 pub fn install() -> Result<Fixtures> {
+    paths::in_a_clone()?;
     let folder = paths::target().join("fixtures");
     fs::create_dir_all(&folder)?;
     let lock = File::create(folder.join(".lock"))?;

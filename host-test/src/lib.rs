@@ -15,6 +15,7 @@ pub mod fixtures;
 pub mod floors;
 mod https;
 pub mod init;
+pub mod issuer;
 pub mod local;
 mod login;
 pub mod matrix;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
-use host_test::{about, check, demo, diff, explain, init, matrix, pin, probe, reference, replay, serve, testing};
+use host_test::{
+    about, check, demo, diff, explain, init, issuer, matrix, pin, probe, reference, replay, serve, testing,
+};
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
 #[derive(Debug, Parser)]
@@ -29,6 +31,8 @@ enum Command {
     Probe(probe::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
+    /// Be an authorization server and token service for trying a policy out: whoever asks gets a token.
+    Issuer(issuer::Arguments),
     /// Put the filter in front of an MCP server, without Envoy: for work on one's own machine and for CI.
     Serve(serve::Arguments),
     /// Print a script by which a shell completes these words.
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
+        Command::Issuer(arguments) => issuer::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Completions(arguments) => about::completions(&arguments, Command::command()),
         Command::Man(arguments) => about::man(&arguments, Command::command()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use host_test::paths;
+use host_test::process::free_port;
 use serde_json::Value;
 
 const POLICY: &str = "policies/step-up-on-write/policy.yaml";
@@ -309,4 +310,24 @@ fn it_tells_of_itself() {
         assert!(code == 0 && out.contains(wanted), "{arguments:?}: {out}");
     }
     assert_eq!(run(&["man", "nothing"]).0, 2);
+}
+
+/// The way of `docs/first-steps`, but for what it builds: from one's own MCP server to one that is protected.
+#[test]
+fn the_first_steps_lead_to_a_protected_server() {
+    let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()].map(|port| port.to_string());
+    let names = ["MCP", "ISSUER", "LISTEN"];
+    let output = Command::new("bash")
+        .arg(paths::workspace().join("docs/first-steps/run.sh"))
+        .env("STEPUP", env!("CARGO_BIN_EXE_stepup"))
+        .envs(names.into_iter().zip(&ports))
+        .output()
+        .unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{error}");
+    for part in
+        ["(token_missing 401)", "(permitted)", "(no_rule 403)", "got tools:admin", "revoked   tools/call delete_note"]
+    {
+        assert!(out.contains(part), "no `{part}`: {out}{error}");
+    }
 }

@@ -47,16 +47,12 @@ fn servers() -> [Server; 2] {
     std::fs::create_dir_all(&folder).unwrap();
     let mut process = Process::start("authorization-server", &mut command, &folder).unwrap();
     process.wait_until(|log| log.contains("\"ready\":true")).unwrap();
-    let resource = |scopes: &[&'static str], elevate: &[&'static str]| Resource {
-        scopes: scopes.to_vec(),
-        elevate: elevate.to_vec(),
-    };
     let known = BTreeMap::from([
         (
             RESOURCE.to_owned(),
-            resource(&["mcp:connect", "tools:write", "tools:admin"], &["tools:write", "tools:admin"]),
+            Resource::new(&["mcp:connect", "tools:write", "tools:admin"], &["tools:write", "tools:admin"]),
         ),
-        (OTHER.to_owned(), resource(&["pay"], &["pay"])),
+        (OTHER.to_owned(), Resource::new(&["pay"], &["pay"])),
     ]);
     let own = AuthorizationServer::start(0, known, 60).unwrap();
     let issuer = format!("http://127.0.0.1:{port}");

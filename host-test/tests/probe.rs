@@ -21,7 +21,7 @@ struct Case {
 }
 
 fn probed(change: impl FnOnce(&mut Case, &str)) -> Vec<Finding> {
-    let resource = Resource { scopes: vec!["use", "admin", "other"], elevate: vec!["admin"] };
+    let resource = Resource::new(&["use", "admin", "other"], &["admin"]);
     let start =
         |ttl| AuthorizationServer::start(0, BTreeMap::from([(SERVER.to_owned(), resource.clone())]), ttl).unwrap();
     let mut server = start(60);

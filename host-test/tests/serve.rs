@@ -315,7 +315,7 @@ fn nothing_stays_of_clients_that_leave() {
     const CONNECTIONS: usize = 100;
     const EACH: usize = 100;
     let server = McpServer::start("test").unwrap();
-    let resource = Resource { scopes: vec!["use", "admin"], elevate: vec!["admin"] };
+    let resource = Resource::new(&["use", "admin"], &["admin"]);
     let issuer = AuthorizationServer::start(0, BTreeMap::from([(SERVER.to_owned(), resource)]), 60).unwrap();
     let at = |path: &str| format!("{}{path}", issuer.issuer());
     let policy = json!({

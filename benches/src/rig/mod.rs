@@ -2,6 +2,7 @@
 
 mod config;
 mod guests;
+pub mod serve;
 pub mod token_service;
 mod variant;
 
@@ -36,18 +37,18 @@ pub struct Rig {
     _upstream: Process,
 }
 
-/// An Envoy that is measured. It ends when this is dropped.
+/// A proxy that is measured. It ends when this is dropped.
 pub struct Measured {
     /// Where it listens.
     pub port: u16,
-    envoy: Process,
+    proxy: Process,
     _token_service: Option<Process>,
 }
 
 impl Measured {
     /// The process.
     pub fn id(&self) -> u32 {
-        self.envoy.id()
+        self.proxy.id()
     }
 }
 
@@ -84,8 +85,11 @@ impl Rig {
         &self.folder
     }
 
-    /// Starts an Envoy with this filter. It accepts connections when this returns.
+    /// Starts a proxy with this filter. It accepts connections when this returns.
     pub fn start(&self, variant: Variant) -> Result<Measured> {
+        if variant == Variant::Served {
+            return self.serve();
+        }
         let (port, service) = (free_port()?, free_port()?);
         let token_service = match variant {
             Variant::Exchange(answer) => {
@@ -102,31 +106,47 @@ impl Rig {
         let config = config::config(port, &route, &self.filters(variant)?, &clusters);
         let mut envoy = start(&self.envoy, &self.folder, "measured", CORE, &config)?;
         envoy.wait_for_port(port)?;
-        Ok(Measured { port, envoy, _token_service: token_service })
+        Ok(Measured { port, proxy: envoy, _token_service: token_service })
+    }
+
+    /// `stepup serve` in a process of its own.
+    fn serve(&self) -> Result<Measured> {
+        let (port, file) = (free_port()?, self.folder.join("served.json"));
+        fs::write(&file, policy(&json!({ "scope": "repo:read" }))?.to_string())?;
+        let mut command = on_core(CORE, &std::env::current_exe()?);
+        command.args(["serve", &port.to_string(), &self.upstream.to_string()]).arg(&file);
+        let mut proxy = Process::start("served", &mut command, &self.folder)?;
+        proxy.wait_for_port(port)?;
+        Ok(Measured { port, proxy, _token_service: None })
     }
 
     fn filters(&self, variant: Variant) -> Result<Vec<Value>> {
-        let jwks = json!({ "keys": [Key::for_tests("ES256")?.public()] });
-        let (service, exchange) = token_service::policy();
-        let step_up = |rule: Value| {
-            let policy = json!({
-                "version": 1, "issuers": { ISSUER: { "keys": jwks, "algorithms": ["ES256"] } },
-                "token_service": service, "limits": { "exchanges": 100, "exchanges_per_caller": 100, "exchange_rate": 100_000 },
-                "resource": RESOURCE, "baseline": ["mcp:connect"], "tools": { "get_file": rule },
-            });
-            vec![config::wasm(&self.module, &policy)]
-        };
+        let step_up = |rule: Value| Ok::<_, anyhow::Error>(vec![config::wasm(&self.module, &policy(&rule)?)]);
         Ok(match variant {
-            Variant::Nothing => Vec::new(),
+            Variant::Nothing | Variant::Served => Vec::new(),
             Variant::BareWasm => vec![config::wasm(&self.bare, &json!({}))],
             Variant::Floor => vec![config::wasm(&self.floor, &json!({}))],
-            Variant::StepUp => step_up(json!({ "scope": "repo:read" })),
-            Variant::Denied => step_up(json!("deny")),
-            Variant::Challenged => step_up(json!({ "scope": "repo:write" })),
-            Variant::Exchange(_) => step_up(exchange),
-            Variant::Native => config::native(&jwks),
+            Variant::StepUp => step_up(json!({ "scope": "repo:read" }))?,
+            Variant::Denied => step_up(json!("deny"))?,
+            Variant::Challenged => step_up(json!({ "scope": "repo:write" }))?,
+            Variant::Exchange(_) => step_up(token_service::policy().1)?,
+            Variant::Native => config::native(&jwks()?),
         })
     }
+}
+
+fn jwks() -> Result<Value> {
+    Ok(json!({ "keys": [Key::for_tests("ES256")?.public()] }))
+}
+
+/// With this rule for the tool that is called.
+fn policy(rule: &Value) -> Result<Value> {
+    Ok(json!({
+        "version": 1, "issuers": { ISSUER: { "keys": jwks()?, "algorithms": ["ES256"] } },
+        "token_service": token_service::policy().0,
+        "limits": { "exchanges": 100, "exchanges_per_caller": 100, "exchange_rate": 100_000 },
+        "resource": RESOURCE, "baseline": ["mcp:connect"], "tools": { "get_file": rule },
+    }))
 }
 
 fn start(envoy: &Path, folder: &Path, name: &str, core: usize, config: &Value) -> Result<Process> {

@@ -15,6 +15,8 @@ pub enum Variant {
     Floor,
     /// A tool that the token allows.
     StepUp,
+    /// The same, and no Envoy: `stepup serve`.
+    Served,
     /// A tool that nobody may call.
     Denied,
     /// A tool that needs a scope the token does not have.
@@ -32,6 +34,7 @@ impl Variant {
             Variant::BareWasm => "wasm that does nothing",
             Variant::Floor => "wasm with our host calls alone",
             Variant::StepUp => "step-up, token seen before",
+            Variant::Served => "stepup serve, token seen before",
             Variant::Denied => "denied by its rule",
             Variant::Challenged => "challenged for a scope",
             Variant::Exchange(Answer::Refusal) => "the token service refuses",

@@ -19,8 +19,8 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, Store};
 use super::native::call_headers;
 use super::vm::{self, Answer, Decision, Effect, Release};
 use super::{Backend, Run, Script};
+use crate::artifact;
 use crate::once::once;
-use crate::{artifact, paths};
 use bindings::exports::step_up::decision::gates as wit;
 
 #[allow(missing_docs, unsafe_code, reason = "generated")]
@@ -99,9 +99,11 @@ fn seed() -> (u64, u64) {
 
 fn engine() -> Result<Engine> {
     let mut config = Config::new();
-    let mut cache = CacheConfig::new();
-    cache.with_directory(paths::target().canonicalize()?.join("compiled"));
-    config.cache(Some(Cache::new(cache)?));
+    if let Some(folder) = artifact::compiled() {
+        let mut cache = CacheConfig::new();
+        cache.with_directory(folder);
+        config.cache(Some(Cache::new(cache)?));
+    }
     Ok(Engine::new(&config)?)
 }
 

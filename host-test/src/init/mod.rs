@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 
 use crate::check::check;
 use crate::https;
+use crate::login::safe;
 use connect::Asked;
 use issuer::Issuer;
 use listed::Listed;
@@ -129,6 +130,9 @@ fn listed(arguments: &Arguments, runtime: &Runtime) -> Result<Listed> {
         (None, Some(file)) => Some(listed::token(file)?),
         (None, None) => None,
     };
+    if token.is_some() {
+        safe(url).context("a token does not go there")?;
+    }
     runtime.block_on(async {
         let client = https::client()?;
         match connect::ask(&client, url, token).await? {

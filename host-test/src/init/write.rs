@@ -90,7 +90,8 @@ impl Proposal<'_> {
         }
         let edits = page.0.matches("# EDIT").count();
         if edits > 0 {
-            remarks.push(format!("{edits} lines are marked EDIT: they have to be changed before the policy is of use"));
+            let lines = if edits == 1 { "line is" } else { "lines are" };
+            remarks.push(format!("{edits} {lines} marked EDIT: to be changed before the policy is of use"));
         }
         Ok((page.0, remarks))
     }

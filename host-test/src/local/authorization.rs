@@ -24,9 +24,17 @@ use super::key::SigningKey;
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// The scopes it knows.
-    pub scopes: Vec<&'static str>,
+    pub scopes: Vec<String>,
     /// Those of them that an exchange may give.
-    pub elevate: Vec<&'static str>,
+    pub elevate: Vec<String>,
+}
+
+impl Resource {
+    /// With these scopes, and those that an exchange may give.
+    pub fn new(scopes: &[&str], elevate: &[&str]) -> Resource {
+        let owned = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Resource { scopes: owned(scopes), elevate: owned(elevate) }
+    }
 }
 
 /// A running authorization server. Dropping it ends it.
@@ -220,7 +228,7 @@ impl Issuer {
         };
         let resource = self.resources.get(*audience).ok_or(refused("invalid_target", "unknown resource"))?;
         let words = form.words("scope");
-        if words.iter().any(|word| !resource.scopes.contains(word)) {
+        if words.iter().any(|word| !resource.scopes.iter().any(|known| known == word)) {
             return Err(refused("invalid_scope", "requested scope is not allowed"));
         }
         self.give(json!({ "aud": audience, "sub": client, "client_id": client, "scope": words.join(" ") }), BASE_TTL)
@@ -246,7 +254,7 @@ impl Issuer {
         if words.is_empty() {
             return Err(refused("invalid_scope", "scope required"));
         }
-        if words.iter().any(|word| !resource.elevate.contains(word)) {
+        if words.iter().any(|word| !resource.elevate.iter().any(|known| known == word)) {
             return Err(refused("invalid_scope", "scope may not be obtained by exchange"));
         }
         let of = |name: &str| subject.get(name).cloned().unwrap_or_default();

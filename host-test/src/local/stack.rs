@@ -31,10 +31,8 @@ impl LocalStack {
     pub fn start() -> Result<LocalStack> {
         let port = free_port()?;
         let url = |server: Server| format!("http://127.0.0.1:{port}{}", server.path());
-        let resource = || Resource {
-            scopes: vec!["mcp:connect", "tools:write", "tools:admin"],
-            elevate: vec!["tools:write", "tools:admin"],
-        };
+        let resource =
+            || Resource::new(&["mcp:connect", "tools:write", "tools:admin"], &["tools:write", "tools:admin"]);
         let resources = [Server::Everything, Server::Notes].map(|server| (url(server), resource()));
         let authorization = AuthorizationServer::start(0, BTreeMap::from(resources), 60)?;
         let issuer = authorization.issuer();

@@ -150,10 +150,9 @@ mod tests {
             "token_too_large",
         ];
         for reason in Reason::ALL {
-            let concerned = matches!(
-                reason.class(),
-                Class::Token | Class::Policy | Class::PolicyKept | Class::TokenService
-            ) && !CANNOT_BE.contains(&reason.name());
+            let concerned =
+                matches!(reason.class(), Class::Token | Class::Policy | Class::PolicyKept | Class::TokenService)
+                    && !CANNOT_BE.contains(&reason.name());
             let mend = of_reason(reason.name(), Some(""), &Value::Null);
             assert!(mend.is_some() || !concerned, "{} has none", reason.name());
         }

@@ -167,6 +167,8 @@ fn a_token_that_is_given_is_used() {
     strict(&out);
     let output = command(&["--url", &url, "--token-env", "INIT_TOKEN"]).env("INIT_TOKEN", TOKEN).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), out);
+    let (code, out, error) = init(&["--url", "http://mcp.example.com/mcp", "--token", &file]);
+    assert!(code == 2 && out.is_empty() && error.contains("neither https nor"), "{error}");
     let (code, _, error) = init(&["--url", &url]);
     assert!(code == 2 && error.contains("401") && error.contains("--login"), "{error}");
 }

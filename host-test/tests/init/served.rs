@@ -33,7 +33,7 @@ impl Client {
 fn tried(elevates: &[&str], then: impl FnOnce(&Client, &AuthorizationServer)) {
     let port = free_port().unwrap();
     let url = format!("http://127.0.0.1:{port}/mcp");
-    let resource = Resource { scopes: vec!["mcp:connect", "tools:write", "tools:admin"], elevate: vec!["tools:admin"] };
+    let resource = Resource::new(&["mcp:connect", "tools:write", "tools:admin"], &["tools:admin"]);
     let authorization = AuthorizationServer::start(0, BTreeMap::from([(url.clone(), resource)]), 60).unwrap();
     let (server, issuer) = (McpServer::start("everything").unwrap(), authorization.issuer());
     let file = temporary(&format!("served-{}.yaml", elevates.len()));
