@@ -122,8 +122,14 @@ fn hostile_names_do_nothing_in_any_format() {
         "name": "</script>\u{1b}[31m\u{202e}\r\n|", "issuer": "https://as.example.com", "client": "=1+\u{1b}]0;x\u{7}",
     });
     let log = write("hostile.log", &format!("{record}\n{}\n", json!({ "stepup": record.to_string() })));
+    let alone = write("hostile-record.log", &format!("{record}\n"));
+    let envoy = write(
+        "hostile-envoy.log",
+        "[2026-11-21 12:00:00.007][1][warning][wasm] [x.cc:1] wasm log step-up: step-up: x: \u{1b}[31m</script>\u{202e} after 1 ms\n",
+    );
     let mut seen = 0;
     for arguments in [
+        vec!["explain", OLD, "--audit", &alone, "--id", "x", "--log", &envoy],
         vec!["matrix", HOSTILE],
         vec!["matrix", HOSTILE, "--format", "csv"],
         vec!["matrix", HOSTILE, "--format", "json"],
@@ -141,7 +147,7 @@ fn hostile_names_do_nothing_in_any_format() {
         assert!(raw.is_empty(), "{arguments:?} lets {raw:?} through:\n{out}");
         seen += usize::from(out.contains("script"));
     }
-    assert_eq!(seen, 9, "the names are not shown at all");
+    assert_eq!(seen, 10, "the names are not shown at all");
 }
 
 #[test]
