@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use host_test::{
-    about, check, demo, diff, explain, init, issuer, matrix, pin, probe, reference, replay, serve, testing,
+    about, check, demo, diff, explain, init, issuer, matrix, pin, probe, reference, render, replay, serve, testing,
 };
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
@@ -29,6 +29,8 @@ enum Command {
     Init(init::Arguments),
     /// Try one exchange and one revocation at the real token service, and say what is surprising about them.
     Probe(probe::Arguments),
+    /// Render what Envoy, Istio or Envoy Gateway is to be given, with every setting that the filter relies on.
+    Render(render::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Be an authorization server and token service for trying a policy out: whoever asks gets a token.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
+        Command::Render(arguments) => render::run(arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Issuer(arguments) => issuer::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),

@@ -27,6 +27,13 @@ impl Module {
         Module::new(&bytes).with_context(|| format!("{} is no module", path.display()))
     }
 
+    /// What it asks of its host, and what its host can ask of it: names of functions.
+    pub fn functions(&self) -> Vec<String> {
+        let imported = self.compiled.imports().map(|import| import.name().to_owned());
+        let exports = self.compiled.exports().filter(|export| export.ty().func().is_some());
+        imported.chain(exports.map(|export| export.name().to_owned())).collect()
+    }
+
     /// Compiles bytecode, unless that was done before.
     pub fn new(bytes: &[u8]) -> Result<Module> {
         Ok(Module { compiled: wasmtime::Module::new(engine()?, bytes)? })

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, bail};
 use http::Uri;
 
-use super::text::shown;
 use crate::https::HttpsClient;
 use crate::login::{Login, parameter, safe};
 use crate::metadata::json;
+use crate::text::shown;
 
 /// A login for that server. The challenge is what it answered without a token.
 pub(super) async fn login(client: &HttpsClient, url: &str, challenge: &str) -> Result<Login> {

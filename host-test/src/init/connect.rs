@@ -20,8 +20,8 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::{Error as SseError, Sse, SseStream};
 
 use super::listed::Listed;
-use super::text::{ascii, shown};
 use crate::https::HttpsClient;
+use crate::text::{ascii, shown};
 
 /// Of an answer, and of one event.
 const MOST: usize = 16 << 20;

@@ -72,7 +72,7 @@ impl Dialect {
         };
         let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         if self == Dialect::Entra {
-            lines.push(format!("ask: {}", super::text::quoted(&format!("api://{audience}/{{scope}}"))));
+            lines.push(format!("ask: {}", crate::text::quoted(&format!("api://{audience}/{{scope}}"))));
         }
         lines
     }
@@ -87,7 +87,7 @@ impl Dialect {
             ],
             Dialect::Okta => vec![target],
             Dialect::Auth0 => {
-                let userinfo = super::text::quoted(&format!("{}/userinfo", issuer.trim_end_matches('/')));
+                let userinfo = crate::text::quoted(&format!("{}/userinfo", issuer.trim_end_matches('/')));
                 vec![target, format!("also_audience: [{userinfo}] # added wherever `openid` is among the scopes")]
             }
             Dialect::Zitadel => {

@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::dialect::Dialect;
-use super::text::shown;
 use crate::https::HttpsClient;
 use crate::metadata::{json, places};
+use crate::text::shown;
 
 /// What of it a policy needs.
 #[derive(Clone, Debug)]

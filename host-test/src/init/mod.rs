@@ -10,7 +10,6 @@ mod dialect;
 mod issuer;
 mod listed;
 mod rules;
-mod text;
 mod tier;
 mod write;
 

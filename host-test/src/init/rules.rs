@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use step_up_core::{NoEnvironment, Policy};
 
-use super::text::quoted;
+use crate::text::quoted;
 use crate::yaml;
 
 /// Names that can have a rule, in order, and those that cannot, each with the reason.

@@ -10,8 +10,8 @@ use super::dialect::Dialect;
 use super::issuer::Issuer;
 use super::listed::{Listed, Tool};
 use super::rules::Sorted;
-use super::text::{ascii, quoted, scalar, shown};
 use super::tier::{self, Tier};
+use crate::text::{ascii, quoted, scalar, shown};
 
 /// What goes into it.
 pub(super) struct Proposal<'p> {

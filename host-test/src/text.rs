@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// A YAML scalar that is read back as exactly this text: plain where that is certain, else double-quoted (YAML 1.2.2, 5.7) in
 /// printable ASCII.
-pub(super) fn scalar(text: &str) -> String {
+pub(crate) fn scalar(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { quoted(text) }
 }
 
@@ -21,7 +21,7 @@ fn is_plain(text: &str) -> bool {
 
 /// In double quotes. Everything but printable ASCII is escaped, so neither a line end of Unicode nor a letter that turns the
 /// direction of writing stands in the file.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -39,7 +39,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// For a comment or a message: quoted, on one line, cut.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     let cut: String = text.chars().take(MOST).collect();
     let more = if cut.len() < text.len() { "..." } else { "" };
@@ -47,7 +47,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// A message that may quote a stranger: on one line, cut.
-pub(super) fn ascii(text: &str) -> String {
+pub(crate) fn ascii(text: &str) -> String {
     text.chars().take(200).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }
 
