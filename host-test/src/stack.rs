@@ -9,7 +9,7 @@ pub(crate) mod tokens;
 
 pub use bootstrap::shipped_beside;
 pub(crate) use config::{discover, discovery, sample_policy};
-pub use envoy::{EnvoyStack, Issuer, Options, Replica, Setup};
+pub use envoy::{EnvoyStack, Given, Issuer, Options, Replica, Setup};
 pub use http::{Answer, Request, encode, send};
 pub(crate) use running::{new_folder, start_envoy, stat, wait_until_live};
 pub use tokens::{FILTER_CREDENTIAL, granted};

@@ -25,6 +25,8 @@ mod hostile;
 mod keys;
 #[path = "envoy/language.rs"]
 mod language;
+#[path = "envoy/mesh/mod.rs"]
+mod mesh;
 #[path = "envoy/neighbours/mod.rs"]
 mod neighbours;
 #[path = "envoy/observed.rs"]
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         keys::trials(),
         language::trials(),
         reasons::trials(),
+        mesh::trials(),
         neighbours::trials(),
         observed::trials(),
         report::trials(),

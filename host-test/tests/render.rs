@@ -13,6 +13,8 @@ use host_test::{artifact, paths, yaml};
 use serde_json::{Value, json};
 
 const POLICY: &str = "envoy/policy.yaml";
+/// The same, for routes that do not name the server.
+const BY_HOST: &str = "envoy/envoy-gateway/policy.yaml";
 /// After a change on purpose: with this variable the examples are written, and `git diff` shows what changed.
 const RENEW: &str = "UPDATE_RENDERED";
 
@@ -76,7 +78,10 @@ fn patches<'f>(documents: &'f [Value], kind: &str) -> Vec<&'f Value> {
 
 #[test]
 fn the_examples_are_what_is_rendered() {
-    let of = |target: &str, places: &[&str], more: &[&str]| [&[target, POLICY], places, more].concat().join(" ");
+    let of = |target: &str, places: &[&str], more: &[&str]| {
+        let policy = if target == "envoy-gateway" { BY_HOST } else { POLICY };
+        [&[target, policy], places, more].concat().join(" ")
+    };
     for (folder, arguments) in [
         ("istio", of("istio", &SERVICES, &[])),
         ("istio/inserted", of("istio", &SERVICES, &["--way", "inserted"])),
@@ -103,11 +108,15 @@ fn the_examples_are_what_is_rendered() {
             assert_eq!(there, fs::read_to_string(&path).unwrap(), "{folder}/{}", name.display());
             names.push(name);
         }
-        let stale = fs::read_dir(&there)
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.path().is_file() && !names.contains(&entry.file_name()));
-        assert_eq!(stale.count(), 0, "{folder} has files that are not rendered");
+        if folder == "envoy-gateway" {
+            names.push("policy.yaml".into());
+        }
+        for entry in fs::read_dir(&there).unwrap().map(|entry| entry.unwrap()) {
+            assert!(
+                entry.path().is_dir() || names.contains(&entry.file_name()),
+                "{folder} has {entry:?}, not rendered"
+            );
+        }
     }
 }
 
@@ -118,6 +127,9 @@ fn the_policy_is_a_text_and_nothing_is_lost_of_it() {
     let configuration = &sample["resources"][0]["typed_config"]["config"]["configuration"];
     let policy = yaml::load(&paths::workspace().join(POLICY)).unwrap();
     assert_eq!(policy, configuration["value"]);
+    let mut by_host = yaml::load(&paths::workspace().join(BY_HOST)).unwrap();
+    assert_eq!(by_host.as_object_mut().unwrap().remove("select"), Some(json!("host")));
+    assert_eq!(policy, by_host);
 
     let files = rendered("envoy-policy", &[&["envoy", POLICY], &PLACES[..]].concat());
     let of_envoy = &files["step-up.ecds.yaml"][0]["resources"][0]["typed_config"]["config"];
@@ -182,7 +194,7 @@ fn a_lost_filter_is_no_open_door() {
     locked(&listener["filter_chains"][0]["filters"][0]["typed_config"]);
 
     let two = ["--listener", "10000", "--listener", "10443"];
-    let files = rendered("gateway-lock", &[&["envoy-gateway", POLICY], &PLACES[..], &two].concat());
+    let files = rendered("gateway-lock", &[&["envoy-gateway", BY_HOST], &PLACES[..], &two].concat());
     let policy = &files["lock.yaml"][0];
     assert_eq!(policy["spec"]["authorization"]["defaultAction"], "Deny");
     let patches = files["patch.yaml"][0]["spec"]["jsonPatches"].as_array().unwrap();
@@ -205,7 +217,8 @@ fn ways_that_are_open_or_do_not_work_are_refused_by_name() {
     for (arguments, part) in [
         (vec!["istio", POLICY, "--way", "wasm-plugin"], "host_without_header_stop"),
         (vec!["istio", POLICY, "--way", "traffic-extension"], "host_without_header_stop"),
-        (vec!["envoy-gateway", POLICY, "--way", "extension-policy"], "a route's own one replaces it"),
+        (vec!["envoy-gateway", BY_HOST, "--way", "extension-policy"], "a route's own one replaces it"),
+        (vec!["envoy-gateway", POLICY], "select: host"),
         (vec!["envoy", POLICY, "--envoy-version", "1.36"], "1.37 is the oldest"),
         (vec!["envoy", POLICY, "--upstream", "nobody=127.0.0.1:1"], "no server nobody"),
         (vec!["envoy", POLICY, "--cluster", "nobody=127.0.0.1:1"], "no cluster nobody"),
@@ -277,6 +290,7 @@ fn servers_in_files_of_their_own_are_joined() {
 #[test]
 fn nothing_of_a_policy_is_read_as_yaml() {
     let mut policy = yaml::load(&paths::workspace().join(POLICY)).unwrap();
+    policy["select"] = json!("host");
     let hostile = "x: y - \"a' # b";
     policy["token_service"]["client"] = json!({ "id": hostile, "secret_env": "A_SECRET" });
     policy["token_service"]["cluster"] = json!("outbound|443||as: {x}");

@@ -61,7 +61,7 @@ impl Envoy {
         let (port, admin) = (free_port()?, free_port()?);
         discover(&folder, &discovery(policy, &self.module)?)?;
         fs::write(folder.join("envoy.yaml"), bootstrap(port, admin, &clusters)?.to_string())?;
-        let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
+        let mut envoy = start_envoy(&self.fixtures, &folder, 1, &[])?;
         wait_until_live(&mut envoy, admin)?;
         Ok(Running { folder, port, admin, around, _envoy: envoy })
     }

@@ -28,6 +28,11 @@ impl Way {
 }
 
 pub(super) fn rendered(plan: &Plan, namespace: &str, gateway: &str, listeners: &[u16]) -> Result<Vec<Rendered>> {
+    if plan.needs_named_routes {
+        bail!(
+            "no resource of Envoy Gateway gives a route the metadata that names the server, and this policy goes by nothing else: write `select: host` (P34)"
+        );
+    }
     let (namespace, gateway) = (scalar(namespace), scalar(gateway));
     let limit = match plan.body_limit {
         bytes if bytes % 1024 == 0 => format!("{}Ki", bytes / 1024),

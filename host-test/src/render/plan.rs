@@ -106,6 +106,8 @@ pub struct Plan {
     pub(super) clusters: Vec<Cluster>,
     /// Of request bodies, what Envoy may hold.
     pub(super) body_limit: usize,
+    /// Nothing but the route says which server is meant (P34).
+    pub(super) needs_named_routes: bool,
     /// Environment variables that the policy names.
     pub(super) variables: Vec<String>,
     /// Issuers, with where their keys are.
@@ -176,6 +178,7 @@ impl Plan {
             targets,
             clusters: clusters.into_values().collect(),
             body_limit: policy.limits().request_body + MORE,
+            needs_named_routes: view.needs_named_routes(),
             variables,
             issuers: view
                 .issuers()

@@ -54,6 +54,24 @@ impl Ports {
         Ok(server)
     }
 
+    /// The same in a tree, which may name the folder `@DIR@`, too.
+    pub(super) fn placed(&self, content: &Value, folder: &Path) -> Value {
+        let text = |text: &str| Value::String(self.replace(text).replace("@DIR@", &folder.display().to_string()));
+        match content {
+            Value::String(own) => text(own),
+            Value::Array(items) => items.iter().map(|item| self.placed(item, folder)).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| {
+                    let port = (name == "port_value").then(|| self.replace(&format!("port_value: {value}")));
+                    let port = port.and_then(|port| port.rsplit(' ').next()?.parse::<u16>().ok());
+                    (name.clone(), port.map_or_else(|| self.placed(value, folder), Value::from))
+                })
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
     /// The files of `envoy/` name fixed ports.
     pub(super) fn replace(&self, text: &str) -> String {
         let ports = [

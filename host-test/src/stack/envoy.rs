@@ -42,6 +42,18 @@ pub struct Issuer {
     pub secret: String,
 }
 
+/// What Envoy is given in place of the sample.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Names and contents; `envoy.yaml` and `step-up.ecds.yaml` are among them. `@DIR@` stands for their folder, which has the module,
+    /// and the ports are those of the sample.
+    pub files: Vec<(String, Value)>,
+    /// What the clusters of the servers everything and notes are called.
+    pub clusters: [String; 2],
+    /// Further arguments of Envoy's.
+    pub arguments: Vec<String>,
+}
+
 /// How to start a stack.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -75,6 +87,8 @@ pub struct Options {
     pub neighbours: Option<Value>,
     /// Pages of `http://127.0.0.1:PORT` may call, in place of the origin that the sample names.
     pub page: Option<u16>,
+    /// Other files than the sample's.
+    pub given: Option<Given>,
 }
 
 impl Default for Options {
@@ -95,6 +109,7 @@ impl Default for Options {
             trap: false,
             neighbours: None,
             page: None,
+            given: None,
         }
     }
 }
@@ -109,6 +124,8 @@ pub struct EnvoyStack {
     algorithm: &'static str,
     elevated_ttl: u32,
     fault_proxy: Option<FaultProxy>,
+    /// Names of clusters, by the servers.
+    clusters: [String; 2],
     envoy: Process,
     /// Entries of the access log that were looked at.
     seen: AtomicUsize,
@@ -202,7 +219,16 @@ impl EnvoyStack {
         let changes = Changes { token_service, filter, trap: trap.as_ref(), neighbours: options.neighbours.as_ref() };
         fs::write(folder.join("envoy.yaml"), bootstrap(&ports, &changes)?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
-        let envoy = start_envoy(&fixtures, &folder, options.workers)?;
+        let mut clusters = [Server::Everything, Server::Notes].map(|server| server.name().to_owned());
+        let mut arguments: &[String] = &[];
+        if let Some(given) = &options.given {
+            fs::copy(&module, folder.join("step_up_filter.wasm"))?;
+            for (name, content) in &given.files {
+                write(&folder.join(name), &ports.placed(content, &folder.canonicalize()?))?;
+            }
+            (clusters, arguments) = (given.clusters.clone(), &given.arguments);
+        }
+        let envoy = start_envoy(&fixtures, &folder, options.workers, arguments)?;
         Ok(EnvoyStack {
             folder,
             fixtures,
@@ -211,6 +237,7 @@ impl EnvoyStack {
             algorithm: options.algorithm,
             elevated_ttl: options.elevated_ttl,
             fault_proxy,
+            clusters,
             envoy,
             seen: AtomicUsize::new(0),
             authorization_server,
@@ -236,7 +263,7 @@ impl EnvoyStack {
         for file in [ECDS, SECRET] {
             fs::copy(self.folder.join(file), folder.join(file))?;
         }
-        let mut envoy = start_envoy(&self.fixtures, &folder, 1)?;
+        let mut envoy = start_envoy(&self.fixtures, &folder, 1, &[])?;
         wait_until_live(&mut envoy, ports.admin)?;
         Ok(Replica { port: ports.mcp, _envoy: envoy })
     }
@@ -375,7 +402,14 @@ impl Stack for EnvoyStack {
     }
 
     fn upstream_requests(&self, server: Server) -> Result<u64> {
-        self.stat(&format!("cluster.{}.upstream_rq_total", server.name()))
+        let [everything, notes] = &self.clusters;
+        let name = match server {
+            Server::Everything => everything,
+            Server::Notes => notes,
+        };
+        // The name is an expression there.
+        let name = name.replace('|', "\\|");
+        self.stat(&format!("cluster.{name}.upstream_rq_total"))
     }
 
     fn last_record(&self) -> Result<Value> {

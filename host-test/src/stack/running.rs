@@ -12,8 +12,8 @@ use crate::fixtures::Fixtures;
 use crate::paths;
 use crate::process::Process;
 
-/// Envoy with `envoy.yaml` of that folder. Its access log is written out at once, as tests want it.
-pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32) -> Result<Process> {
+/// Envoy with `envoy.yaml` of that folder and these arguments. Its access log is written out at once, as tests want it.
+pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32, arguments: &[String]) -> Result<Process> {
     let mut command = Command::new(fixtures.envoy());
     command.current_dir(folder).args(["-c", "envoy.yaml", "--use-dynamic-base-id", "--disable-hot-restart"]).args([
         "--concurrency",
@@ -21,6 +21,7 @@ pub(crate) fn start_envoy(fixtures: &Fixtures, folder: &Path, workers: u32) -> R
         "--file-flush-interval-msec",
         "20",
     ]);
+    command.args(arguments);
     Process::start("envoy", &mut command, folder)
 }
 
