@@ -21,12 +21,14 @@ pub(super) struct Changes<'c> {
     pub trap: Option<&'c Value>,
     /// A document of `envoy/neighbours/`.
     pub neighbours: Option<&'c Value>,
+    /// Without the lock: what passes is not what a filter has let through.
+    pub is_open: bool,
 }
 
 /// The bootstrap with these ports and changes.
 pub(super) fn bootstrap(ports: &Ports, changes: &Changes<'_>) -> Result<String> {
     let text = ports.replace(&fs::read_to_string(paths::envoy().join("envoy.yaml"))?);
-    if matches!(changes, Changes { token_service: None, filter: None, trap: None, neighbours: None }) {
+    if matches!(changes, Changes { token_service: None, filter: None, trap: None, neighbours: None, is_open: false }) {
         // As Envoy itself reads it.
         return Ok(text);
     }
@@ -44,6 +46,10 @@ pub(super) fn bootstrap(ports: &Ports, changes: &Changes<'_>) -> Result<String> 
         let filters = list(&mut document, &format!("{MANAGER}/http_filters"))?;
         let entry = filters.iter_mut().find(|entry| is_ours(entry));
         *entry.context("no filter entry in envoy.yaml")? = json!({ "name": "step-up", "typed_config": config });
+    }
+    if changes.is_open {
+        list(&mut document, &format!("{MANAGER}/http_filters"))?
+            .retain(|entry| entry.get("name") != Some(&json!("step-up-lock")));
     }
     if let Some(neighbours) = changes.neighbours {
         settle(&mut document, &serde_json::from_str(&ports.replace(&neighbours.to_string()))?)?;

@@ -216,7 +216,13 @@ impl EnvoyStack {
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
-        let changes = Changes { token_service, filter, trap: trap.as_ref(), neighbours: options.neighbours.as_ref() };
+        let changes = Changes {
+            token_service,
+            filter,
+            trap: trap.as_ref(),
+            neighbours: options.neighbours.as_ref(),
+            is_open: matches!(options.setup, Setup::Open),
+        };
         fs::write(folder.join("envoy.yaml"), bootstrap(&ports, &changes)?)?;
         fs::copy(paths::envoy().join(SECRET), folder.join(SECRET))?;
         let mut clusters = [Server::Everything, Server::Notes].map(|server| server.name().to_owned());

@@ -57,11 +57,12 @@ fn error_pages_by_flag() -> Result<()> {
     ensure_spared(&beside(with_a_server_that_is_gone(neighbours))?)
 }
 
-/// A route to a cluster without endpoints, past the filter.
+/// A route to a cluster without endpoints, past the filter and its lock.
 fn with_a_server_that_is_gone(mut neighbours: Value) -> Value {
     let off = json!({ "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true });
     let route = json!({ "cluster": "nowhere" });
-    let gone = json!({ "match": { "path": "/gone" }, "route": route, "typed_per_filter_config": { "step-up": off } });
+    let off = json!({ "step-up": off, "step-up-lock": off });
+    let gone = json!({ "match": { "path": "/gone" }, "route": route, "typed_per_filter_config": off });
     neighbours["virtual_host"] = json!({ "routes": [gone] });
     neighbours
 }
