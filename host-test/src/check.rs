@@ -21,6 +21,7 @@ use step_up_core::{Environment, Millis, Policy};
 use crate::policy::AnyCredential;
 use crate::yaml;
 use deployed::Content;
+pub use envoy::guard;
 use page::Page;
 
 /// What the user asked for.

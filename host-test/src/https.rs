@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use http::response::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -31,11 +32,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks, and reads the whole answer.
 pub(crate) async fn ask(client: &HttpsClient, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    let (head, body) = whole(client, request).await?;
+    Ok((head.status, body))
+}
+
+/// The same, with the head of the answer.
+pub(crate) async fn whole(client: &HttpsClient, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes)> {
     let uri = request.uri().clone();
     let asked = async {
         let (head, body) = client.request(request).await?.into_parts();
         let body = Limited::new(body, MOST).collect().await.map_err(|error| anyhow!("{error}"))?;
-        Ok::<_, anyhow::Error>((head.status, body.to_bytes()))
+        Ok::<_, anyhow::Error>((head, body.to_bytes()))
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| anyhow!("nothing in {PATIENCE:?}"));
     answer.and_then(|answer| answer).with_context(|| format!("{uri} does not answer"))

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod fault_proxy;
 pub mod fixtures;
 pub mod floors;
+pub mod guard;
 mod https;
 pub mod init;
 pub mod issuer;

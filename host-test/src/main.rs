@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use host_test::{
-    about, check, demo, diff, explain, init, issuer, matrix, pin, probe, reference, render, replay, serve, testing,
+    about, check, demo, diff, explain, guard, init, issuer, matrix, pin, probe, reference, render, replay, serve,
+    testing,
 };
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
@@ -31,6 +32,8 @@ enum Command {
     Probe(probe::Arguments),
     /// Render what Envoy, Istio or Envoy Gateway is to be given, with every setting that the filter relies on.
     Render(render::Arguments),
+    /// Say whether a gateway is guarded: of what its Envoy runs, route by route; or of a URL, by what it answers.
+    Guard(guard::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Be an authorization server and token service for trying a policy out: whoever asks gets a token.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Render(arguments) => render::run(arguments),
+        Command::Guard(arguments) => guard::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Issuer(arguments) => issuer::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),

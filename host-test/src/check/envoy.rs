@@ -2,6 +2,7 @@
 
 mod checks;
 mod finding;
+pub mod guard;
 mod model;
 mod node;
 mod routing;

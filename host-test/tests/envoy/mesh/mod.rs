@@ -98,6 +98,7 @@ fn start(given: Given) -> Result<EnvoyStack> {
 /// policy, and a change that is no good.
 fn goes_as_told(given: Given) -> Result<()> {
     let mut stack = start(given)?;
+    ensure!(statuses(&stack)? == (401, 200), "{:?}", statuses(&stack)?);
     bodies(&stack)?;
     changes(&stack)?;
     // What came before is not the story's.
@@ -163,13 +164,41 @@ fn changes(stack: &EnvoyStack) -> Result<()> {
     Ok(())
 }
 
-/// What a call without a token, and one that would be permitted, come to.
+/// What `stepup guard` says of the URL.
+fn guard(stack: &EnvoyStack) -> Result<String> {
+    let token = stack.folder().join("guard-token");
+    fs::write(&token, stack.token(Server::Notes, "mcp:connect")?)?;
+    let output = Command::new(env!("CARGO_BIN_EXE_stepup"))
+        .args([
+            "guard",
+            &stack.url(Server::Notes),
+            "--json",
+            "--permitted",
+            "echo",
+            "--refused",
+            "delete_record",
+            "--token",
+        ])
+        .arg(&token)
+        .output()?;
+    let found: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(found["state"].as_str().context("no state")?.to_owned())
+}
+
+/// What a call without a token, and one that would be permitted, come to. `stepup guard` sees it.
 fn statuses(stack: &EnvoyStack) -> Result<(u16, u16)> {
     let token = stack.token(Server::Notes, "mcp:connect")?;
     let permitted = call(stack, Server::Notes, &token, "echo");
     let mut stranger = call(stack, Server::Notes, &token, "delete_record");
     stranger.headers.retain(|(name, _)| name != "authorization");
-    Ok((send(&stranger)?.status, send(&permitted)?.status))
+    let found = (send(&stranger)?.status, send(&permitted)?.status);
+    let state = match found {
+        (401, 200) => "guarded",
+        (200, _) => "open",
+        _ => "does_not_work",
+    };
+    ensure!(guard(stack)? == state, "{found:?}, and guard says {}", guard(stack)?);
+    Ok(found)
 }
 
 /// The connection managers in a tree, wherever they are.
