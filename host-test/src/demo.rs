@@ -1,13 +1,13 @@
 //! `stepup demo`: the story, told as a timeline on a running stack.
 
 use std::io::{Write as _, stdout};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::local::LocalStack;
+use crate::process::stopped;
 use crate::stack::{EnvoyStack, Options, Server, Stack};
 use crate::story::{self, Told};
 
@@ -92,11 +92,7 @@ fn sights(stack: &dyn Stack) -> Value {
 }
 
 fn keep(stack: &dyn Stack, quiet: bool) -> Result<()> {
-    let (stop, stopped) = mpsc::channel();
-    ctrlc::set_handler(move || {
-        // Fails when nobody waits any more: then everything is stopping already.
-        let _ = stop.send(());
-    })?;
+    let stopped = stopped()?;
     if !quiet {
         let mut out = stdout().lock();
         writeln!(out, "\nStill running:")?;

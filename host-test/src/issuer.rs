@@ -3,11 +3,11 @@
 
 use std::io::{Write as _, stdout};
 use std::process::ExitCode;
-use std::sync::mpsc;
 
 use anyhow::Result;
 
 use crate::local::{AuthorizationServer, Resource};
+use crate::process::stopped;
 use crate::stack::tokens::{CLIENT, FILTER_CREDENTIAL};
 
 /// What the user asked for.
@@ -33,11 +33,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let of = |url: &String| (url.clone(), Resource { scopes: scope.clone(), elevate: scope.clone() });
     let server = AuthorizationServer::start(port, resources.iter().map(of).collect(), TTL)?;
     let issuer = server.issuer();
-    let (stop, stopped) = mpsc::channel();
-    ctrlc::set_handler(move || {
-        // Fails when nobody waits any more: then it is ending already.
-        let _ = stop.send(());
-    })?;
+    let stopped = stopped()?;
     let mut out = stdout().lock();
     let [(_, id), (_, secret)] = CLIENT;
     writeln!(

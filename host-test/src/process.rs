@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Hears of Ctrl-C and SIGTERM, once it has been called.
+pub(crate) fn stopped() -> Result<Receiver<()>> {
+    let (stop, stopped) = channel();
+    ctrlc::set_handler(move || {
+        // Fails when nobody waits any more: then everything is ending already.
+        let _ = stop.send(());
+    })?;
+    Ok(stopped)
 }
 
 /// A loopback port that is free now. Below the range from which the system gives ports to outgoing connections, so that

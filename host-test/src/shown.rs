@@ -17,10 +17,14 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// The same of what a stranger said at length.
 pub(crate) fn brief(text: &str) -> String {
-    const MOST: usize = 300;
-    let cut: String = text.chars().take(MOST).collect();
+    cut(text, 300, plain)
+}
+
+/// At most so many characters, shown so; dots say that there are more.
+pub(crate) fn cut(text: &str, most: usize, show: fn(&str) -> String) -> String {
+    let cut: String = text.chars().take(most).collect();
     let more = if cut.len() < text.len() { "..." } else { "" };
-    format!("{}{more}", plain(&cut))
+    show(&cut) + more
 }
 
 /// JSON that is as good, and has no such character in it.

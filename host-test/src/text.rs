@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::shown::cut;
+
 /// A YAML scalar that is read back as exactly this text: plain where that is certain, else double-quoted (YAML 1.2.2, 5.7) in
 /// printable ASCII.
 pub(crate) fn scalar(text: &str) -> String {
@@ -40,10 +42,7 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// For a comment or a message: quoted, on one line, cut.
 pub(crate) fn shown(text: &str) -> String {
-    const MOST: usize = 60;
-    let cut: String = text.chars().take(MOST).collect();
-    let more = if cut.len() < text.len() { "..." } else { "" };
-    format!("{}{more}", quoted(&cut))
+    cut(text, 60, quoted)
 }
 
 /// A message that may quote a stranger: on one line, cut.

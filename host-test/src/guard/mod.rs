@@ -4,7 +4,7 @@ mod url;
 
 use std::fs;
 use std::io::{Write as _, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -48,12 +48,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             if arguments.token.is_some() {
                 bail!("a token is for a URL");
             }
-            let paths: Vec<PathBuf> = arguments.what.iter().map(PathBuf::from).collect();
-            let files = paths.iter().map(|path| {
-                let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-                Ok((path.as_path(), text))
-            });
-            judged(&files.collect::<Result<Vec<_>>>()?)?
+            let files = arguments.what.iter().map(|name| Ok((Path::new(name), read(Path::new(name))?)));
+            judged(files.collect::<Result<Vec<_>>>()?)?
         }
         _ => bail!("name one URL, or files"),
     };
@@ -70,11 +66,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn probe(arguments: &Arguments) -> Result<url::Probe> {
-    let read = |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
-    let token = arguments.token.as_ref().map(read).transpose()?;
+    let token = arguments.token.as_deref().map(read).transpose()?;
     Ok(url::Probe {
         token: token.map(|token| token.trim().to_owned()),
         permitted: arguments.permitted.clone(),
         refused: arguments.refused.clone(),
     })
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }

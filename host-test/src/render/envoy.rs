@@ -14,8 +14,8 @@ pub(super) fn rendered(plan: &Plan) -> Result<Vec<Rendered>> {
     let bootstrap = fill(
         include_str!("templates/envoy.yaml"),
         &[
-            ("address", &scalar(&plan.listen.ip().to_string())),
-            ("port", &plan.listen.port().to_string()),
+            ("address", &scalar(&plan.proxy.listen.ip().to_string())),
+            ("port", &plan.proxy.listen.port().to_string()),
             ("manager", &manager),
             ("clusters", &clusters.collect::<Result<String>>()?),
         ],

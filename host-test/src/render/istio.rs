@@ -68,7 +68,8 @@ impl Istio<'_> {
 
     fn listener(&self) -> Result<Rendered> {
         let manager = parts::manager(self.plan, SOURCE, "BlackHoleCluster", outbound)?;
-        let (address, port) = (scalar(&self.plan.listen.ip().to_string()), self.plan.listen.port().to_string());
+        let (address, port) =
+            (scalar(&self.plan.proxy.listen.ip().to_string()), self.plan.proxy.listen.port().to_string());
         let text = self.fill(
             include_str!("templates/istio-listener.yaml"),
             &[("address", &address), ("port", &port), ("manager", &manager)],
@@ -108,7 +109,7 @@ impl Istio<'_> {
 
     /// Istio's name for the routes of that port.
     fn routes(&self) -> String {
-        let (address, port) = (self.plan.listen.ip(), self.plan.listen.port());
+        let (address, port) = (self.plan.proxy.listen.ip(), self.plan.proxy.listen.port());
         if address.is_unspecified() { format!("http.{port}") } else { format!("http.{port}.{address}") }
     }
 
@@ -149,7 +150,7 @@ impl Istio<'_> {
         });
         let routes = routes.collect::<Result<String>>()?;
         let rest = self.plan.targets.first().map(|target| destination(&target.upstream)).unwrap_or_default();
-        let (address, port) = (self.plan.listen.ip(), self.plan.listen.port().to_string());
+        let (address, port) = (self.plan.proxy.listen.ip(), self.plan.proxy.listen.port().to_string());
         let bind = if address.is_unspecified() {
             "bind: 0.0.0.0".to_owned()
         } else {

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 pub use capabilities::CAPABILITIES;
-pub use plan::{Place, Plan, Version};
+use plan::{Place, Plan, Proxy, Version};
 
 /// What the user asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -146,16 +146,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 impl Common {
     fn plan(&self) -> Result<Plan> {
         let document = joined::document(&self.policy, self.servers.as_deref())?;
-        let plan = Plan::of(&document, &self.upstream, &self.cluster)?;
         if self.folder.is_empty() {
             bail!("name a folder");
         }
-        Ok(Plan {
+        let proxy = Proxy {
             listen: self.listen,
             folder: self.folder.trim_end_matches('/').to_owned(),
             ca: self.ca.clone(),
             version: self.envoy_version,
-            ..plan
-        })
+        };
+        Plan::of(&document, &self.upstream, &self.cluster, proxy)
     }
 }

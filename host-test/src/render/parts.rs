@@ -10,19 +10,14 @@ use super::template::fill;
 use crate::shown::plain_json;
 use crate::text::scalar;
 
-/// The secret of the filter's credential at a cluster.
-fn secret(cluster: &Cluster, plan: &Plan) -> (String, String) {
-    let injecting = plan.clusters.iter().filter(|cluster| cluster.injects).count();
-    let name = if injecting == 1 { "token-service".to_owned() } else { cluster.name.clone() };
-    // A cluster of a control plane may be called anything.
-    let file: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    (name, format!("{file}.sds.yaml"))
-}
+/// The secret of the filter's credential, and its file. More than one is refused ([`secrets`]).
+const SECRET: &str = "token-service";
+const SECRET_FILE: &str = "token-service.sds.yaml";
 
 /// The filter itself: settings, policy and module.
 pub(super) fn filter(plan: &Plan) -> Result<String> {
     let policy = plain_json(&format!("{:#}", plan.policy));
-    let module = scalar(&Path::new(&plan.folder).join("step_up_filter.wasm").display().to_string());
+    let module = scalar(&Path::new(&plan.proxy.folder).join("step_up_filter.wasm").display().to_string());
     let variables: Vec<String> = plan.variables.iter().map(|variable| scalar(variable)).collect();
     let environment = match variables.is_empty() {
         true => String::new(),
@@ -31,7 +26,7 @@ pub(super) fn filter(plan: &Plan) -> Result<String> {
     let restriction = restriction();
     // Envoy 1.40 has moved it.
     let (of_plugin, of_vm) =
-        if plan.version >= Version(1, 40) { ("", restriction.as_str()) } else { (restriction.as_str(), "") };
+        if plan.proxy.version >= Version(1, 40) { ("", restriction.as_str()) } else { (restriction.as_str(), "") };
     fill(
         include_str!("templates/filter.yaml"),
         &[
@@ -51,7 +46,7 @@ pub(super) fn discovery(source: &str) -> Result<String> {
 
 /// From a file of that folder, which may be a mount.
 pub(super) fn from_file(plan: &Plan) -> String {
-    let (file, folder) = (scalar(&format!("{}/step-up.ecds.yaml", plan.folder)), scalar(&plan.folder));
+    let (file, folder) = (scalar(&format!("{}/step-up.ecds.yaml", plan.proxy.folder)), scalar(&plan.proxy.folder));
     format!("{{ path_config_source: {{ path: {file}, watched_directory: {{ path: {folder} }} }} }}")
 }
 
@@ -71,15 +66,13 @@ pub(super) fn clusters(plan: &Plan) -> Result<Vec<(String, String)>> {
 }
 
 fn of_policy(cluster: &Cluster, plan: &Plan) -> Result<String> {
-    let tls = cluster
-        .tls
-        .as_ref()
-        .map(|host| fill(include_str!("templates/tls.yaml"), &[("host", &scalar(host)), ("ca", &scalar(&plan.ca))]));
+    let tls = cluster.tls.as_ref().map(|host| {
+        fill(include_str!("templates/tls.yaml"), &[("host", &scalar(host)), ("ca", &scalar(&plan.proxy.ca))])
+    });
     let credential = cluster.injects.then(|| {
-        let (name, file) = secret(cluster, plan);
-        let file = scalar(&format!("{}/{file}", plan.folder));
-        let holes = [("secret", scalar(&name)), ("file", file), ("folder", scalar(&plan.folder))];
-        fill(include_str!("templates/credential.yaml"), &holes.each_ref().map(|(name, value)| (*name, value.as_str())))
+        let (file, folder) = (scalar(&format!("{}/{SECRET_FILE}", plan.proxy.folder)), scalar(&plan.proxy.folder));
+        let holes = [("secret", SECRET), ("file", &file), ("folder", &folder)];
+        fill(include_str!("templates/credential.yaml"), &holes)
     });
     let (tls, credential) = (tls.transpose()?.unwrap_or_default(), credential.transpose()?.unwrap_or_default());
     cluster_at(&cluster.name, &cluster.place, &credential, &tls)
@@ -100,16 +93,16 @@ pub(super) fn cluster_at(name: &str, place: &super::Place, credential: &str, tls
     )
 }
 
-/// A file with a credential to be edited, for each cluster that injects one.
-pub(super) fn secrets(plan: &Plan) -> Result<Vec<super::Rendered>> {
+/// A file with a credential to be edited, if a cluster injects one.
+pub(super) fn secrets(plan: &Plan) -> Result<Option<super::Rendered>> {
     let injecting: Vec<&Cluster> = plan.clusters.iter().filter(|cluster| cluster.injects).collect();
-    let holes = |cluster: &Cluster| {
-        let (name, _) = secret(cluster, plan);
-        fill(include_str!("templates/secret.yaml"), &[("cluster", &scalar(&cluster.name)), ("secret", &scalar(&name))])
-    };
     match injecting.as_slice() {
-        [] => Ok(Vec::new()),
-        [one] => Ok(vec![super::Rendered { name: "token-service.sds.yaml", text: holes(one)? }]),
+        [] => Ok(None),
+        [one] => {
+            let holes = [("cluster", scalar(&one.name)), ("secret", SECRET.to_owned())];
+            let holes = holes.each_ref().map(|(name, value)| (*name, value.as_str()));
+            Ok(Some(super::Rendered { name: SECRET_FILE, text: fill(include_str!("templates/secret.yaml"), &holes)? }))
+        }
         several => {
             let names: Vec<&str> = several.iter().map(|cluster| cluster.name.as_str()).collect();
             anyhow::bail!(

@@ -1,7 +1,7 @@
 //! What is known of a deployment.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
@@ -112,10 +112,16 @@ pub struct Plan {
     pub(super) variables: Vec<String>,
     /// Issuers, with where their keys are.
     pub(super) issuers: Vec<(String, Option<String>)>,
-    pub(super) listen: SocketAddr,
-    pub(super) folder: String,
-    pub(super) ca: String,
-    pub(super) version: Version,
+    pub(super) proxy: Proxy,
+}
+
+/// What is known of the proxy itself.
+#[derive(Clone, Debug)]
+pub(super) struct Proxy {
+    pub listen: SocketAddr,
+    pub folder: String,
+    pub ca: String,
+    pub version: Version,
 }
 
 /// Beyond `limits.request_body`, so that the filter's own answer comes first.
@@ -123,7 +129,12 @@ const MORE: usize = 64 << 10;
 
 impl Plan {
     /// Of a policy, with the servers behind it, and the clusters that are not where its URLs say.
-    pub fn of(document: &Value, upstreams: &[(String, Place)], moved: &[(String, Place)]) -> Result<Plan> {
+    pub(super) fn of(
+        document: &Value,
+        upstreams: &[(String, Place)],
+        moved: &[(String, Place)],
+        proxy: Proxy,
+    ) -> Result<Plan> {
         let policy = policy::loaded(document)?;
         let view = policy.view();
         let find = |list: &[(String, Place)], name: &str| {
@@ -184,10 +195,7 @@ impl Plan {
                 .issuers()
                 .map(|issuer| (issuer.name().to_owned(), issuer.keys().map(|keys| keys.url().to_owned())))
                 .collect(),
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10000)),
-            folder: "/etc/step-up".to_owned(),
-            ca: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
-            version: Version(1, 40),
+            proxy,
         })
     }
 }

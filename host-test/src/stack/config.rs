@@ -54,6 +54,17 @@ impl Ports {
         Ok(server)
     }
 
+    /// The ports that the files name, and ours.
+    fn pairs(&self) -> [(u16, u16); 5] {
+        [
+            (10000, self.mcp),
+            (9901, self.admin),
+            (8700, self.authorization_server),
+            (8810, self.everything),
+            (8811, self.notes),
+        ]
+    }
+
     /// The same in a tree, which may name the folder `@DIR@`, too.
     pub(super) fn placed(&self, content: &Value, folder: &Path) -> Value {
         let text = |text: &str| Value::String(self.replace(text).replace("@DIR@", &folder.display().to_string()));
@@ -63,9 +74,8 @@ impl Ports {
             Value::Object(members) => members
                 .iter()
                 .map(|(name, value)| {
-                    let port = (name == "port_value").then(|| self.replace(&format!("port_value: {value}")));
-                    let port = port.and_then(|port| port.rsplit(' ').next()?.parse::<u16>().ok());
-                    (name.clone(), port.map_or_else(|| self.placed(value, folder), Value::from))
+                    let port = self.pairs().into_iter().find(|(fixed, _)| name == "port_value" && *value == *fixed);
+                    (name.clone(), port.map_or_else(|| self.placed(value, folder), |(_, free)| json!(free)))
                 })
                 .collect(),
             other => other.clone(),
@@ -74,18 +84,11 @@ impl Ports {
 
     /// The files of `envoy/` name fixed ports.
     pub(super) fn replace(&self, text: &str) -> String {
-        let ports = [
-            (10000, self.mcp),
-            (9901, self.admin),
-            (8700, self.authorization_server),
-            (8810, self.everything),
-            (8811, self.notes),
-        ];
         let text = match self.page {
             Some(page) => text.replace(PLACEHOLDER, &format!("http://127.0.0.1:{page}")),
             None => text.to_owned(),
         };
-        ports.iter().fold(text, |text, (fixed, free)| {
+        self.pairs().iter().fold(text, |text, (fixed, free)| {
             text.replace(&format!("port_value: {fixed}"), &format!("port_value: {free}"))
                 .replace(&format!("127.0.0.1:{fixed}"), &format!("127.0.0.1:{free}"))
         })

@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use super::File;
 use super::model::{self, Filter, Manager};
 use super::node::Node;
-use crate::yaml;
 
 /// What becomes of a call through a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -44,9 +43,9 @@ pub struct Judged {
 }
 
 /// Judges every route of these files, which together are one Envoy. An error if there is none.
-pub fn judged(files: &[(&Path, String)]) -> Result<Vec<Judged>> {
-    let files = files.iter().map(|(path, text)| File::read(path, text.clone(), false)).collect::<Result<Vec<_>>>()?;
-    let model = model::read(files.iter().map(|file: &File| -> &yaml::Scan { &file.scan }).map(|scan| &scan.value));
+pub fn judged(files: Vec<(&Path, String)>) -> Result<Vec<Judged>> {
+    let files = files.into_iter().map(|(path, text)| File::read(path, text, false)).collect::<Result<Vec<_>>>()?;
+    let model = model::read(files.iter().map(|file| &file.scan.value));
     let mut judged = Vec::new();
     for manager in &model.managers {
         of_manager(manager, &mut judged);
