@@ -314,6 +314,23 @@ fn our_filter_bears_being_called_inside_of_its_own_calls() {
     assert_eq!(statuses, [200, 403, 200]);
 }
 
+#[test]
+fn bytes_of_a_body_are_counted_before_they_are_shown() {
+    // A client that sends nothing, and a proxy that shows nothing, look alike to a filter but for this.
+    for (allows, body, expected) in [(true, false, 408), (false, false, 408), (false, true, 503), (true, true, 200)] {
+        let network = Rc::new(RefCell::new(World { keys_after: 30 }));
+        let mut proxy = Proxy::new(NOW, 1, network, Limits::default(), ForeignFunctions::Envoy);
+        let filter = proxy.load(Configuration { allow_on_headers_stop_iteration: allows, ..filter() }).unwrap();
+        let mut client = call("get_a");
+        if !body {
+            client.body = vec![Chunk { after: 60_000, ..client.body.remove(0) }];
+        }
+        let stream = proxy.send(filter, client);
+        proxy.pass(20_000);
+        assert_eq!(status(&proxy, stream), expected, "{allows} {body}");
+    }
+}
+
 /// What the filters have counted in shared data.
 fn report(proxy: &mut Proxy, filter: usize) -> String {
     let stream = proxy.send(filter, told("report"));

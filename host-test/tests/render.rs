@@ -240,6 +240,10 @@ fn a_capability_restriction_is_exactly_what_the_module_has() {
     functions.sort_unstable();
     functions.dedup();
     assert_eq!(functions, CAPABILITIES);
+    let sample = yaml::load(&paths::envoy().join("step-up.ecds.yaml")).unwrap();
+    let place = "/resources/0/typed_config/config/vm_config/capability_restriction_config/allowed_capabilities";
+    let of_sample: Vec<&String> = sample.pointer(place).unwrap().as_object().unwrap().keys().collect();
+    assert_eq!(of_sample, CAPABILITIES);
     assert_eq!(Wasm::new().unwrap().name(), "wasm");
     for (version, place) in
         [("1.40", "/vm_config/capability_restriction_config"), ("1.39", "/capability_restriction_config")]

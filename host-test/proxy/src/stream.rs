@@ -112,6 +112,8 @@ pub(crate) struct Half {
     /// A callback about a piece of it is running. The piece may be empty.
     pub(crate) in_body: bool,
     pub(crate) stop: Stop,
+    /// Bytes of the body that have arrived, shown or not.
+    pub(crate) received: u64,
     /// All of it has arrived.
     pub(crate) arrived: bool,
     pub(crate) finished: bool,
@@ -231,6 +233,11 @@ impl Stream {
             "request.path" => header(":path"),
             "request.method" => header(":method"),
             "request.host" => header(":authority"),
+            "request.total_size" => {
+                let pair = |(name, value): &(Vec<u8>, Vec<u8>)| (name.len() + value.len()) as u64;
+                let headers: u64 = self.request.headers.0.iter().map(pair).sum();
+                Some((headers + self.request.received).to_le_bytes().to_vec())
+            }
             "response.code" => Some(u64::from(self.client.as_ref()?.headers.status()).to_le_bytes().to_vec()),
             _ => match path.strip_prefix("request.headers.") {
                 Some(name) => header(name),

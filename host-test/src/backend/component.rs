@@ -144,7 +144,8 @@ fn understood(effect: wit::Effect) -> Result<Effect> {
     Ok(match effect {
         wit::Effect::Continue(permit) => {
             let set = permit.set.into_iter().map(pair).collect();
-            let release = Release { set, remove: permit.remove, is_watched: permit.watched };
+            let state = permit.state.into_iter().map(pair).collect();
+            let release = Release { set, remove: permit.remove, state, is_watched: permit.watched };
             Effect::Continue { stream: StreamId(permit.stream), release }
         }
         wit::Effect::Reply(response) => {
@@ -155,6 +156,7 @@ fn understood(effect: wit::Effect) -> Result<Effect> {
         }
         wit::Effect::Response(effect) => Effect::Response { stream: StreamId(effect.stream), act: acted(effect.act)? },
         wit::Effect::ReadBody(stream) => Effect::ReadBody { stream: StreamId(stream) },
+        wit::Effect::WhyNoBody(stream) => Effect::WhyNoBody { stream: StreamId(stream) },
         wit::Effect::Call(call) => Effect::Call { id: CallId(call.id), call: called(call) },
         wit::Effect::Audit(audit) => {
             audit::complete(&audit)?;

@@ -59,6 +59,7 @@ fn spelled_out(effect: Told) -> Effect {
         Told::Reply { stream, response } => Effect::Reply { stream, answer: answered(&response) },
         Told::Response { stream, act } => Effect::Response { stream, act },
         Told::ReadBody { stream } => Effect::ReadBody { stream },
+        Told::WhyNoBody { stream } => Effect::WhyNoBody { stream },
         Told::Call { id, call } => Effect::Call { id, call: called(&call) },
         Told::Record { stream, record } => Effect::Record { stream, record },
         Told::Log { level, line } => Effect::Log { level, line },
@@ -72,6 +73,7 @@ fn released(permit: &Permit) -> Release {
     Release {
         set: permit.set().iter().map(field).collect(),
         remove: permit.remove().to_vec(),
+        state: permit.state().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         is_watched: permit.is_watched(),
     }
 }

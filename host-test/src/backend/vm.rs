@@ -304,6 +304,10 @@ impl Vm {
                         }
                     }
                     Effect::ReadBody { stream } => self.deliver_body(place(stream))?,
+                    // This host keeps nothing back.
+                    Effect::WhyNoBody { stream } => {
+                        self.gate.handle(Input::Body { stream, body: Err(BodyFault::Withheld) }, self.now)?;
+                    }
                     Effect::Call { id, call } => self.call(id, call),
                     Effect::Wake { at } => self.wake = Some(at),
                     Effect::Log { line, .. } => self.log.push(format!("step-up: {line}")),
@@ -321,6 +325,9 @@ impl Vm {
             return Err(Misbehaviour::DecidedTwice.into());
         }
         stream.decision = Some(if release.is_watched { Settled::Watched } else { Settled::Forwarded });
+        for (name, value) in &release.state {
+            stream.transcript.filter_state.insert(name.clone(), value.clone().into_bytes());
+        }
         let mut headers = stream.client.headers.clone();
         for (name, value) in &release.set {
             headers.replace(name.as_bytes(), value.as_bytes());

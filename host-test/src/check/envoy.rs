@@ -3,6 +3,7 @@
 mod checks;
 mod finding;
 pub mod guard;
+mod lock;
 mod model;
 mod node;
 mod routing;

@@ -11,13 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host_test::stack::{EnvoyStack, Options, Server, Setup, Stack as _, send};
 use libtest_mimic::Trial;
 
-use crate::support::{call, expect, stack, wait_for};
+use crate::support::{apply, call, expect, stack, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("keys::one_fetch_at_start_and_no_503_after_ready", one_fetch_at_start),
         trial("keys::without_keys_503_and_then_no_request_is_lost", without_keys),
+        trial("keys::a_long_body_without_keys_gets_the_filters_own_answer", long_body_without_keys),
+        trial("keys::a_cluster_that_is_not_there_is_named", no_such_cluster),
         trial("keys::a_thousand_unknown_kids_cause_four_fetches_at_most", unknown_kids),
         trial("keys::rotation_under_load", rotation_under_load),
         trial("keys::every_algorithm_is_verified", every_algorithm),
@@ -48,6 +50,29 @@ fn without_keys() -> Result<()> {
     let token = stack.token(Server::Notes, "mcp:connect")?;
     expect(&call(&stack, Server::Notes, &token, "echo"), 200, "")?;
     Ok(())
+}
+
+/// What waits for keys is bounded by the filter, and not by Envoy's plain 413.
+fn long_body_without_keys() -> Result<()> {
+    let stack = EnvoyStack::start(&Options { authorization_server: false, ..Options::default() })?;
+    let mut request = call(&stack, Server::Notes, &unsigned(&stack), "echo");
+    let long = format!("\"{}\"", "x".repeat(2 << 20));
+    request.body = request.body.map(|body| body.replace("\"hi\"", &long));
+    let answer = send(&request)?;
+    ensure!(answer.reason().as_deref() == Some("body_too_large"), "{answer:?}");
+    Ok(())
+}
+
+fn no_such_cluster() -> Result<()> {
+    let stack = stack()?;
+    let mut policy = stack.sample_policy()?;
+    let issuer = policy["issuers"].as_object_mut().and_then(|issuers| issuers.values_mut().next());
+    issuer.context("no issuer")?["jwks"]["cluster"] = serde_json::json!("as-kyes");
+    apply(&stack, &policy)?;
+    wait_for("the log to name it", || {
+        let log = std::fs::read_to_string(stack.folder().join("envoy.log"))?;
+        Ok(log.contains("the proxy does not call the cluster as-kyes: it has none of this name"))
+    })
 }
 
 /// Right in everything but the signature.

@@ -14,6 +14,7 @@ pub fn told(effect: Effect) -> wit::Effect {
             wit::Effect::Response(wit::ResponseEffect { stream: stream.0, act: acted(act) })
         }
         Effect::ReadBody { stream } => wit::Effect::ReadBody(stream.0),
+        Effect::WhyNoBody { stream } => wit::Effect::WhyNoBody(stream.0),
         Effect::Call { id, call } => wit::Effect::Call(called(id, call)),
         Effect::Record { stream, record } => audit::told(stream, record),
         Effect::Log { level, line } => wit::Effect::Log(wit::LogLine { level: severity(level), line }),
@@ -32,6 +33,11 @@ fn released(stream: StreamId, permit: &Permit) -> wit::Permit {
         stream: stream.0,
         set: permit.set().iter().map(secret).collect(),
         remove: permit.remove().to_vec(),
+        state: permit
+            .state()
+            .iter()
+            .map(|(name, value)| wit::Field { name: (*name).to_owned(), value: value.clone() })
+            .collect(),
         watched: permit.is_watched(),
     }
 }

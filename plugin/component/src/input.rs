@@ -58,5 +58,7 @@ fn body(whole: &wit::WholeBody) -> Result<&[u8], BodyFault> {
     whole.bytes.as_deref().map_err(|fault| match fault {
         wit::BodyFault::TooLarge => BodyFault::TooLarge,
         wit::BodyFault::Unreadable => BodyFault::Unreadable,
+        wit::BodyFault::Withheld => BodyFault::Withheld,
+        wit::BodyFault::Undelivered => BodyFault::Undelivered,
     })
 }

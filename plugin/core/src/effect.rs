@@ -71,6 +71,10 @@ pub enum BodyFault {
     TooLarge,
     /// The host did not hand it over.
     Unreadable,
+    /// No byte of it has reached the host.
+    Withheld,
+    /// The host has some of it, and shows nothing.
+    Undelivered,
 }
 
 /// Who should see a line of the log.
@@ -146,6 +150,12 @@ pub enum Effect {
     /// Hand over the complete body again, as [`Input::Body`]: it arrived while the request waited for keys.
     ReadBody {
         /// The stream whose body is wanted.
+        stream: StreamId,
+    },
+    /// No part of any body was ever shown here: say as [`Input::Body`] who keeps this one back, [`BodyFault::Withheld`] or
+    /// [`BodyFault::Undelivered`].
+    WhyNoBody {
+        /// The stream whose body did not come in time.
         stream: StreamId,
     },
     /// Make an HTTP call from a place that outlives every stream. A refusal comes back as [`Input::Reply`].

@@ -166,6 +166,7 @@ impl Driver {
                     self.within(stream.0, current, || host::respond(&response));
                 }
                 Effect::ReadBody { stream } => self.read_body(stream, current),
+                Effect::WhyNoBody { stream } => self.why_no_body(stream, current),
                 Effect::Response { stream, act } => self.within(stream.0, current, || self.respond(stream.0, act)),
                 Effect::Record { stream, record } => self.within(stream.0, current, || host::record(&record)),
                 Effect::Call { id, call } => match host::dispatch(&call) {
@@ -192,6 +193,7 @@ impl Driver {
 
     fn release(&self, stream: u32, permit: &Permit) {
         host::edit_request(permit);
+        permit.state().iter().for_each(|(name, value)| host::tell(name, value));
         if permit.is_watched() {
             self.watched.borrow_mut().insert(stream, Watched::Seen);
         }
@@ -257,6 +259,14 @@ impl Driver {
         self.feed(Input::Body { stream, body });
     }
 
+    fn why_no_body(&self, stream: StreamId, current: u32) {
+        let has_bytes = Cell::new(None);
+        self.within(stream.0, current, || has_bytes.set(Some(host::has_bytes_of_body())));
+        let Some(has_bytes) = has_bytes.take() else { return };
+        let fault = if has_bytes { BodyFault::Undelivered } else { BodyFault::Withheld };
+        self.feed(Input::Body { stream, body: Err(fault) });
+    }
+
     fn wake(&self, at: Millis) {
         // A tick more often than this costs more than it brings.
         const SHORTEST: Duration = Duration::from_millis(10);
@@ -305,6 +315,7 @@ fn is_of(effect: &Effect, current: u32) -> bool {
         Effect::Continue { stream, .. }
         | Effect::Reply { stream, .. }
         | Effect::ReadBody { stream }
+        | Effect::WhyNoBody { stream }
         | Effect::Response { stream, .. }
         | Effect::Record { stream, .. } => stream.0 == current,
         Effect::Call { .. } => false,

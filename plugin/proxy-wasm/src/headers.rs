@@ -17,6 +17,11 @@ impl Headers {
     pub fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         read(&self.0).unwrap_or_default()
     }
+
+    /// Bytes of all names and values.
+    pub fn size(&self) -> u64 {
+        self.pairs().iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+    }
 }
 
 /// A map as the host reads it.

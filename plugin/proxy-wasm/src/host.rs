@@ -14,7 +14,8 @@ use step_up_core::Response;
 use step_up_core::Shared;
 use step_up_core::{Call, Millis};
 
-use crate::{headers, raw};
+use crate::headers::{self, Headers};
+use crate::raw;
 
 pub fn now() -> Millis {
     let since = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -63,6 +64,14 @@ pub fn request_body(size: usize) -> Result<Bytes, ()> {
     }
     let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).map_err(drop)?.unwrap_or_default();
     if size == usize::MAX || body.len() == size { Ok(body) } else { Err(()) }
+}
+
+/// Has the host bytes of the current request's body? One that cannot tell is taken to have them.
+pub fn has_bytes_of_body() -> bool {
+    let total = raw::property("request\0total_size").and_then(|total| Some(u64::from_le_bytes(total.try_into().ok()?)));
+    // The total is that of the headers' names and values, and of all that came behind them.
+    let headers = Headers::of_request().size();
+    total.is_none_or(|total| total > headers)
 }
 
 /// The identity in the peer's certificate. Envoy gives it also where the chain was not validated: the listener has to.
@@ -174,7 +183,12 @@ pub fn respond(response: &Response) {
 
 /// Filter state `wasm.stepup.audit`, for the access log.
 pub fn record(record: &str) {
-    raw::set_property("stepup.audit", record.as_bytes());
+    tell("stepup.audit", record);
+}
+
+/// Filter state, with `wasm.` before its name.
+pub fn tell(name: &str, value: &str) {
+    raw::set_property(name, value.as_bytes());
 }
 
 /// Makes a call; `None` when the host refuses (unknown cluster, circuit breaker).

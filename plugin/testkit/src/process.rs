@@ -62,6 +62,9 @@ pub struct Vm {
     durations: BTreeMap<StreamId, u64>,
     sealed: BTreeMap<StreamId, String>,
     given: BTreeMap<StreamId, Given>,
+    states: BTreeMap<StreamId, Vec<(&'static str, String)>>,
+    /// Does the host show bodies?
+    pub shows_bodies: bool,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
     /// Of those, what an operator always sees.
@@ -113,6 +116,8 @@ impl Vm {
             durations: BTreeMap::new(),
             sealed: BTreeMap::new(),
             given: BTreeMap::new(),
+            states: BTreeMap::new(),
+            shows_bodies: true,
             metrics: Vec::new(),
             logs: Vec::new(),
             warnings: Vec::new(),
@@ -157,6 +162,11 @@ impl Vm {
     /// More arrived than this host may show.
     pub fn body_limit(&self, stream: StreamId) -> usize {
         self.gate.body_limit(stream)
+    }
+
+    /// What filters behind this one were told of a request that went on.
+    pub fn state(&self, stream: StreamId) -> &[(&'static str, String)] {
+        self.states.get(&stream).map_or(&[], Vec::as_slice)
     }
 
     /// `Connection` as the permit set it.
@@ -351,6 +361,7 @@ impl Vm {
                         self.continued.insert(stream);
                     }
                     self.connections.insert(stream, connection);
+                    self.states.insert(stream, permit.state().to_vec());
                     self.settle(stream, Outcome::Forwarded(permit.remove().to_vec()));
                 }
                 Effect::Response { stream, act: ResponseAct::Hold { .. } } => {
@@ -385,6 +396,10 @@ impl Vm {
                     assert!(self.replaced.insert(stream, Answer::new(&response)).is_none(), "replaced twice");
                 }
                 Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),
+                Effect::WhyNoBody { stream } => {
+                    let fault = if self.shows_bodies { BodyFault::Withheld } else { BodyFault::Undelivered };
+                    self.body_fault(stream, fault);
+                }
                 Effect::ReadBody { stream } => assert!(self.bodies_wanted.insert(stream), "asked for twice"),
                 Effect::Call { id, call } => self.calls.push((id, call)),
                 Effect::Record { stream, record } => {

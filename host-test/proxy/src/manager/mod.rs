@@ -77,6 +77,7 @@ impl Guest<'_> {
             let place = stream.place;
             let half = stream.half(direction);
             half.arrived |= end;
+            half.received += bytes.len() as u64;
             half.buffer.extend(bytes);
             half.in_body = half.stop != Stop::All;
             (half.stop != Stop::All).then_some((place.context, half.buffer.len()))

@@ -51,6 +51,8 @@ fn whole(stream: StreamId, body: &Result<&[u8], BodyFault>) -> wit::WholeBody {
     let bytes = body.map(<[u8]>::to_vec).map_err(|fault| match fault {
         BodyFault::TooLarge => wit::BodyFault::TooLarge,
         BodyFault::Unreadable => wit::BodyFault::Unreadable,
+        BodyFault::Withheld => wit::BodyFault::Withheld,
+        BodyFault::Undelivered => wit::BodyFault::Undelivered,
     });
     wit::WholeBody { stream: stream.0, bytes }
 }

@@ -23,6 +23,7 @@ pub(in crate::backend) enum Effect {
     Reply { stream: StreamId, answer: Answer },
     Response { stream: StreamId, act: ResponseAct },
     ReadBody { stream: StreamId },
+    WhyNoBody { stream: StreamId },
     Call { id: CallId, call: OutboundCall },
     Record { stream: StreamId, record: String },
     Log { level: Level, line: String },
@@ -36,7 +37,9 @@ impl Effect {
         Some(match self {
             Effect::Count { metric } => metric.clone(),
             Effect::Log { level, .. } => format!("log {level:?}"),
-            Effect::Continue { release, .. } => format!("released, watched {}", release.is_watched),
+            Effect::Continue { release, .. } => {
+                format!("released, watched {}, told {:?}", release.is_watched, release.state)
+            }
             Effect::Response { act: ResponseAct::Take { hold }, .. } => format!("taken, held {hold}"),
             Effect::Response { act: ResponseAct::Give { release, .. }, .. } => format!("given, released {release}"),
             Effect::Call { id, call } => format!("call {} to {} within {} ms", id.0, call.cluster, call.timeout),
@@ -50,6 +53,7 @@ impl Effect {
 pub(in crate::backend) struct Release {
     pub set: Vec<(String, String)>,
     pub remove: Vec<String>,
+    pub state: Vec<(String, String)>,
     pub is_watched: bool,
 }
 

@@ -3,6 +3,7 @@
 mod certificates;
 mod clusters;
 mod filter;
+mod lock;
 mod manager;
 mod neighbours;
 mod routes;
@@ -21,11 +22,12 @@ enum Look {
     Files(fn(&World<'_>, &[Node<'_>], &mut Out<'_>)),
 }
 
-const CHECKS: [(&str, Look); 51] = [
+const CHECKS: [(&str, Look); 52] = [
     ("filter-missing", Look::World(filter::missing)),
     ("filter-twice", Look::World(filter::twice)),
     ("filter-not-last", Look::World(filter::not_last)),
     ("filter-disabled", Look::World(filter::disabled)),
+    ("lock", Look::World(lock::lock)),
     ("header-stop", Look::World(filter::header_stop)),
     ("failure-policy", Look::World(filter::failure_policy)),
     ("discovery", Look::World(filter::discovery)),

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::File;
+use super::lock::{is_lock, of_level};
 use super::model::{self, Filter, Manager};
 use super::node::Node;
 
@@ -118,32 +119,12 @@ fn of_route(manager: &Manager<'_>, levels: [&Node<'_>; 3]) -> (State, String) {
     (State::Guarded, format!("{lock}{known}"))
 }
 
-/// What a route, its host or its configuration says of a filter: the nearest counts.
-fn of_level<'v>(filter: &Filter<'_>, levels: [&Node<'v>; 3]) -> Option<Node<'v>> {
-    levels.into_iter().find_map(|level| {
-        let all = level.get("typed_per_filter_config")?;
-        all.members().into_iter().find(|(name, _)| *name == filter.name).map(|(_, node)| node)
-    })
-}
-
 fn is_on(filter: &Filter<'_>, levels: [&Node<'_>; 3]) -> bool {
     match of_level(filter, levels) {
         Some(own) => {
             !own.message().is_some_and(|(kind, message)| kind.ends_with(".FilterConfig") && message.flag("disabled"))
         }
         None => !filter.entry.flag("disabled"),
-    }
-}
-
-/// It asks for the filter's own record, and has no other way to let anything pass.
-fn is_lock(filter: &Filter<'_>, levels: [&Node<'_>; 3]) -> bool {
-    const RECORD: &str = "wasm.stepup.audit";
-    if !filter.is("rbac") || filter.is_ours {
-        return false;
-    }
-    match of_level(filter, levels) {
-        Some(own) => own.mentions(RECORD),
-        None => filter.message.as_ref().is_some_and(|message| message.mentions(RECORD)),
     }
 }
 

@@ -114,13 +114,13 @@ fn in_a_tied_session() -> Result<()> {
 const FILTER: &str = "step-up-filter";
 
 /// A client of its own, and so a subject of its own.
-struct Client {
-    id: String,
+pub(crate) struct Client {
+    pub id: String,
     secret: String,
 }
 
 impl Client {
-    fn register(stack: &EnvoyStack) -> Result<Client> {
+    pub fn register(stack: &EnvoyStack) -> Result<Client> {
         let metadata = json!({
             "grant_types": ["client_credentials"], "response_types": [], "redirect_uris": [],
             "token_endpoint_auth_method": "client_secret_post",
@@ -131,7 +131,7 @@ impl Client {
         Ok(Client { id: text("client_id")?, secret: text("client_secret")? })
     }
 
-    fn token(&self, stack: &EnvoyStack) -> Result<String> {
+    pub fn token(&self, stack: &EnvoyStack) -> Result<String> {
         let form = encode(&[
             ("grant_type", "client_credentials"),
             ("client_id", &self.id),

@@ -6,13 +6,15 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{beside, file};
-use crate::support::{call, expect, wait_for};
+use crate::elevation::Client;
+use crate::support::{apply, call, expect, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("neighbours::a_rate_limit_before_counts_everything", before),
         trial("neighbours::a_rate_limit_after_counts_what_is_permitted", after),
+        trial("neighbours::ten_calls_of_a_tier_a_minute_for_each_subject", by_tier),
     ]
 }
 
@@ -53,4 +55,30 @@ fn after() -> Result<()> {
     ensure!(entry["stepup"]["verdict"] == "permit", "{entry:#}");
     let revoked = r#"stepup_revocations_total{outcome="revoked"} 1"#;
     wait_for("the revocation", || Ok(send(&Request::get(stack.admin_url("/stats/prometheus")))?.body.contains(revoked)))
+}
+
+fn by_tier() -> Result<()> {
+    let stack = beside(file("rate-limit-by-tier.yaml")?)?;
+    let mut policy = stack.sample_policy()?;
+    policy["limits"] = json!({ "filter_state": true, "exchange_rate": 100 });
+    let other = Client::register(&stack)?;
+    let clients = policy["tiers"]["danger"]["may_elevate"]["client"].as_array_mut().context("nobody may elevate")?;
+    clients.push(json!(other.id));
+    apply(&stack, &policy)?;
+    let of_client = || stack.token(Server::Notes, "mcp:connect");
+    let (alice, again, bob) = (of_client()?, of_client()?, other.token(&stack)?);
+    for at in 0..10 {
+        let token = if at % 2 == 0 { &alice } else { &again };
+        expect(&call(&stack, Server::Notes, token, "show-token"), 200, "")?;
+    }
+    let answer = send(&call(&stack, Server::Notes, &alice, "show-token"))?;
+    ensure!(answer.status == 429 && answer.header("retry-after") == Some("60"), "{answer:?}");
+    // Neither another tier of the same subject, nor the same tier of another.
+    expect(&call(&stack, Server::Notes, &alice, "echo"), 200, "")?;
+    expect(&call(&stack, Server::Notes, &bob, "show-token"), 200, "")?;
+    // Whatever was minted is taken back, the eleventh token too.
+    let revoked = r#"stepup_revocations_total{outcome="revoked"} 12"#;
+    wait_for("the revocations", || {
+        Ok(send(&Request::get(stack.admin_url("/stats/prometheus")))?.body.contains(revoked))
+    })
 }

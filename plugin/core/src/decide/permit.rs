@@ -12,7 +12,7 @@ use crate::token::{CallerToken, ElevatedToken};
 /// Nobody else can make one:
 ///
 /// ```compile_fail,E0451
-/// let permit = step_up_core::Permit { set: Vec::new(), remove: Vec::new(), watched: false };
+/// let permit = step_up_core::Permit { set: Vec::new(), remove: Vec::new(), state: Vec::new(), watched: false };
 /// ```
 ///
 /// ```compile_fail,E0624
@@ -32,6 +32,7 @@ use crate::token::{CallerToken, ElevatedToken};
 pub struct Permit {
     set: Vec<(&'static str, Secret)>,
     remove: Vec<String>,
+    state: Vec<(&'static str, String)>,
     watched: bool,
 }
 
@@ -44,6 +45,11 @@ impl Permit {
     /// Headers to remove.
     pub fn remove(&self) -> &[String] {
         &self.remove
+    }
+
+    /// What filters behind this one are told: names and values, for the host's filter state.
+    pub fn state(&self) -> &[(&'static str, String)] {
+        &self.state
     }
 
     /// Must the response be shown to the gate? If not, it passes without a single host call.
@@ -60,14 +66,19 @@ impl Permit {
         }
     }
 
+    /// Filters behind this one are told so.
+    pub(crate) fn tell(&mut self, state: Vec<(&'static str, String)>) {
+        self.state = state;
+    }
+
     /// The caller's own token goes, as it came: the evidence is that it was verified.
     pub(super) fn of_caller(_: &CallerToken, unwanted: &Unwanted) -> Permit {
-        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
+        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), state: Vec::new(), watched: false }
     }
 
     /// Nobody's token goes: the rule asks for none (P26).
     pub(super) fn of_nobody(unwanted: &Unwanted) -> Permit {
-        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), watched: false }
+        Permit { set: edited(unwanted).collect(), remove: unwanted.remove.clone(), state: Vec::new(), watched: false }
     }
 
     /// The elevated token, and never the caller's, goes upstream.
@@ -75,7 +86,7 @@ impl Permit {
         let authorization = Secret::new(format!("Bearer {}", token.text().reveal()));
         let remove = unwanted.remove.iter().map(String::as_str).chain(BESIDE_ELEVATED).map(str::to_owned).collect();
         let set = std::iter::once(("authorization", authorization)).chain(edited(unwanted)).collect();
-        Permit { set, remove, watched: true }
+        Permit { set, remove, state: Vec::new(), watched: true }
     }
 }
 

@@ -62,6 +62,10 @@ impl Flow {
                 if turn.now >= claimed.deadline {
                     return in_time(reason).into();
                 }
+                // While the head waits the body comes, and the host's own answer to one that is too large is no JSON-RPC.
+                if let Leg::Message(Err(Reason::BodyTooLarge)) = claimed.leg {
+                    return Reason::BodyTooLarge.into();
+                }
                 if turn.waiting >= most {
                     // Fresh keys may be on their way, and would accept it: not a reason to log in again.
                     return Reason::KeysUnavailable.into();

@@ -1,6 +1,7 @@
 //! What is asked for, and what the policy says to it.
 
 use super::authenticate::follows;
+use super::coordinates::coordinates;
 use super::{Flow, Following, Next, Origin, State, Turn};
 use crate::answer::{self, Refusal, ReplyTo};
 use crate::decide::{self, Asker, Audience, Shortfall, Verdict, Would};
@@ -31,6 +32,8 @@ impl Flow {
             Err(BodyFault::TooLarge) if is_bodiless => return Reason::BodyNotAllowed.into(),
             Ok([_, ..]) if is_bodiless => return Reason::BodyNotAllowed.into(),
             Err(BodyFault::Unreadable) => return Reason::BodyUnreadable.into(),
+            Err(BodyFault::Withheld) => return Reason::BodyTimeout.into(),
+            Err(BodyFault::Undelivered) => return Reason::HostWithoutHeaderStop.into(),
             Err(BodyFault::TooLarge) => return Reason::BodyTooLarge.into(),
             Ok(body) if body.len() > turn.policy.limits.request_body => return Reason::BodyTooLarge.into(),
             Ok(body) => body,
@@ -83,6 +86,7 @@ impl Flow {
         self.note(&frame, &operation, server);
         self.facts.anonymous = true;
         self.label(server, anonymous.rule);
+        self.locate(anonymous.rule, None, turn);
         Next::Permit(permit, None)
     }
 
@@ -184,6 +188,12 @@ impl Flow {
             labels.environment.clone_from(&server.environment);
             labels.data_class = data_class.cloned();
             labels.purpose.clone_from(purpose);
+        }
+    }
+
+    fn locate(&mut self, rule: Option<&Rule>, caller: Option<&CallerToken>, turn: &Turn<'_>) {
+        if turn.policy.limits.filter_state {
+            self.coordinates = coordinates(&self.facts, rule, caller.map(CallerToken::claims));
         }
     }
 
@@ -301,6 +311,7 @@ impl Flow {
         if let Some(name) = decision.name {
             self.facts.name = Some(field(&name));
         }
+        self.locate(decision.rule, Some(caller), turn);
         match decision.verdict {
             Verdict::Permit(permit) => Next::Permit(permit, suspended),
             Verdict::Drop => Next::Answer(answer::accepted(), Reason::Dropped, suspended),

@@ -3,6 +3,7 @@
 
 mod admit;
 mod authenticate;
+mod coordinates;
 mod judge;
 
 use crate::answer::{Refusal, ReplyTo};
@@ -58,6 +59,8 @@ pub(crate) struct Flow {
     pub owner: SessionOwner,
     /// Of a revision that has sessions.
     pub has_sessions: bool,
+    /// For filters behind this one, where the policy says so.
+    pub coordinates: Vec<(&'static str, String)>,
     /// The id of the decision, where it was needed before there was one.
     pub decision: Option<String>,
     /// The caller's trace, for the calls that are made on its behalf.
@@ -166,6 +169,8 @@ pub(crate) enum Next {
     Wait,
     /// The body arrived while the request waited for something else.
     ReadBody,
+    /// No body came in time, and it may be the host that keeps it back.
+    WhyNoBody,
     /// The issuer at this position is to be asked about the token.
     Ask(usize, Compact),
     /// With what shadow mode suspended for it.
@@ -196,6 +201,7 @@ impl Flow {
             listing: None,
             owner: None,
             has_sessions: false,
+            coordinates: Vec::new(),
             decision: None,
             trace: Vec::new(),
             source: None,
@@ -228,9 +234,9 @@ impl Flow {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
             State::AwaitOpinion(claimed, _) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
             State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
-                // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers.
-                let reason = if turn.body_seen { Reason::BodyTimeout } else { Reason::HostWithoutHeaderStop };
-                reason.into()
+                // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers. Anybody can keep
+                // a body back, and must not be able to raise that alarm.
+                if turn.body_seen { Reason::BodyTimeout.into() } else { Next::WhyNoBody }
             }
             State::AwaitStranger { deadline, .. } if turn.now >= *deadline => Reason::TokenMissing.into(),
             State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {

@@ -26,9 +26,18 @@ pub(super) enum Purpose {
 /// Every call that the host has not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// Each with the moment after which nobody will answer it.
-    under_way: BTreeMap<CallId, Box<(Purpose, Millis)>>,
+    under_way: BTreeMap<CallId, Box<UnderWay>>,
     last: u32,
+    /// When the log was last told of a cluster that the host does not call.
+    refused: BTreeMap<String, Millis>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    purpose: Purpose,
+    cluster: String,
+    /// After that nobody will answer it.
+    until: Millis,
 }
 
 /// A call that nobody answers is forgotten this long after the host should have given it up. Milliseconds.
@@ -36,27 +45,28 @@ const GRACE: u64 = 5_000;
 
 impl Calls {
     /// A call begins; the host gives it up after `patience` milliseconds.
-    pub(super) fn begin(&mut self, purpose: Purpose, patience: u64, now: Millis) -> CallId {
+    fn begin(&mut self, purpose: Purpose, cluster: String, patience: u64, now: Millis) -> CallId {
         // Unique among those under way.
         self.last = self.last.wrapping_add(1);
         let id = CallId(self.last);
-        self.under_way.insert(id, Box::new((purpose, now.plus(patience.saturating_add(GRACE)))));
+        let until = now.plus(patience.saturating_add(GRACE));
+        self.under_way.insert(id, Box::new(UnderWay { purpose, cluster, until }));
         id
     }
 
     /// A call ended. `None`: it was not one of ours, or is forgotten.
-    pub(super) fn end(&mut self, call: CallId) -> Option<Purpose> {
-        self.under_way.remove(&call).map(|call| call.0)
+    fn end(&mut self, call: CallId) -> Option<UnderWay> {
+        self.under_way.remove(&call).map(|call| *call)
     }
 
     /// What nobody will answer any more.
     pub(super) fn forgotten(&mut self, now: Millis) -> Vec<Purpose> {
-        self.under_way.extract_if(.., |_, call| call.1 <= now).map(|(_, call)| call.0).collect()
+        self.under_way.extract_if(.., |_, call| call.until <= now).map(|(_, call)| call.purpose).collect()
     }
 
     /// The exchanges under way.
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Pending> {
-        self.under_way.values().filter_map(|call| match &call.0 {
+        self.under_way.values().filter_map(|call| match &call.purpose {
             Purpose::Exchange(pending) => Some(&**pending),
             Purpose::Keys { .. } | Purpose::Introspection { .. } | Purpose::Revocation(..) => None,
         })
@@ -66,25 +76,40 @@ impl Calls {
 impl Gate {
     /// A call goes out; the host gives it up after `patience` milliseconds.
     pub(super) fn call(&mut self, purpose: Purpose, call: Call, patience: u64, now: Millis) -> CallId {
-        let id = self.calls.begin(purpose, patience, now);
+        let id = self.calls.begin(purpose, call.cluster.clone(), patience, now);
         self.out.put(Effect::Call { id, call });
         id
     }
 
     pub(super) fn reply(&mut self, call: CallId, reply: &Result<Reply<'_>, CallFault>, now: Millis) {
-        match self.calls.end(call) {
-            Some(Purpose::Exchange(pending)) => self.exchange_ended(call, *pending, reply, now),
-            Some(Purpose::Revocation(service, serial)) => self.revocation_replied(service, serial, reply, now),
-            Some(Purpose::Keys { issuer, lease }) => {
+        let Some(UnderWay { purpose, cluster, .. }) = self.calls.end(call) else { return self.unexpected_reply() };
+        if matches!(reply, Err(CallFault::Refused)) {
+            self.tell_refused(cluster, now);
+        }
+        match purpose {
+            Purpose::Exchange(pending) => self.exchange_ended(call, *pending, reply, now),
+            Purpose::Revocation(service, serial) => self.revocation_replied(service, serial, reply, now),
+            Purpose::Keys { issuer, lease } => {
                 let outcome = self.keys.fetched(issuer, lease, reply, self.shared.as_ref(), now);
                 match outcome {
                     Some(outcome) => self.fetched(issuer, outcome, reply),
                     None => self.unexpected_reply(),
                 }
             }
-            Some(Purpose::Introspection { issuer, token }) => self.asked(issuer, &token, reply, now),
-            None => self.unexpected_reply(),
+            Purpose::Introspection { issuer, token } => self.asked(issuer, &token, reply, now),
         }
+    }
+
+    /// One line a minute for each cluster, however many calls it takes.
+    fn tell_refused(&mut self, cluster: String, now: Millis) {
+        if self.calls.refused.get(&cluster).is_some_and(|last| now < last.plus_seconds(60)) {
+            return;
+        }
+        let line = format!(
+            "the proxy does not call the cluster {cluster}: it has none of this name, or its circuit breaker is open"
+        );
+        self.out.warn(line);
+        self.calls.refused.insert(cluster, now);
     }
 
     fn unexpected_reply(&mut self) {

@@ -208,7 +208,8 @@ impl Gate {
             expires_in: token.expires_at().saturating_sub(now.seconds()),
             took: now.0.saturating_sub(pending.begun.0),
         });
-        let permit = Permit::of_elevated(&token, &flow.unwanted);
+        let mut permit = Permit::of_elevated(&token, &flow.unwanted);
+        permit.tell(std::mem::take(&mut flow.coordinates));
         self.looks_at_session(stream, &flow);
         let settled = Settled::new(&pending.decision, Ending::Permit, Reason::Elevated);
         self.out.settle(stream, &flow.facts, &settled, now, Effect::Continue { stream, permit });

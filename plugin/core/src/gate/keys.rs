@@ -28,7 +28,8 @@ impl Gate {
             FetchOutcome::Unreachable => {
                 let status = match reply {
                     Ok(reply) => format!("status {}", reply.status),
-                    Err(fault) => format!("{fault:?}"),
+                    Err(CallFault::Refused) => "the proxy did not ask".to_owned(),
+                    Err(CallFault::Unanswered) => "no answer".to_owned(),
                 };
                 (KeysEnd::Unreachable, Some(format!("keys of {issuer} could not be fetched: {status}")))
             }

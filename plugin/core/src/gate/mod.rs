@@ -16,7 +16,7 @@ mod streams;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::effect::{Effect, Input};
+use crate::effect::{BodyFault, Effect, Input};
 use crate::ends::Ending;
 use crate::flow::{Flow, Next, Turn};
 use crate::http::StreamId;
@@ -224,7 +224,7 @@ impl Gate {
             }
             Input::BodyBegins => self.body_seen = true,
             Input::Body { stream, body } => {
-                self.body_seen = true;
+                self.body_seen |= body != Err(BodyFault::Withheld) && body != Err(BodyFault::Undelivered);
                 self.advance(stream, now, |flow, turn| flow.body(body, turn));
             }
             Input::ResponseHead { stream, head } => self.response_head(stream, &head, now),
@@ -314,6 +314,10 @@ impl Gate {
                 self.streams.keep(stream, flow);
                 self.out.put(Effect::ReadBody { stream });
             }
+            Next::WhyNoBody => {
+                self.streams.keep(stream, flow);
+                self.out.put(Effect::WhyNoBody { stream });
+            }
             Next::Ask(issuer, token) => self.ask(stream, flow, issuer, token, now),
             Next::Elevate(elevation, request) => self.elevate(stream, flow, *elevation, request, now),
             Next::Permit(mut permit, suspended) => {
@@ -321,6 +325,7 @@ impl Gate {
                 if self.looks_at_response(stream, &flow) || continues {
                     permit.watch(continues);
                 }
+                permit.tell(flow.coordinates.clone());
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
                 if let Some(suspended) = &suspended {

@@ -9,7 +9,7 @@ use crate::time::Millis;
 /// Exchanges that the client no longer waits for may be so many times those that one waits for.
 const LATE_FACTOR: usize = 16;
 
-/// Exchanges begun in this minute, for each caller, whichever of its tokens it uses.
+/// Exchanges begun in this minute, for each subject, whichever of its tokens and clients it uses.
 #[derive(Default)]
 pub(crate) struct Rates {
     minute: u64,
@@ -57,8 +57,9 @@ impl Rates {
         *self.begun.entry(self.place(caller)).or_default() += 1;
     }
 
-    fn place(&self, caller: &Party) -> Option<Party> {
-        let own = Some(caller.clone());
+    fn place(&self, (issuer, subject, client): &Party) -> Option<Party> {
+        let client = if subject.is_some() { &None } else { client };
+        let own = Some((issuer.clone(), subject.clone(), client.clone()));
         let has_own = self.begun.len() < Self::MOST || self.begun.contains_key(&own);
         if has_own { own } else { None }
     }

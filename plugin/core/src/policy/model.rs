@@ -172,6 +172,8 @@ pub struct Limits {
     pub anonymous_body: usize,
     /// Requests without a token whose body is awaited, in one VM.
     pub anonymous_waiting: usize,
+    /// Filters behind this one are told what is permitted.
+    pub filter_state: bool,
 }
 
 impl Default for Limits {
@@ -192,6 +194,7 @@ impl Default for Limits {
             introspections: 64,
             anonymous_body: 64 * 1024,
             anonymous_waiting: 256,
+            filter_state: false,
         }
     }
 }

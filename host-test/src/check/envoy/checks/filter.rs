@@ -77,11 +77,15 @@ pub(super) fn not_last(world: &World<'_>, out: &mut Out<'_>) {
             let is_one_of =
                 |words: &[&str]| words.iter().any(|word| filter.is(word)) || words.contains(&last_part(filter.name));
             let problem = format!("{} stands after the step-up filter", shown(filter.name));
-            let help = "put it before, or `step-up` last before the router";
+            let help = "put it before, or `step-up` last before the router; a rate limit may count by filter state there (`limits.filter_state`)";
             if is_one_of(&RIGHT) {
             } else if is_one_of(&ONLOOKERS) {
                 out.note(&filter.entry, problem, "it looks on; it sees elevated tokens", help);
             } else if is_one_of(&LIMITS) {
+                let counts = world.policies.iter().any(|known| known.policy.limits().filter_state);
+                if counts && is_one_of(&["local_ratelimit", "ratelimit"]) {
+                    continue;
+                }
                 let follows = "it counts only what is permitted; an elevated call that it refuses has cost a token";
                 out.warn(&filter.entry, problem, follows, help);
             } else {

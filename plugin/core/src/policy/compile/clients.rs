@@ -1,6 +1,5 @@
 //! `clients`: what they can do (P24).
 
-use crate::json::Value;
 use crate::policy::ability::{Ability, Clients};
 use crate::policy::client::{self, Origin};
 use crate::policy::document::{self, Entry, Report, vocabulary};
@@ -16,14 +15,7 @@ pub(super) fn read(entry: Option<Entry<'_>>, report: &mut Report) -> Clients {
 fn one(entry: &Entry<'_>, clients: &mut Clients, report: &mut Report) {
     let Some(fields) = entry.fields(&[vocabulary::CLIENTS], report) else { return };
     let (ids, origins) = (fields.take("client"), fields.take("client_origin"));
-    let mut flag = |name| match fields.take(name) {
-        None => false,
-        Some(Entry { value: Value::Bool(value), .. }) => *value,
-        Some(entry) => {
-            entry.fault(report, "not a boolean", "write `true` or `false`");
-            false
-        }
-    };
+    let mut flag = |name| fields.take(name).is_some_and(|entry| document::boolean(&entry, report));
     let (steps_up, rfc9470) = (flag("steps_up"), flag("rfc9470"));
     let challenge = fields.take("challenge");
     let ways = [("http", false), ("result", true)];

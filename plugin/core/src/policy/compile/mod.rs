@@ -18,7 +18,7 @@ mod terms;
 
 use crate::jose::MAX_TOKEN;
 use crate::json::{self, Value};
-use crate::policy::document::{Entry, Fault, Fields, Report, duration, read_struct, size, vocabulary, word};
+use crate::policy::document::{Entry, Fault, Fields, Report, boolean, duration, read_struct, size, vocabulary, word};
 use crate::policy::{Environment, Limits, Mode, Policy, Select, Server};
 use digest::digest;
 
@@ -231,6 +231,7 @@ fn limits(entry: Option<Entry<'_>>, report: &mut Report) -> Limits {
             *limit = seconds;
         }
     }
+    limits.filter_state = fields.take("filter_state").is_some_and(|entry| boolean(&entry, report));
     let counts = [
         ("exchanges", &mut limits.exchanges),
         ("exchanges_per_caller", &mut limits.exchanges_per_caller),

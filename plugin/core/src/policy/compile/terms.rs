@@ -503,13 +503,7 @@ pub(super) fn binding(entry: &Entry<'_>, report: &mut Report) -> bool {
 /// P32.
 pub(super) fn delegation(entry: &Entry<'_>, report: &mut Report) -> Option<Delegation> {
     let fields = entry.fields(&[vocabulary::DELEGATION], report)?;
-    let required = fields.take("required").is_some_and(|entry| match entry.value {
-        Value::Bool(value) => *value,
-        _ => {
-            entry.fault(report, "not a boolean", "write `true` or `false`");
-            false
-        }
-    });
+    let required = fields.take("required").is_some_and(|entry| document::boolean(&entry, report));
     let clients = fields.take("clients").map(|entry| {
         let values = values(&entry, report);
         values.iter().for_each(|client| client::check(client, &entry, report));

@@ -7,7 +7,7 @@ mod url;
 pub(crate) mod vocabulary;
 
 pub(crate) use later::no_pattern;
-pub(crate) use notation::{NAME, date, duration, duration_or_none, label, needs, scopes, size, word};
+pub(crate) use notation::{NAME, boolean, date, duration, duration_or_none, label, needs, scopes, size, word};
 pub(crate) use structs::read as read_struct;
 pub(crate) use url::Url;
 

@@ -142,6 +142,17 @@ fn day(text: &str) -> Option<::time::Date> {
     date.filter(|_| parts.next().is_none())
 }
 
+/// Unless it is said, not.
+pub(crate) fn boolean(entry: &Entry<'_>, report: &mut Report) -> bool {
+    match entry.value {
+        Value::Bool(value) => *value,
+        _ => {
+            entry.fault(report, "not a boolean", "write `true` or `false`");
+            false
+        }
+    }
+}
+
 /// One of a few words.
 pub(crate) fn word<T: Copy>(entry: &Entry<'_>, words: &[(&str, T)], report: &mut Report) -> Option<T> {
     let names = words.iter().map(|(word, _)| *word).collect::<Vec<_>>();

@@ -335,7 +335,8 @@ maps! {
         optional "max_ttl": Shape::Duration, "The longest `ttl` of this policy. Otherwise 5m.";
         optional "exchanges": Shape::Count, "Exchanges under way in a VM. Otherwise 64.";
         optional "exchanges_per_caller": Shape::Count, "Of one caller. Otherwise 4.";
-        optional "exchange_rate": Shape::Count, "Exchanges of one caller in a minute. Otherwise 60.";
+        optional "exchange_rate": Shape::Count, "Exchanges of one subject in a minute, of a token without one of its client. Otherwise 60.";
+        optional "filter_state": Shape::Boolean, "What is permitted is told to rate limits behind this filter: filter state `wasm.stepup.server`, `.thing`, `.tier` and `.subject`. Otherwise not.";
     }
 }
 

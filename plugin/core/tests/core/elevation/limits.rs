@@ -84,3 +84,50 @@ fn exchanges_in_a_minute_are_bounded_for_each_caller() {
     vm.pass(61_000);
     exchange(&mut vm, &call());
 }
+
+/// A second client is no second allowance; of a token without a subject the client is who it is for.
+#[test]
+fn exchanges_in_a_minute_are_bounded_by_subject() {
+    let mut vm = Vm::new(&load(&with(plain(), "/limits", json!({ "exchange_rate": 2 }))));
+    let of = |client: &str| Token::new(BASELINE).claim("client_id", client).text();
+    for client in ["agent", "agent-2"] {
+        let (_, id) = exchange(&mut vm, &call().bearer(&of(client)));
+        say(&mut vm, id, 403, &json!({}));
+    }
+    assert_limited(&mut vm, &call().bearer(&of("agent-3")));
+}
+
+/// What filters behind this one are told (P42): only where the policy says so, and of an elevated call as of any other.
+#[test]
+fn p42_where_a_permitted_request_stands_is_told() {
+    let document = with(plain(), "/limits", json!({ "filter_state": true }));
+    let document = with(document, "/tiers", json!({ "danger": { "max_lifetime": "1h" } }));
+    let document = with(document, "/tools/delete/tier", json!("danger"));
+    let mut vm = Vm::new(&load(&document));
+    let elevated = |vm: &mut Vm, token: &str, subject: &str, id: &str| {
+        let (stream, exchanged) = exchange(vm, &call().bearer(token));
+        grant(vm, exchanged, &good().claim("sub", subject).claim("jti", id).text());
+        vm.state(stream).to_vec()
+    };
+    let first = elevated(&mut vm, &caller(1), "alice", "e-1");
+    let names: Vec<&str> = first.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["stepup.server", "stepup.thing", "stepup.tier", "stepup.subject"]);
+    let value = |state: &[(&'static str, String)], name: &str| {
+        state.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone())
+    };
+    assert_eq!(value(&first, "stepup.thing").unwrap(), "tool delete");
+    assert_eq!(value(&first, "stepup.tier").unwrap(), "danger");
+    let subject = value(&first, "stepup.subject").unwrap();
+    assert!(subject.len() == 16 && subject.bytes().all(|byte| byte.is_ascii_hexdigit()), "{subject}");
+    // A refreshed token is the same subject, bob is another one.
+    assert_eq!(elevated(&mut vm, &caller(2), "alice", "e-2"), first);
+    assert_ne!(value(&elevated(&mut vm, &bob(), "bob", "e-3"), "stepup.subject").unwrap(), subject);
+    // A list has no rule, and so no tier.
+    let list = Request::method("tools/list", json!({})).bearer(&caller(1));
+    let stream = begin(&mut vm, &list);
+    assert_eq!(value(vm.state(stream), "stepup.tier"), None);
+    assert_eq!(value(vm.state(stream), "stepup.subject").unwrap(), subject);
+    // Unsaid, nothing is told.
+    let mut vm = Vm::new(&load(&plain()));
+    assert!(elevated(&mut vm, &caller(1), "alice", "e-1").is_empty());
+}

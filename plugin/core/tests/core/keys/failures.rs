@@ -39,6 +39,28 @@ fn a_failed_fetch_keeps_the_old_keys() {
 }
 
 #[test]
+fn a_cluster_that_the_proxy_does_not_call_is_named() {
+    let mut process = warm(1);
+    let told = |vm: &Vm| vm.warnings.iter().filter(|line| line.contains("does not call the cluster")).count();
+    process.vms[0].head(&new_call());
+    process.pass(100);
+    let (_, id, call) = process.only_call();
+    process.vms[0].reply(id, Err(CallFault::Refused));
+    let expected = format!("does not call the cluster {}", call.cluster);
+    assert!(process.vms[0].warnings.iter().any(|line| line.contains(&expected)), "{:?}", process.vms[0].warnings);
+    // Once a minute, however often it is tried.
+    process.pass(31_000);
+    process.vms[0].head(&new_call());
+    process.pass(100);
+    let calls = process.take_calls();
+    assert!(!calls.is_empty());
+    for (vm, id, _) in calls {
+        process.vms[vm].reply(id, Err(CallFault::Refused));
+    }
+    assert_eq!(told(&process.vms[0]), 1);
+}
+
+#[test]
 fn an_issuer_that_withdraws_its_keys_is_believed_at_once() {
     let private = jwks(&[with(key().jwk(), "/d", json!("AAAA"))]);
     for document in [jwks(&[]), private] {
