@@ -54,7 +54,8 @@ fn the_shipped_files_are_as_they_should_be() {
 fn the_shipped_neighbours_are_as_they_should_be() {
     let policy = read(&paths::envoy().join("step-up.ecds.yaml"));
     // A rate limit behind the filter needs it, and the others bear it.
-    let policy = policy.replacen("\n          tiers:", "\n          limits: { filter_state: true }\n          tiers:", 1);
+    let policy =
+        policy.replacen("\n          tiers:", "\n          limits: { filter_state: true }\n          tiers:", 1);
     let mut many = 0;
     for entry in std::fs::read_dir(paths::envoy().join("neighbours")).unwrap() {
         let path = entry.unwrap().path();

@@ -14,7 +14,9 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::changes;
-use crate::support::{DISCOVERY, apply, call, expect, open_session, reloads, stack, stack_with, wait_for};
+use crate::support::{
+    DISCOVERY, apply, call, expect, is_open, open_event_stream, reloads, stack, stack_with, wait_for,
+};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -194,38 +196,9 @@ fn a_good_update_cuts_no_stream() -> Result<()> {
 
     ensure!(stack.stat("listener_manager.listener_modified")? == 0);
     ensure!(stack.stat("listener_manager.total_listeners_draining")? == 0);
-    // Open means: nothing to read, and no end either.
-    events.set_read_timeout(Some(Duration::from_millis(500)))?;
-    let mut buffer = [0; 1024];
-    loop {
-        match events.read(&mut buffer) {
-            Ok(0) => anyhow::bail!("the event stream was cut"),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                break;
-            }
-            Err(error) => return Err(error).context("the event stream was cut"),
-        }
-    }
+    is_open(&mut events)?;
     // And it is the same stream the server knows: a call that notifies arrives on it or on its own, but the session lives.
     Ok(())
-}
-
-/// The GET leg of a 2025-11-25 session, open after its headers arrived.
-fn open_event_stream(stack: &EnvoyStack, token: &str) -> Result<TcpStream> {
-    let session = open_session(stack, Server::Everything, token)?;
-    let mut stream = TcpStream::connect(("127.0.0.1", stack.port()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\naccept: text/event-stream\r\nauthorization: Bearer {token}\r\n\
-         mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n\r\n",
-        stack.port()
-    )?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).context("no headers on the event stream")?;
-    ensure!(&head == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&head));
-    Ok(stream)
 }
 
 /// Without `allow_on_headers_stop_iteration` a POST would hang; here it is answered, and the answer names the cause.

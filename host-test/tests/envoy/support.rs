@@ -1,5 +1,9 @@
 //! What several trials need.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use host_test::stack::{Answer, EnvoyStack, Options, Request, Server, Setup, Stack as _, send};
 use serde_json::{Value, json};
@@ -88,4 +92,35 @@ pub fn open_session(stack: &EnvoyStack, server: Server, token: &str) -> Result<S
 pub fn in_session(stack: &EnvoyStack, server: Server, token: &str, session: &str, body: Value) -> Request {
     let request = Request::post(stack.url(server), body).bearer(token);
     request.with("mcp-session-id", session).with("mcp-protocol-version", "2025-11-25")
+}
+
+/// The GET leg of a 2025-11-25 session, open after its headers arrived.
+pub fn open_event_stream(stack: &EnvoyStack, token: &str) -> Result<TcpStream> {
+    let session = open_session(stack, Server::Everything, token)?;
+    let mut stream = TcpStream::connect(("127.0.0.1", stack.port()))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\naccept: text/event-stream\r\nauthorization: Bearer {token}\r\n\
+         mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n\r\n",
+        stack.port()
+    )?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).context("no headers on the event stream")?;
+    ensure!(&head == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&head));
+    Ok(stream)
+}
+
+/// Nothing to read on it, and no end either.
+pub fn is_open(events: &mut TcpStream) -> Result<()> {
+    events.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let mut buffer = [0; 1024];
+    loop {
+        match events.read(&mut buffer) {
+            Ok(0) => anyhow::bail!("the event stream was cut"),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(()),
+            Err(error) => return Err(error).context("the event stream was cut"),
+        }
+    }
 }

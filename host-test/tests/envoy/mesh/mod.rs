@@ -3,6 +3,7 @@
 
 mod gateway;
 mod istio;
+mod variants;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,11 +17,12 @@ use host_test::{paths, story, yaml};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::{apply, call, wait_for};
+use crate::support::{apply, call, is_open, open_event_stream, wait_for};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = variants::trials();
+    trials.extend([
         trial("mesh::plain_envoy_as_rendered", || goes_as_told(plain()?)),
         trial("mesh::plain_envoy_without_the_filter_is_closed", plain_without_the_filter),
         trial("mesh::a_capability_that_is_missing", missing_capability),
@@ -33,7 +35,8 @@ pub fn trials() -> Vec<Trial> {
         trial("mesh::envoy_gateway", || goes_as_told(gateway::given()?)),
         trial("mesh::envoy_gateway_with_a_part_lost", gateway::lost),
         trial("mesh::envoy_gateway_patches_that_match_nothing", gateway::unmatched),
-    ]
+    ]);
+    trials
 }
 
 /// The documents of what is rendered, by their files.
@@ -124,8 +127,18 @@ fn bodies(stack: &EnvoyStack) -> Result<()> {
             ensure!(answer.body.contains("41300"), "not the filter's own: {answer:?}");
         }
     }
-    // A client that waits until it is asked for the body.
-    let url = stack.url(Server::Notes);
+    let (status, seconds) = expecting(stack)?;
+    ensure!(status == 200 && seconds < 5.0, "Expect: 100-continue: {status} after {seconds}");
+    // Both control planes switch upgrades on, and then the filter refuses them; else Envoy does.
+    let upgrade = call(stack, Server::Notes, &token, "echo").with("upgrade", "websocket").with("connection", "upgrade");
+    let answer = send(&upgrade)?;
+    ensure!(matches!(answer.status, 400 | 403), "an upgrade: {answer:?}");
+    Ok(())
+}
+
+/// What a client gets that waits until it is asked for the body, and after how many seconds.
+fn expecting(stack: &EnvoyStack) -> Result<(u16, f64)> {
+    let (url, token) = (stack.url(Server::Notes), stack.token(Server::Notes, "mcp:connect")?);
     let body = call(stack, Server::Notes, &token, "echo").body.context("no body")?;
     let output = Command::new("curl")
         .args(["--silent", "--max-time", "8", "--expect100-timeout", "6", "--output", "/dev/null"])
@@ -136,16 +149,12 @@ fn bodies(stack: &EnvoyStack) -> Result<()> {
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let (status, seconds) = said.split_once(' ').with_context(|| said.clone())?;
-    ensure!(status == "200" && seconds.trim().parse::<f64>()? < 5.0, "Expect: 100-continue: {said}");
-    // Both control planes switch upgrades on, and then the filter refuses them; else Envoy does.
-    let upgrade = call(stack, Server::Notes, &token, "echo").with("upgrade", "websocket").with("connection", "upgrade");
-    let answer = send(&upgrade)?;
-    ensure!(matches!(answer.status, 400 | 403), "an upgrade: {answer:?}");
-    Ok(())
+    Ok((status.parse()?, seconds.trim().parse()?))
 }
 
-/// A good policy is taken up, a faulty one changes nothing.
+/// A good policy is taken up, a faulty one changes nothing, and neither cuts a stream.
 fn changes(stack: &EnvoyStack) -> Result<()> {
+    let mut events = open_event_stream(stack, &stack.token(Server::Everything, "mcp:connect")?)?;
     let token = stack.token(Server::Notes, "mcp:connect")?;
     let echo = call(stack, Server::Notes, &token, "echo");
     let mut policy = stack.sample_policy()?;
@@ -161,7 +170,7 @@ fn changes(stack: &EnvoyStack) -> Result<()> {
     ensure!(send(&echo)?.status == 403, "a faulty policy has changed something");
     apply(stack, &good)?;
     ensure!(send(&echo)?.status == 200, "the old policy is not back");
-    Ok(())
+    is_open(&mut events)
 }
 
 /// What `stepup guard` says of the URL.
