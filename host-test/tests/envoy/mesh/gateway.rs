@@ -5,7 +5,7 @@ use host_test::stack::Given;
 use host_test::yaml;
 use serde_json::{Value, json};
 
-use super::{UPSTREAMS, credential, file, rendered, start, statuses, strict, without};
+use super::{UPSTREAMS, compare, credential, file, rendered, start, statuses, strict, without};
 
 /// As Envoy Gateway has it: no route names its server.
 const POLICY: &str = "envoy/envoy-gateway/policy.yaml";
@@ -84,6 +84,14 @@ pub fn given() -> Result<Given> {
     let mut base = base("patch-lost-lock")?;
     apply(&mut base, &patch()?)?;
     files(base)
+}
+
+/// What is rendered equals what ran, but for what is named here.
+pub fn as_recorded() -> Result<()> {
+    let mut ours = base("patch-lost-lock")?;
+    apply(&mut ours, &patch()?)?;
+    let whole = |[listeners, clusters, routes]: [Value; 3]| json!({ "listeners": listeners["resources"], "clusters": clusters["resources"], "routes": routes["resources"] });
+    compare::same("envoy-gateway", &whole(ours), &whole(recorded("guarded")?), &[compare::WATCHED])
 }
 
 /// Two locks: one of them may be lost.

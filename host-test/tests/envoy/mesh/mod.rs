@@ -1,6 +1,7 @@
 //! What `stepup render` writes, applied to what real control planes made of the rest (`host-test/tests/mesh`), in real Envoy: the story of
 //! the demo, and what becomes of it when a part is lost.
 
+mod compare;
 mod gateway;
 mod istio;
 mod variants;
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         trial("mesh::istio_patches_that_match_nothing", istio::unmatched),
         trial("mesh::istio_with_a_part_lost", istio::lost),
         trial("mesh::envoy_gateway", || goes_as_told(gateway::given()?)),
+        trial("mesh::envoy_gateway_as_it_made_it", gateway::as_recorded),
         trial("mesh::envoy_gateway_with_a_part_lost", gateway::lost),
         trial("mesh::envoy_gateway_patches_that_match_nothing", gateway::unmatched),
     ]);
