@@ -93,8 +93,8 @@ pub(super) fn event(record: Value, entry: &Value, time: i128) -> Value {
     if own.is_some() {
         record.0.remove("status");
     }
-    if !record.0.is_empty() {
-        event["unmapped"] = Value::Object(record.0);
+    if let Some(members) = event.as_object_mut().filter(|_| !record.0.is_empty()) {
+        members.insert("unmapped".to_owned(), Value::Object(record.0));
     }
     some(event)
 }

@@ -9,7 +9,6 @@ pub const SELECTION: &str = r#"job=~"$job",instance=~"$instance""#;
 
 /// Columns of a dashboard.
 const COLUMNS: usize = 24;
-const RED: &str = "red";
 
 /// The whole dashboard.
 pub fn dashboard() -> Value {
@@ -21,7 +20,9 @@ pub fn dashboard() -> Value {
         }));
         y += 1;
         let are_numbers = row.panels.iter().all(|panel| matches!(panel.view, View::Numbers(_)));
-        let (across, height) = if are_numbers { (8, 4) } else { (3, 8) };
+        let (most, height) = if are_numbers { (8, 4) } else { (3, 8) };
+        // Four are two and two, not three and one.
+        let across = row.panels.len().div_ceil(row.panels.len().div_ceil(most));
         for line in row.panels.chunks(across) {
             let width = COLUMNS / line.len();
             for (at, panel) in line.iter().enumerate() {
@@ -75,19 +76,22 @@ fn drawn(panel: &Panel, id: usize, place: &Value) -> Value {
         })
         .collect();
     let (kind, own, options) = shape(panel.view);
-    let mut defaults = json!({ "unit": panel.unit, "min": 0, "custom": own });
-    if let View::Numbers(bounds) = panel.view {
-        defaults["thresholds"] = thresholds(bounds);
-    }
-    let mut drawn = json!({
+    let decimals = if panel.unit == "none" { json!(0) } else { Value::Null };
+    json!({
         "type": kind, "id": id, "title": panel.title, "description": panel.about, "datasource": source(), "gridPos": place,
-        "targets": targets, "fieldConfig": { "defaults": defaults, "overrides": [] }, "options": options,
-    });
-    if is_table {
-        drawn["transformations"] =
-            json!([{ "id": "organize", "options": { "excludeByName": { "Time": true, "Value": true } } }]);
-    }
-    drawn
+        "targets": targets, "options": options,
+        "fieldConfig": {
+            // `increase` of whole things has fractions.
+            "defaults": { "unit": panel.unit, "decimals": decimals, "min": 0, "custom": own, "thresholds": thresholds(panel.view) },
+            "overrides": [],
+        },
+        // What a table shows are labels.
+        "transformations": if is_table {
+            json!([{ "id": "organize", "options": { "excludeByName": { "Time": true, "Value": true } } }])
+        } else {
+            json!([])
+        },
+    })
 }
 
 /// What Grafana calls it, and what is set for it.
@@ -112,11 +116,13 @@ fn shape(view: View) -> (&'static str, Value, Value) {
     }
 }
 
-fn thresholds(bounds: Option<(f64, f64)>) -> Value {
+/// Colours of numbers. What has no bounds is neither good nor bad.
+fn thresholds(view: View) -> Value {
+    let bounds = if let View::Numbers(bounds) = view { bounds } else { None };
     let mut steps = vec![json!({ "color": if bounds.is_some() { "green" } else { "blue" }, "value": null })];
     if let Some((yellow, red)) = bounds {
         steps.extend((yellow < red).then(|| json!({ "color": "yellow", "value": yellow })));
-        steps.extend(red.is_finite().then(|| json!({ "color": RED, "value": red })));
+        steps.extend(red.is_finite().then(|| json!({ "color": "red", "value": red })));
     }
     json!({ "mode": "absolute", "steps": steps })
 }

@@ -41,7 +41,7 @@ pub enum View {
 }
 
 /// A number that should be 0, and is somebody's task otherwise.
-const TASK: View = View::Numbers(Some((1.0, f64::INFINITY)));
+const TASK: View = View::Numbers(Some((0.5, f64::INFINITY)));
 /// A number that should be 0, and is somebody's night otherwise.
 const ALARM: View = View::Numbers(Some((0.01, 0.01)));
 
@@ -174,7 +174,7 @@ const DECISIONS: [Panel; 5] = [
     },
 ];
 
-const ELEVATION: [Panel; 5] = [
+const ELEVATION: [Panel; 6] = [
     Panel {
         title: "Elevated calls by server",
         about: "Calls that went on with a token of their own.",
@@ -215,15 +215,22 @@ const ELEVATION: [Panel; 5] = [
         )],
     },
     Panel {
-        title: "Ends of tokens, since these Envoys started",
-        about: "`refused`, `expired` and `given_up` outlived their call; `unsupported` and `kept` live until their `exp` on purpose. \
-                `granted` without an end is under way.",
+        title: "Ends of tokens",
+        about: "`refused`, `expired` and `given_up` outlived their call; `unsupported` and `kept` live until their `exp` on purpose.",
+        view: View::Stacked,
+        unit: "ops",
+        queries: &[("sum by (outcome) (rate(stepup_revocations_total{@}[$__rate_interval]))", "{{outcome}}")],
+    },
+    Panel {
+        title: "Tokens granted and not ended, since these Envoys started",
+        about: "Near 0, and as many as calls are under way. What climbs is revoked later than its call, or not at all.",
         view: View::Lines,
         unit: "none",
-        queries: &[
-            ("sum by (outcome) (stepup_revocations_total{@})", "{{outcome}}"),
-            ("sum by (outcome) (stepup_exchanges_total{@,outcome=\"granted\"})", "{{outcome}}"),
-        ],
+        queries: &[(
+            "sum by (job, instance) (stepup_exchanges_total{@,outcome=~\"granted|late\"}) \
+             - sum by (job, instance) (stepup_revocations_total{@})",
+            "{{job}} {{instance}}",
+        )],
     },
 ];
 
