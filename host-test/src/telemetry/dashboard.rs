@@ -76,7 +76,7 @@ fn drawn(panel: &Panel, id: usize, place: &Value) -> Value {
         })
         .collect();
     let (kind, own, options) = shape(panel.view);
-    let decimals = if panel.unit == "none" { json!(0) } else { Value::Null };
+    let decimals = if panel.unit == "none" { 0 } else { 2 };
     json!({
         "type": kind, "id": id, "title": panel.title, "description": panel.about, "datasource": source(), "gridPos": place,
         "targets": targets, "options": options,

@@ -69,7 +69,7 @@ const GUARDED: [Panel; 8] = [
         view: ALARM,
         unit: "none",
         queries: &[(
-            "count(count by (job, instance) (envoy_extension_config_discovery_http_filter_step_up_config_reload{@}) \
+            "count(count by (job, instance) (envoy_extension_config_discovery_http_filter_step_up_update_success{@}) \
              unless on (job, instance) max by (job, instance) (stepup_info{@}) == 1) or vector(0)",
             "",
         )],
@@ -271,11 +271,12 @@ const FAULTS: [Panel; 4] = [
     },
     Panel {
         title: "Discovery, in 15 minutes",
+        // `config_reload` counts refused ones, too.
         about: "Each change of the policy is taken or refused.",
         view: View::Lines,
         unit: "none",
         queries: &[
-            ("sum(increase(envoy_extension_config_discovery_http_filter_step_up_config_reload{@}[15m]))", "taken"),
+            ("sum(increase(envoy_extension_config_discovery_http_filter_step_up_update_success{@}[15m]))", "taken"),
             ("sum(increase(envoy_extension_config_discovery_http_filter_step_up_config_fail{@}[15m]))", "refused"),
         ],
     },

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 pub fn run(stacks: &[EnvoyStack], rounds: usize) {
     calls(stacks, rounds / 2);
     for stack in stacks {
-        let taken = stat(stack, "config_reload");
+        let taken = stat(stack, "update_success");
         stack.update(&Setup::Configuration(json!({ "version": 1, "surprise": true }).to_string())).unwrap();
         wait_for(stack, "config_fail", 1);
         let mut policy = stack.sample_policy().unwrap();
@@ -19,7 +19,7 @@ pub fn run(stacks: &[EnvoyStack], rounds: usize) {
         rule["mode"] = json!("shadow");
         rule["until"] = json!((OffsetDateTime::from(SystemTime::now()) + time::Duration::days(180)).date().to_string());
         stack.update(&Setup::Configuration(policy.to_string())).unwrap();
-        wait_for(stack, "config_reload", taken + 1);
+        wait_for(stack, "update_success", taken + 1);
     }
     calls(stacks, rounds - rounds / 2);
 }
