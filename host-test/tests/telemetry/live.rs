@@ -1,11 +1,11 @@
-//! Everything that the dashboard and the alerts ask, asked of a Prometheus that scraped Envoys under load: the sample, and one whose
-//! `stats_config` is that of Istio's bootstrap, through `istio-relabel.yaml`.
+//! Everything that the dashboard and the alerts ask, asked of a Prometheus that scraped Envoys under load: the sample, one whose
+//! `stats_config` is that of Istio's bootstrap, through `istio-relabel.yaml`, and one that never had a policy.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
-use host_test::stack::{EnvoyStack, Given, Options, Request, send};
+use host_test::stack::{EnvoyStack, Given, Options, Request, Server, Setup, Stack as _, send};
 use host_test::{paths, yaml};
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ fn as_istio_has_it() -> Value {
     })
 }
 
+/// The sample, and the same with what Istio has in place of its `stats_config`.
 fn stacks() -> [EnvoyStack; 2] {
     let mut bootstrap = yaml::load(&paths::envoy().join("envoy.yaml")).unwrap();
     bootstrap["stats_config"] = as_istio_has_it();
@@ -43,11 +44,17 @@ fn stacks() -> [EnvoyStack; 2] {
     [EnvoyStack::start(&Options::default()).unwrap(), EnvoyStack::start(&istio).unwrap()]
 }
 
+/// An Envoy that was started with a faulty policy, and refuses everything.
+fn closed() -> EnvoyStack {
+    let setup = Setup::Configuration(json!({ "version": 1, "surprise": true }).to_string());
+    EnvoyStack::start(&Options { setup, servers: false, authorization_server: false, ..Options::default() }).unwrap()
+}
+
 /// `TELEMETRY_ROUNDS` says how long, a third of a second each.
 #[test]
-#[ignore = "starts two Envoys and a Prometheus, and takes half a minute: for .ci/nightly"]
+#[ignore = "starts three Envoys and a Prometheus, and takes half a minute: for .ci/nightly"]
 fn everything_that_is_asked_is_answered() {
-    let stacks = stacks();
+    let (stacks, closed) = (stacks(), closed());
     let page = send(&Request::get(stacks[1].admin_url("/stats/prometheus"))).unwrap().body;
     assert!(page.contains("stepup_faults_total_kind_internal") && !page.contains("stepup_faults_total{"), "{page}");
     let job = |name: &str, stack: &EnvoyStack, rules: Value| {
@@ -62,10 +69,13 @@ fn everything_that_is_asked_is_answered() {
         &json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
             "rule_files": ["alerts.yaml"],
-            "scrape_configs": [job("sample", &stacks[0], json!([])), job("istio", &stacks[1], relabel::rules())],
+            "scrape_configs": [
+                job("sample", &stacks[0], json!([])), job("istio", &stacks[1], relabel::rules()), job("closed", &closed, json!([])),
+            ],
         }),
     );
-    prometheus.wait_for("count(up == 1) == 2");
+    prometheus.wait_for("count(up == 1) == 3");
+    assert_eq!(send(&Request::post(closed.url(Server::Notes), "{}")).unwrap().status, 403);
     let rounds = std::env::var("TELEMETRY_ROUNDS").map_or(30, |rounds| rounds.parse().unwrap());
     load::run(&stacks, rounds);
     // Counts are told once a second, histograms merged every five, and all of it scraped once a second.
@@ -114,8 +124,9 @@ fn alerts_are_evaluated(prometheus: &Prometheus) {
         let jobs =
             rule["alerts"].as_array().unwrap().iter().map(|alert| alert["labels"]["job"].as_str().unwrap_or_default());
         let expected: &[&str] = match rule["name"].as_str().unwrap() {
-            // The faulty policy, and the rule in shadow mode: not for a day yet.
+            // The faulty policy, and the rule in shadow mode, which waits for a day.
             "StepUpPolicyRefused" | "StepUpShadow" => &["istio", "sample"],
+            "StepUpNoPolicy" | "StepUpLockAtWork" => &["closed"],
             _ => &[],
         };
         assert_eq!(jobs.collect::<BTreeSet<_>>(), expected.iter().copied().collect(), "{rule:#}");
