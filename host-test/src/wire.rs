@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use step_up_core::{Challenge, Change, Class, Ending, ExchangeEnd, FAULTS, KeysEnd, Metric, Reason, RevocationEnd};
 
-pub use record::{FIELDS, faults, schema};
+pub use record::{FIELDS, Form, faults, schema};
 
 const HEAD: &str = "\
 # On the wire
