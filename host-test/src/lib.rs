@@ -4,6 +4,7 @@
 
 pub mod about;
 pub mod artifact;
+pub mod audit;
 pub mod backend;
 pub mod check;
 pub mod corpus;
@@ -37,6 +38,7 @@ mod shown;
 pub mod signing;
 pub mod stack;
 pub mod story;
+pub mod telemetry;
 pub mod testing;
 mod text;
 pub mod wire;

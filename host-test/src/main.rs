@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use host_test::{
-    about, check, demo, diff, explain, guard, init, issuer, matrix, pin, probe, reference, render, replay, serve,
-    testing,
+    about, audit, check, demo, diff, explain, guard, init, issuer, matrix, pin, probe, reference, render, replay,
+    serve, testing,
 };
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
@@ -24,6 +24,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Say what a policy would have decided on what an access log recorded, and where that differs.
     Replay(replay::Arguments),
+    /// Hold the audit records of an access log to their schema, or write them as OCSF events.
+    Audit(audit::Arguments),
     /// Print the pins of a server's tools, or what differs from those that were reviewed.
     Pin(pin::Arguments),
     /// Propose a policy for an MCP server, from what it lists: rules, pins, and its authorization server's dialect.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),

@@ -1,5 +1,5 @@
 //! What a policy may say, for people and for editors: `policies/reference.md` and JSON Schema, both from the vocabulary that the
-//! filter reads policies with.
+//! filter reads policies with. And by the same command what else is generated.
 
 use std::collections::BTreeMap;
 use std::io::{Write as _, stdout};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use step_up_core::{MAPS, Map, Shape, Word};
 
-use crate::{scenario, wire};
+use crate::{scenario, telemetry, wire};
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -31,6 +31,12 @@ enum What {
     Reference,
     /// Answers, audit record and metrics, as Markdown.
     Wire,
+    /// An audit record.
+    Audit,
+    /// The dashboard of Grafana.
+    Dashboard,
+    /// What takes the labels of metrics out of their names, for Prometheus.
+    Relabel,
 }
 
 /// Prints it.
@@ -40,6 +46,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         What::Scenarios => writeln!(stdout(), "{}", pretty(&scenario_schema())?)?,
         What::Reference => write!(stdout(), "{}", reference())?,
         What::Wire => write!(stdout(), "{}", wire::wire())?,
+        What::Audit => writeln!(stdout(), "{}", pretty(&wire::schema())?)?,
+        What::Dashboard => writeln!(stdout(), "{}", pretty(&telemetry::dashboard())?)?,
+        What::Relabel => write!(stdout(), "{}", telemetry::relabel())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ use crate::matrix::moment;
 use crate::yaml;
 use document::Document;
 use records::Recorded;
-pub(crate) use records::{Line, read as read_line};
+pub(crate) use records::{Line, came, read as read_line};
 use told::Told;
 
 /// What the user asked for.

@@ -1,9 +1,13 @@
 //! `docs/wire.md`: what clients, logs and metrics get to see, from what the filter itself says of it.
 
+mod record;
+
 use std::fmt::Write as _;
 use std::rc::Rc;
 
 use step_up_core::{Challenge, Change, Class, Ending, ExchangeEnd, FAULTS, KeysEnd, Metric, Reason, RevocationEnd};
+
+pub use record::{FIELDS, Form, faults, schema};
 
 const HEAD: &str = "\
 # On the wire
@@ -28,7 +32,8 @@ const RECORD: &str = "
 ## The audit record
 
 One line of JSON for each request, as filter state `wasm.stepup.audit`, written at the decision. Texts from outside are cut to 256
-bytes, everything beyond visible ASCII is escaped, and no token is in it. What is not known, or does not apply, is left out.
+bytes, everything beyond visible ASCII is escaped, and no token is in it. What is not known, or does not apply, is left out. As JSON
+Schema: [audit.json](../policies/schema/audit.json).
 
 | field | meaning |
 | --- | --- |
@@ -44,65 +49,12 @@ requests are never labels.
 | --- | --- | --- | --- |
 ";
 
-/// Every field of the audit record, with a dot for those inside of another, and what it means.
-pub const FIELDS: [(&str, &str); 40] = [
-    ("id", "ours, random; also in the answer's `error.data.request_id`"),
-    (
-        "verdict",
-        "`permit`, `challenge` or `deny`; `answer` for what the filter serves itself; `abandoned`: the client left before",
-    ),
-    ("reason", "one of the reasons above"),
-    ("status", "of the filter's own answer"),
-    ("mode", "`enforce` or `shadow`"),
-    (
-        "would.verdict",
-        "in shadow mode, what enforcement would have come to; `elevate` where the token service would have been asked",
-    ),
-    ("would.reason", "its reason"),
-    ("would.status", "its status; not where the token service would have had a say"),
-    ("missing", "scopes that the caller lacks"),
-    ("policy", "the policy's digest: of what it says, not of its spelling"),
-    ("server", "the server's name in the policy"),
-    ("protocol", "the MCP revision that the header claims"),
-    ("method", "the JSON-RPC method"),
-    ("kind", "what is asked for: `tool`, `prompt`, `resource`, or `method`"),
-    ("name", "the tool, prompt or URI"),
-    ("rule", "the rule's pattern in the policy"),
-    ("issuer", "`iss` of the verified token"),
-    ("subject", "its `sub`"),
-    ("client", "its `client_id`"),
-    ("actors", "who acts for the subject, the current actor first"),
-    ("token", "the first 16 hexadecimal digits of the token's SHA-256: to join, never to identify alone"),
-    ("token_id", "its `jti`"),
-    ("elevated.audience", "of an elevated call: whom the token is for"),
-    ("elevated.scopes", "what was granted"),
-    ("elevated.token", "the first 16 hexadecimal digits of its SHA-256"),
-    ("elevated.token_id", "its `jti`"),
-    ("elevated.expires_in", "seconds that it lives"),
-    ("elevated.took", "milliseconds that it took to obtain"),
-    ("introspected", "`true`: its issuer was asked about the token"),
-    ("anonymous", "`true`: it was called without a token, which its rule allows"),
-    ("step_up", "which way `step_up: auto` took for this caller: `challenge` or `exchange`"),
-    ("raised", "the raises of the rule that applied, by their position from 0"),
-    ("tool_changed", "of a list: tools that were not what they were when they were pinned, and were taken out"),
-    ("environment", "a label of the policy: where this is"),
-    ("data_class", "a label of the policy: what it holds"),
-    ("purpose", "a label of the policy: what it is for"),
-    ("declared_task", "what the caller says in `_meta` that it is about: its word, and nobody has checked it"),
-    (
-        "service_error",
-        "what the token service said when it gave no token: status, `error` and the first 128 characters of its description",
-    ),
-    ("claimed_request_id", "`x-request-id`, as the caller or the proxy claims it"),
-    ("suppressed", "records left out before this one: strangers get ten a second for each reason"),
-];
-
 /// `docs/wire.md`
 pub fn wire() -> String {
     let mut text = HEAD.to_owned();
     answers(&mut text);
     text += RECORD;
-    for (field, meaning) in FIELDS {
+    for (field, _, meaning) in FIELDS {
         row(&mut text, &[&code(field), meaning]);
     }
     text += METRICS;
@@ -159,7 +111,7 @@ fn challenge(reason: Reason) -> &'static str {
 }
 
 /// One of each.
-fn metrics() -> Vec<Metric> {
+pub fn metrics() -> Vec<Metric> {
     let (server, issuer) = (Rc::<str>::from(""), String::new());
     vec![
         Metric::Decision {

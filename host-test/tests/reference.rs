@@ -1,24 +1,26 @@
-//! The reference and the schemas say what the filter's reader knows, and are up to date.
+//! The reference and the schemas say what the filter's reader knows, and are up to date; so is what is generated of the metrics.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use host_test::{paths, reference, yaml};
+use host_test::{paths, reference, telemetry, wire, yaml};
 use serde_json::{Value, json};
 use step_up_core::{MAPS, NoEnvironment, Policy, Shape};
 
 /// After a change on purpose: `UPDATE_REFERENCE=1 cargo test -p host-test --test reference`.
 #[test]
 fn the_files_are_up_to_date() {
-    let folder = paths::policies();
     for (file, text) in [
-        ("reference.md", reference::reference()),
-        ("schema/policy.json", reference::pretty(&reference::policy_schema()).unwrap() + "\n"),
-        ("schema/scenarios.json", reference::pretty(&reference::scenario_schema()).unwrap() + "\n"),
+        ("policies/reference.md", reference::reference()),
+        ("policies/schema/policy.json", reference::pretty(&reference::policy_schema()).unwrap() + "\n"),
+        ("policies/schema/scenarios.json", reference::pretty(&reference::scenario_schema()).unwrap() + "\n"),
+        ("policies/schema/audit.json", reference::pretty(&wire::schema()).unwrap() + "\n"),
+        ("envoy/telemetry/dashboard.json", reference::pretty(&telemetry::dashboard()).unwrap() + "\n"),
+        ("envoy/telemetry/istio-relabel.yaml", telemetry::relabel()),
     ] {
-        let path = folder.join(file);
+        let path = paths::workspace().join(file);
         if std::env::var_os("UPDATE_REFERENCE").is_some() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, &text).unwrap();

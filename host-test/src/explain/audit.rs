@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, Time};
 
-use crate::replay::{Line, read_line};
+use crate::replay::{Line, came, read_line};
 use crate::shown::plain;
 
 /// What was found of it.
@@ -92,9 +91,7 @@ impl Operation {
 fn of_entry(entry: &Value) -> Vec<(Option<i128>, String)> {
     let text =
         |name: &str| entry.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    let begin = text("time")
-        .and_then(|time| OffsetDateTime::parse(&time, &Rfc3339).ok())
-        .map(|time| time.unix_timestamp_nanos() / 1_000_000);
+    let begin = came(entry);
     let duration = text("duration").and_then(|duration| duration.parse::<i128>().ok());
     let what = [text("method"), text("path")].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let mut happened = vec![(begin, format!("the request came: {what}"))];

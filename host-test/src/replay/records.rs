@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -52,6 +54,12 @@ pub(crate) fn read(line: &str) -> Line {
         _ if value.get("stepup").and_then(Value::as_str) == Some("-") => Line::Without,
         _ => Line::Unreadable,
     }
+}
+
+/// When the request of a line of the access log came, in milliseconds since 1970; `None` where it does not say.
+pub(crate) fn came(entry: &Value) -> Option<i128> {
+    let time = OffsetDateTime::parse(entry.get("time")?.as_str()?, &Rfc3339).ok()?;
+    Some(time.unix_timestamp_nanos() / 1_000_000)
 }
 
 impl Recorded {

@@ -25,7 +25,7 @@ pub fn fields() -> Complaints {
             collect("", &backend::record(transcript), &mut seen);
         }
     }
-    let described: BTreeSet<String> = wire::FIELDS.iter().map(|(field, _)| (*field).to_owned()).collect();
+    let described: BTreeSet<String> = wire::FIELDS.iter().map(|(field, ..)| (*field).to_owned()).collect();
     let mut complaints: Complaints =
         seen.difference(&described).map(|field| format!("`{field}` is in records, and not described")).collect();
     // Eleven strangers in a second, and another one later, are no scenario.
