@@ -4,6 +4,7 @@ mod authorization;
 mod bodies;
 mod cors;
 mod limits;
+mod mcp;
 mod replies;
 
 use anyhow::Result;
@@ -13,7 +14,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 pub fn trials() -> Vec<Trial> {
-    let trials = [authorization::trials(), bodies::trials(), cors::trials(), limits::trials(), replies::trials()];
+    let trials =
+        [authorization::trials(), bodies::trials(), cors::trials(), limits::trials(), mcp::trials(), replies::trials()];
     trials.into_iter().flatten().collect()
 }
 

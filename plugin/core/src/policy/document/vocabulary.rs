@@ -105,7 +105,7 @@ maps! {
         optional "limits": Shape::Map("Limits"), "What is bounded.";
         optional "tiers": Shape::Named("Terms"), "Terms that rules share, by name.";
         optional "mode": Shape::Choice(&["enforce", "shadow"]), "`enforce`, or `shadow`: the policy's verdicts are recorded and not enforced.";
-        optional "until": Shape::Date, "The date at which `shadow` ends, RFC 3339. Required with it.";
+        optional "until": Shape::Date, "The date at which `shadow` ends, `YYYY-MM-DD` (a full-date of RFC 3339), at midnight UTC. Required with it.";
         optional "sessions": Shape::Map("Sessions"), "How the ids of sessions are sealed, so that one of another caller is none. Otherwise they pass as they are.";
         optional "servers": Shape::Named("Server"), "The servers, by name.";
         optional "select": Shape::Choice(&["metadata", "host", "path"]), "How a request finds its server where the route names none: `metadata`, not at all (404); `host`, by host and path of `resource`, and routes must split by the same host; `path`, by the path alone. Otherwise `host` with one server, `metadata` with several.";
