@@ -41,6 +41,8 @@ mod servers;
 mod shadow;
 #[path = "envoy/support.rs"]
 mod support;
+#[path = "envoy/versions.rs"]
+mod versions;
 
 use std::process::ExitCode;
 
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         report::trials(),
         servers::trials(),
         shadow::trials(),
+        versions::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
