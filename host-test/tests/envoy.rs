@@ -35,6 +35,8 @@ mod observed;
 mod reasons;
 #[path = "envoy/report.rs"]
 mod report;
+#[path = "envoy/scale.rs"]
+mod scale;
 #[path = "envoy/servers.rs"]
 mod servers;
 #[path = "envoy/shadow.rs"]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         neighbours::trials(),
         observed::trials(),
         report::trials(),
+        scale::trials(),
         servers::trials(),
         shadow::trials(),
         versions::trials(),

@@ -233,7 +233,7 @@ fn managers(tree: &mut Value, change: &mut dyn FnMut(&mut Value)) {
 }
 
 /// Takes filters out of every connection manager.
-fn without(tree: &mut Value, names: &[&str]) {
+pub fn without(tree: &mut Value, names: &[&str]) {
     managers(tree, &mut |manager| {
         if let Some(filters) = manager["http_filters"].as_array_mut() {
             filters.retain(|filter| !names.iter().any(|name| filter["name"] == *name));
