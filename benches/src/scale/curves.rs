@@ -25,8 +25,8 @@ fn token_service() -> Chart {
         curves: vec![
             curve("revocations fail for a minute", Deployment::revocations_fail),
             curve("the seconds after that", |d| d.recovery() + d.token_service()),
-            curve("all is well", Deployment::token_service),
             curve("everything fails", Deployment::all_fail),
+            curve("all is well", Deployment::token_service),
         ],
     }
 }

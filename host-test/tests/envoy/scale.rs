@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("scale::memory_of_workers_and_rules", workers_and_rules).with_ignored_flag(true),
         trial("scale::memory_of_waiting_revocations", waiting_revocations).with_ignored_flag(true),
+        trial("scale::revocations_that_fail", revocations_that_fail).with_ignored_flag(true),
         trial("scale::bytes_of_a_line_of_the_access_log", bytes_of_a_line).with_ignored_flag(true),
     ]
 }
@@ -42,7 +43,7 @@ fn given(tools: Option<usize>) -> Result<Given> {
 /// The median of three starts, in KiB, after ten requests.
 fn workers_and_rules() -> Result<()> {
     for (name, tools) in [("no filter", None), ("the sample's rules", Some(0)), ("10,000 rules more", Some(10_000))] {
-        for workers in [1, 2, 4] {
+        for workers in [1, 2, 4, 8] {
             let mut figures = Vec::new();
             for _ in 0..3 {
                 let given = Some(given(tools)?);
@@ -61,20 +62,35 @@ fn workers_and_rules() -> Result<()> {
     Ok(())
 }
 
+/// A stack whose revocations go there.
+fn revoking_at(place: &str) -> Result<(EnvoyStack, Request)> {
+    let stack = EnvoyStack::start(&Options { workers: 1, elevated_ttl: 300, ..Options::default() })?;
+    let mut policy = stack.sample_policy()?;
+    policy["tiers"]["danger"]["ttl"] = json!("300s");
+    policy["token_service"]["revoke"] = json!(format!("{}{place}", stack.issuer()));
+    policy["limits"] = json!({ "exchanges_per_caller": 64, "exchange_rate": 100_000, "max_ttl": "300s" });
+    apply(&stack, &policy)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let token = stack.token(Server::Notes, "mcp:connect")?;
+    let request = call(&stack, Server::Notes, &token, "show-token");
+    ensure!(send(&request)?.status == 200, "{:?}", send(&request)?);
+    Ok((stack, request))
+}
+
+/// How often four tokens are tried in half a minute.
+fn revocations_that_fail() -> Result<()> {
+    let (stack, request) = revoking_at("/nowhere")?;
+    exchange(&request, 3)?;
+    std::thread::sleep(Duration::from_secs(30));
+    println!("4 tokens: {} calls of the revocation endpoint", stack.stat("cluster.as-token.upstream_rq_404")?);
+    Ok(())
+}
+
 /// Three thousand tokens that cannot be taken back, and as many that can.
 fn waiting_revocations() -> Result<()> {
     const MANY: usize = 3_000;
     for revoke in ["/token/revocation", "/nowhere"] {
-        let mut stack = EnvoyStack::start(&Options { workers: 1, elevated_ttl: 300, ..Options::default() })?;
-        let mut policy = stack.sample_policy()?;
-        policy["tiers"]["danger"]["ttl"] = json!("300s");
-        policy["token_service"]["revoke"] = json!(format!("{}{revoke}", stack.issuer()));
-        policy["limits"] = json!({ "exchanges_per_caller": 64, "exchange_rate": 100_000, "max_ttl": "300s" });
-        apply(&stack, &policy)?;
-        std::thread::sleep(Duration::from_secs(1));
-        let token = stack.token(Server::Notes, "mcp:connect")?;
-        let request = call(&stack, Server::Notes, &token, "show-token");
-        ensure!(send(&request)?.status == 200, "{:?}", send(&request)?);
+        let (mut stack, request) = revoking_at(revoke)?;
         let before = resident(stack.envoy().id())?;
         exchange(&request, MANY)?;
         let after = resident(stack.envoy().id())?;
@@ -86,9 +102,10 @@ fn waiting_revocations() -> Result<()> {
 fn exchange(request: &Request, many: usize) -> Result<()> {
     scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| {
-                scope
-                    .spawn(|| (0..many / 8).filter(|_| !send(request).is_ok_and(|answer| answer.status == 200)).count())
+            .map(|at| {
+                scope.spawn(move || {
+                    (at..many).step_by(8).filter(|_| !send(request).is_ok_and(|answer| answer.status == 200)).count()
+                })
             })
             .collect();
         let failed: usize = threads.into_iter().map(|thread| thread.join().unwrap_or(1)).sum();
