@@ -72,16 +72,14 @@ fn the_formula_is_sane() {
     let four = Deployment { agents: 4.0, calls: 1.0, elevated: 1.0, ttl: 30.0, envoys: 100.0, ..Deployment::default() };
     let tried = four.revocations_fail() - four.exchanges();
     assert!((tried / 37.0 - 1.0).abs() < 0.1, "{tried}");
-    // What was measured (MiB): the formula is within a tenth of it.
-    for (workers, rules, measured) in [
-        (1.0, 10.0, 125.4),
-        (2.0, 10.0, 126.5),
-        (4.0, 10.0, 128.2),
-        (1.0, 1e4, 166.4),
-        (2.0, 1e4, 183.5),
-        (4.0, 1e4, 221.0),
-    ] {
-        let said = Deployment { workers, rules, ..Deployment::default() }.memory();
-        assert!((said / measured - 1.0).abs() < 0.1, "{workers} workers, {rules} rules: {said}, measured {measured}");
+    // What was measured (MiB): the formula is within a twentieth of it.
+    for (rules, measured) in [(10.0, [126.0, 127.0, 129.0, 133.0]), (10_000.0, [167.0, 183.0, 221.0, 294.0])] {
+        for (workers, measured) in [1.0, 2.0, 4.0, 8.0].into_iter().zip(measured) {
+            let said = Deployment { workers, rules, ..Deployment::default() }.memory();
+            assert!(
+                (said / measured - 1.0).abs() < 0.05,
+                "{workers} workers, {rules} rules: {said}, measured {measured}"
+            );
+        }
     }
 }
