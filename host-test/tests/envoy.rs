@@ -1,6 +1,6 @@
 //! The filter in real Envoy, with a real authorization server, real MCP servers and real clients.
 //!
-//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 360 MB). Needs Node.js 20 and
+//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 460 MB). Needs Node.js 20 and
 //! Python 3.11 with venv. Runs one trial after the other; `cargo test -p host-test --test envoy -- NAME` runs some.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a trial that panics has failed")]
