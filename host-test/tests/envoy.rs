@@ -1,6 +1,6 @@
 //! The filter in real Envoy, with a real authorization server, real MCP servers and real clients.
 //!
-//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 360 MB). Needs Node.js 20 and
+//! Downloads Envoy, npm and Python packages into `target/fixtures` the first time (about 460 MB). Needs Node.js 20 and
 //! Python 3.11 with venv. Runs one trial after the other; `cargo test -p host-test --test envoy -- NAME` runs some.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a trial that panics has failed")]
@@ -35,12 +35,16 @@ mod observed;
 mod reasons;
 #[path = "envoy/report.rs"]
 mod report;
+#[path = "envoy/scale.rs"]
+mod scale;
 #[path = "envoy/servers.rs"]
 mod servers;
 #[path = "envoy/shadow.rs"]
 mod shadow;
 #[path = "envoy/support.rs"]
 mod support;
+#[path = "envoy/versions.rs"]
+mod versions;
 
 use std::process::ExitCode;
 
@@ -72,8 +76,10 @@ fn main() -> ExitCode {
         neighbours::trials(),
         observed::trials(),
         report::trials(),
+        scale::trials(),
         servers::trials(),
         shadow::trials(),
+        versions::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

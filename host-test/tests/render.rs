@@ -245,16 +245,24 @@ fn a_capability_restriction_is_exactly_what_the_module_has() {
     let of_sample: Vec<&String> = sample.pointer(place).unwrap().as_object().unwrap().keys().collect();
     assert_eq!(of_sample, CAPABILITIES);
     assert_eq!(Wasm::new().unwrap().name(), "wasm");
-    for (version, place) in
-        [("1.40", "/vm_config/capability_restriction_config"), ("1.39", "/capability_restriction_config")]
-    {
-        let name = format!("capabilities-{version}");
-        let files = rendered(&name, &[&["envoy", POLICY, "--envoy-version", version], &PLACES[..]].concat());
+    let (old, new) = ("/capability_restriction_config", "/vm_config/capability_restriction_config");
+    for (target, version, place) in [
+        ("envoy", None, new),
+        ("envoy", Some("1.40"), new),
+        ("envoy", Some("1.39"), old),
+        ("envoy", Some("1.37"), old),
+        // What it brings.
+        ("envoy-gateway", None, old),
+        ("envoy-gateway", Some("1.40"), new),
+    ] {
+        let policy = if target == "envoy" { POLICY } else { BY_HOST };
+        let said: Vec<&str> = version.into_iter().flat_map(|version| ["--envoy-version", version]).collect();
+        let name = format!("capabilities-{target}-{version:?}");
+        let files = rendered(&name, &[&[target, policy], &said[..], &PLACES[..]].concat());
         let config = &files["step-up.ecds.yaml"][0]["resources"][0]["typed_config"]["config"];
         let allowed = config.pointer(place).unwrap()["allowed_capabilities"].as_object().unwrap();
         assert_eq!(allowed.len(), CAPABILITIES.len());
-        let both = ["/vm_config/capability_restriction_config", "/capability_restriction_config"];
-        assert_eq!(both.iter().filter(|place| config.pointer(place).is_some()).count(), 1);
+        assert_eq!([old, new].iter().filter(|place| config.pointer(place).is_some()).count(), 1);
     }
 }
 

@@ -57,7 +57,7 @@ impl Rig {
     /// can be given.
     pub fn new(name: &str, module: Option<PathBuf>) -> Result<Rig> {
         let module = module.map_or_else(artifact::module, Ok)?;
-        let envoy = fixtures::install()?.envoy();
+        let envoy = fixtures::install()?.envoy().to_owned();
         let folder = paths::target().join(name);
         fs::create_dir_all(&folder)?;
         let guest = |name: &str, text: &str| -> Result<PathBuf> {

@@ -3,8 +3,11 @@
 use anyhow::Result;
 
 use super::template::fill;
-use super::{Plan, Rendered, parts};
+use super::{Plan, Rendered, Version, parts};
 use crate::text::scalar;
+
+/// Of Envoy, where none is said: the newest that was run.
+pub(super) const VERSION: Version = Version(1, 40);
 
 pub(super) fn rendered(plan: &Plan) -> Result<Vec<Rendered>> {
     let manager = parts::manager(plan, &parts::from_file(plan), "nowhere", |target| target.name.clone())?;

@@ -4,8 +4,11 @@ use anyhow::{Result, bail};
 
 use super::plan::Target;
 use super::template::fill;
-use super::{Plan, Rendered, parts};
+use super::{Plan, Rendered, Version, parts};
 use crate::text::scalar;
+
+/// Of Envoy, where none is said: what Envoy Gateway 1.9 brings.
+pub(super) const VERSION: Version = Version(1, 39);
 
 /// How the filter gets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

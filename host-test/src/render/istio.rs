@@ -4,8 +4,11 @@ use anyhow::{Result, bail};
 
 use super::plan::Target;
 use super::template::fill;
-use super::{Place, Plan, Rendered, parts};
+use super::{Place, Plan, Rendered, Version, parts};
 use crate::text::scalar;
+
+/// Of Envoy, where none is said: what Istio 1.29 has.
+pub(super) const VERSION: Version = Version(1, 37);
 
 /// How the filter gets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

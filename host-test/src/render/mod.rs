@@ -90,9 +90,10 @@ struct Common {
     /// The certificates by which https peers are verified.
     #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
     ca: String,
-    /// The version of Envoy: some settings have moved.
-    #[arg(long, value_name = "VERSION", default_value = "1.40")]
-    envoy_version: Version,
+    /// The version of Envoy: some settings have moved. Otherwise the one that this target was run with: 1.40, and for Istio 1.29's
+    /// Envoy 1.37, for Envoy Gateway 1.9's 1.39.
+    #[arg(long, value_name = "VERSION")]
+    envoy_version: Option<Version>,
     /// Write a file each into this folder; otherwise all of them to standard output.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -111,16 +112,16 @@ pub struct Rendered {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let (common, files) = match arguments.target {
         Target::Envoy(common) => {
-            let files = envoy::rendered(&common.plan()?)?;
+            let files = envoy::rendered(&common.plan(envoy::VERSION)?)?;
             (common, files)
         }
         Target::Istio { common, way, namespace, label } => {
-            let files = istio::rendered(&common.plan()?, way, &namespace, &label)?;
+            let files = istio::rendered(&common.plan(istio::VERSION)?, way, &namespace, &label)?;
             (common, files)
         }
         Target::EnvoyGateway { common, way, namespace, gateway, listener } => {
             way.or_say()?;
-            let files = gateway::rendered(&common.plan()?, &namespace, &gateway, &listener)?;
+            let files = gateway::rendered(&common.plan(gateway::VERSION)?, &namespace, &gateway, &listener)?;
             (common, files)
         }
     };
@@ -144,7 +145,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 impl Common {
-    fn plan(&self) -> Result<Plan> {
+    /// With the version of Envoy where none is said.
+    fn plan(&self, version: Version) -> Result<Plan> {
         let document = joined::document(&self.policy, self.servers.as_deref())?;
         if self.folder.is_empty() {
             bail!("name a folder");
@@ -153,7 +155,7 @@ impl Common {
             listen: self.listen,
             folder: self.folder.trim_end_matches('/').to_owned(),
             ca: self.ca.clone(),
-            version: self.envoy_version,
+            version: self.envoy_version.unwrap_or(version),
         };
         Plan::of(&document, &self.upstream, &self.cluster, proxy)
     }

@@ -24,7 +24,8 @@ pub(super) fn filter(plan: &Plan) -> Result<String> {
         false => format!("environment_variables: {{ host_env_keys: [{}] }}", variables.join(", ")),
     };
     let restriction = restriction();
-    // Envoy 1.40 has moved it.
+    // Envoy 1.40 has moved it, and still takes the old place. Before, the new place is an unknown field: refused, or dropped, and then
+    // nothing is restricted.
     let (of_plugin, of_vm) =
         if plan.proxy.version >= Version(1, 40) { ("", restriction.as_str()) } else { (restriction.as_str(), "") };
     fill(

@@ -57,6 +57,8 @@ pub struct Given {
 /// How to start a stack.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// One of [`fixtures::OLDER_ENVOYS`], in place of the newest.
+    pub envoy: Option<&'static str>,
     /// Envoy's worker threads.
     pub workers: u32,
     /// What the filter is given.
@@ -94,6 +96,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            envoy: None,
             workers: 2,
             setup: Setup::Sample,
             without_discovery: false,
@@ -161,7 +164,10 @@ impl EnvoyStack {
 
     /// The same without waiting: for configurations that Envoy is meant to refuse.
     pub fn prepare(options: &Options) -> Result<EnvoyStack> {
-        let fixtures = fixtures::install()?;
+        let fixtures = match options.envoy {
+            None => fixtures::install()?,
+            Some(version) => fixtures::install()?.with_older_envoy(version)?,
+        };
         let module = if options.trap { artifact::trap_guest()? } else { artifact::module()? };
         let ports = Ports {
             mcp: free_port()?,

@@ -2,8 +2,8 @@
 //! the demo, and what becomes of it when a part is lost.
 
 mod compare;
-mod gateway;
-mod istio;
+pub mod gateway;
+pub mod istio;
 mod variants;
 
 use std::fs;
@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend([
         trial("mesh::plain_envoy_as_rendered", || goes_as_told(plain()?)),
         trial("mesh::plain_envoy_without_the_filter_is_closed", plain_without_the_filter),
-        trial("mesh::a_capability_that_is_missing", missing_capability),
+        trial("mesh::a_capability_that_is_missing", || missing_capability(None)),
         trial("mesh::istio_with_a_listener_of_its_own", || goes_as_told(istio::given(&[])?)),
         trial("mesh::istio_inserted", || goes_as_told(istio::given(&["--way", "inserted"])?)),
         trial("mesh::istio_second_wall", || goes_as_told(istio::given(&["--way", "second-wall"])?)),
@@ -86,7 +86,13 @@ fn strict() -> Vec<String> {
 const UPSTREAMS: [&str; 4] = ["--upstream", "everything=127.0.0.1:8810/mcp", "--upstream", "notes=127.0.0.1:8811/mcp"];
 
 fn plain() -> Result<Given> {
-    let files = rendered(&[&["envoy", "envoy/policy.yaml"], &UPSTREAMS[..]].concat())?;
+    plain_for(None)
+}
+
+/// As it is rendered for that version of Envoy.
+pub fn plain_for(version: Option<&str>) -> Result<Given> {
+    let said: Vec<&str> = version.into_iter().flat_map(|version| ["--envoy-version", version]).collect();
+    let files = rendered(&[&["envoy", "envoy/policy.yaml"], &UPSTREAMS[..], &said].concat())?;
     let one = |name: &str| Ok::<_, anyhow::Error>((name.to_owned(), file(&files, name)?[0].clone()));
     Ok(Given {
         files: vec![one("envoy.yaml")?, one("step-up.ecds.yaml")?, credential()?],
@@ -99,11 +105,16 @@ fn start(given: Given) -> Result<EnvoyStack> {
     EnvoyStack::start(&Options { given: Some(given), ..Options::default() })
 }
 
+fn goes_as_told(given: Given) -> Result<()> {
+    tells(&Options { given: Some(given), ..Options::default() }).map(drop)
+}
+
 /// The demo's story, and what a real server gets beside: long bodies, bodies that wait to be asked for, a stream over a change of the
 /// policy, and a change that is no good.
-fn goes_as_told(given: Given) -> Result<()> {
-    let mut stack = start(given)?;
+pub fn tells(options: &Options) -> Result<EnvoyStack> {
+    let mut stack = EnvoyStack::start(options)?;
     ensure!(statuses(&stack)? == (401, 200), "{:?}", statuses(&stack)?);
+    ensure!(unknown_fields(&stack)? == 0, "Envoy does not know a field");
     bodies(&stack)?;
     changes(&stack)?;
     // What came before is not the story's.
@@ -114,7 +125,12 @@ fn goes_as_told(given: Given) -> Result<()> {
         let told = story.tell(step)?;
         ensure!(told.surprise.is_none(), "{}: {:?}", told.title, told.surprise);
     }
-    Ok(())
+    Ok(stack)
+}
+
+/// Of what Envoy discovered. In its bootstrap it takes none.
+pub fn unknown_fields(stack: &EnvoyStack) -> Result<u64> {
+    stack.stat("server.dynamic_unknown_fields")
 }
 
 fn bodies(stack: &EnvoyStack) -> Result<()> {
@@ -197,7 +213,7 @@ fn guard(stack: &EnvoyStack) -> Result<String> {
 }
 
 /// What a call without a token, and one that would be permitted, come to. `stepup guard` sees it.
-fn statuses(stack: &EnvoyStack) -> Result<(u16, u16)> {
+pub fn statuses(stack: &EnvoyStack) -> Result<(u16, u16)> {
     let token = stack.token(Server::Notes, "mcp:connect")?;
     let permitted = call(stack, Server::Notes, &token, "echo");
     let mut stranger = call(stack, Server::Notes, &token, "delete_record");
@@ -228,7 +244,7 @@ fn managers(tree: &mut Value, change: &mut dyn FnMut(&mut Value)) {
 }
 
 /// Takes filters out of every connection manager.
-fn without(tree: &mut Value, names: &[&str]) {
+pub fn without(tree: &mut Value, names: &[&str]) {
     managers(tree, &mut |manager| {
         if let Some(filters) = manager["http_filters"].as_array_mut() {
             filters.retain(|filter| !names.iter().any(|name| filter["name"] == *name));
@@ -255,19 +271,23 @@ fn plain_without_the_filter() -> Result<()> {
 }
 
 /// With one function less nothing is served.
-fn missing_capability() -> Result<()> {
-    let mut given = plain()?;
+pub fn missing_capability(version: Option<&'static str>) -> Result<()> {
+    let mut given = plain_for(version)?;
+    let place = if version.is_none() { "/vm_config" } else { "" };
     let allowed = given.files[1]
         .1
-        .pointer_mut("/resources/0/typed_config/config/vm_config/capability_restriction_config/allowed_capabilities")
+        .pointer_mut(&format!(
+            "/resources/0/typed_config/config{place}/capability_restriction_config/allowed_capabilities"
+        ))
         .and_then(Value::as_object_mut)
         .context("no restriction is rendered")?;
     ensure!(allowed.remove("proxy_set_tick_period_milliseconds").is_some(), "it is not in the list");
-    let stack = EnvoyStack::prepare(&Options { given: Some(given), ..Options::default() })?;
+    let stack = EnvoyStack::start(&Options { envoy: version, given: Some(given), ..Options::default() })?;
     wait_for("Envoy to say so", || {
         let log = fs::read_to_string(stack.folder().join("envoy.log")).unwrap_or_default();
         Ok(log.contains("proxy_set_tick_period_milliseconds"))
     })?;
+    ensure!(statuses(&stack)? == (403, 403), "{:?}", statuses(&stack)?);
     Ok(())
 }
 
