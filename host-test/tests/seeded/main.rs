@@ -20,8 +20,8 @@ const OF_THE_FILTER: [(&str, &str, &str, &str); 5] = [
     (
         "the caller's token goes upstream in place of the elevated one",
         "plugin/core/src/decide/permit.rs",
-        "Permit { set, remove, watched: true }",
-        "Permit { set: if remove.is_empty() { set } else { Vec::new() }, remove, watched: true }",
+        "Permit { set, remove, state: Vec::new(), watched: true }",
+        "Permit { set: if remove.is_empty() { set } else { Vec::new() }, remove, state: Vec::new(), watched: true }",
     ),
     (
         "a body is judged by its first piece",
