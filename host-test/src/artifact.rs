@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use simulated_proxy::{Module, cache_in};
 
 use crate::once::once;
-use crate::paths;
+use crate::{paths, portable};
 
 // `MODULE` and `COMPONENT`, by `build.rs`.
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -126,6 +126,7 @@ fn build_package(package: &str, target: &str) -> Result<PathBuf> {
         .args(arguments)
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_DIR", &folder)
+        .env(portable::FLAGS, portable::flags())
         .stdout(Stdio::null())
         // People see how far it is; logs would see nothing but lines.
         .args((!stderr().is_terminal()).then_some("--quiet"))

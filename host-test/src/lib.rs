@@ -25,6 +25,7 @@ mod once;
 pub mod paths;
 pub mod pin;
 mod policy;
+mod portable;
 pub mod probe;
 pub mod process;
 pub mod reached;
