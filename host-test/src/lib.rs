@@ -22,6 +22,7 @@ mod login;
 pub mod matrix;
 mod metadata;
 mod once;
+pub mod package;
 pub mod paths;
 pub mod pin;
 mod policy;
