@@ -36,7 +36,8 @@ fn it_is_valid() {
 
 #[test]
 fn its_crates_are_those_of_cargo_tree() {
-    let tree = ["tree", "--locked", "-e", "normal", "--target", "wasm32-wasip1", "-p", "step-up-filter", "--prefix", "none"];
+    let tree =
+        ["tree", "--locked", "-e", "normal", "--target", "wasm32-wasip1", "-p", "step-up-filter", "--prefix", "none"];
     let tree = said(env!("CARGO"), &tree).unwrap();
     let expected: BTreeSet<String> =
         tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
@@ -66,7 +67,10 @@ fn its_graph_is_that_of_cargo_tree() {
     let direct: BTreeSet<&str> =
         tree.lines().filter_map(|line| line.strip_prefix('1')).map(|line| line.split(' ').next().unwrap()).collect();
     let named = |purl: &String| purl.split(['/', '@']).nth(1).unwrap().to_owned();
-    assert_eq!(needs(root).iter().map(named).collect::<BTreeSet<_>>(), direct.iter().map(ToString::to_string).collect());
+    assert_eq!(
+        needs(root).iter().map(named).collect::<BTreeSet<_>>(),
+        direct.iter().map(ToString::to_string).collect()
+    );
 
     // From the root everything is reached.
     let (mut reached, mut left) = (BTreeSet::new(), vec![root.to_owned()]);

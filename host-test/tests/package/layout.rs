@@ -84,7 +84,10 @@ fn a_folder_that_is_not_empty_is_left_alone() {
     let folder = &signed().folder;
     let before = files(folder);
     let (code, _, error) = package(folder, &[]);
-    assert!(code == 2 && error.contains("is not empty: remove what is there, or name another folder"), "{code} {error}");
+    assert!(
+        code == 2 && error.contains("is not empty: remove what is there, or name another folder"),
+        "{code} {error}"
+    );
     assert!(files(folder) == before);
 }
 
