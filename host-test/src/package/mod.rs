@@ -35,7 +35,7 @@ pub struct Arguments {
     /// The folder of the image layout: empty, or not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Sign with this key: a file, or env://NAME. PKCS#8 in PEM, EC on P-256.
+    /// Sign with this key: a file, or env://NAME. EC on P-256, in PKCS#8, or cosign's own with its password in COSIGN_PASSWORD.
     #[arg(long, value_name = "KEY", requires = "reference")]
     key: Option<String>,
     /// The repository that the signature is for, as registry.example.com/step-up.
