@@ -21,11 +21,15 @@ pub type Annotations = BTreeMap<String, String>;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
+    /// What is said of it here.
     #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
+    /// What sort of artifact a manifest is, if it is no image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<&'static str>,
+    /// `sha256:` and hexadecimal digits.
     pub digest: String,
+    /// How it is to be read.
     pub media_type: &'static str,
     /// In bytes.
     pub size: usize,
