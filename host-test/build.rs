@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+#[path = "src/portable.rs"]
+mod portable;
+
 const MODULE: (&str, &str, &str) = ("step-up-filter", "wasm32-wasip1", "step_up_filter.wasm");
 const COMPONENT: (&str, &str, &str) = ("step-up-component", "wasm32-wasip2", "step_up_component.wasm");
 
@@ -38,7 +41,7 @@ fn build(workspace: &Path, out: &Path, (package, target, file): (&str, &str, &st
         .current_dir(workspace)
         .env("CARGO_TARGET_DIR", &folder)
         // Flags of the outer build are for its own target.
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env(portable::FLAGS, portable::flags())
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .status()?;
     if !status.success() {

@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use simulated_proxy::{Module, cache_in};
 
 use crate::once::once;
-use crate::paths;
+use crate::{paths, portable};
 
 // `MODULE` and `COMPONENT`, by `build.rs`.
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -62,7 +62,8 @@ pub(crate) fn module_digest() -> Option<String> {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -126,6 +127,9 @@ fn build_package(package: &str, target: &str) -> Result<PathBuf> {
         .args(arguments)
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_DIR", &folder)
+        .env(portable::FLAGS, portable::flags())
+        // By its own path: rustup would take, for each dependency, the toolchain that its folder asks for.
+        .env("RUSTC", Path::new(env!("CARGO")).with_file_name("rustc"))
         .stdout(Stdio::null())
         // People see how far it is; logs would see nothing but lines.
         .args((!stderr().is_terminal()).then_some("--quiet"))

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use host_test::{
-    about, audit, check, demo, diff, explain, guard, init, issuer, matrix, pin, probe, reference, render, replay,
+    about, audit, check, demo, diff, explain, guard, init, issuer, matrix, package, pin, probe, reference, render, replay,
     serve, testing,
 };
 
@@ -36,6 +36,8 @@ enum Command {
     Render(render::Arguments),
     /// Say whether a gateway is guarded: of what its Envoy runs, route by route; or of a URL, by what it answers.
     Guard(guard::Arguments),
+    /// Write the module as an OCI image, with its bill of materials and its signature, into a folder.
+    Package(package::Arguments),
     /// Print the JSON Schema that editors complete from, or the reference.
     Schema(reference::Arguments),
     /// Be an authorization server and token service for trying a policy out: whoever asks gets a token.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Render(arguments) => render::run(arguments),
         Command::Guard(arguments) => guard::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
         Command::Schema(arguments) => reference::run(arguments),
         Command::Issuer(arguments) => issuer::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),

@@ -231,6 +231,18 @@ fn ways_that_are_open_or_do_not_work_are_refused_by_name() {
     assert!(code == 2 && error.contains("--upstream everything=HOST:PORT"), "{error}");
 }
 
+/// As an image volume brings it.
+#[test]
+fn the_module_can_lie_elsewhere() {
+    let file = |name: &str, more: &[&str]| {
+        let files = rendered(name, &[&["envoy", POLICY], &PLACES[..], more].concat());
+        let config = &files["step-up.ecds.yaml"][0]["resources"][0]["typed_config"]["config"];
+        config.pointer("/vm_config/code/local/filename").unwrap().clone()
+    };
+    assert_eq!(file("module-beside", &["--folder", "/opt"]), "/opt/step_up_filter.wasm");
+    assert_eq!(file("module-elsewhere", &["--module", "/opt/step-up/plugin.wasm"]), "/opt/step-up/plugin.wasm");
+}
+
 #[test]
 fn a_capability_restriction_is_exactly_what_the_module_has() {
     let module = artifact::load(&artifact::module().unwrap()).unwrap();

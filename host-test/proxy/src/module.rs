@@ -34,6 +34,11 @@ impl Module {
         imported.chain(exports.map(|export| export.name().to_owned())).collect()
     }
 
+    /// What it asks of its host: modules, and names in them.
+    pub fn imports(&self) -> Vec<(String, String)> {
+        self.compiled.imports().map(|import| (import.module().to_owned(), import.name().to_owned())).collect()
+    }
+
     /// Compiles bytecode, unless that was done before.
     pub fn new(bytes: &[u8]) -> Result<Module> {
         Ok(Module { compiled: wasmtime::Module::new(engine()?, bytes)? })

@@ -87,6 +87,9 @@ struct Common {
     /// The folder in which the proxy finds the module, the credential and, where it is a file, the policy.
     #[arg(long, value_name = "FOLDER", default_value = "/etc/step-up")]
     folder: String,
+    /// Where the proxy finds the module, if not as step_up_filter.wasm in that folder.
+    #[arg(long, value_name = "FILE")]
+    module: Option<String>,
     /// The certificates by which https peers are verified.
     #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
     ca: String,
@@ -151,9 +154,11 @@ impl Common {
         if self.folder.is_empty() {
             bail!("name a folder");
         }
+        let folder = self.folder.trim_end_matches('/').to_owned();
         let proxy = Proxy {
             listen: self.listen,
-            folder: self.folder.trim_end_matches('/').to_owned(),
+            module: self.module.clone().unwrap_or_else(|| format!("{folder}/step_up_filter.wasm")),
+            folder,
             ca: self.ca.clone(),
             version: self.envoy_version.unwrap_or(version),
         };

@@ -1,7 +1,5 @@
 //! What every target has in common.
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use super::capabilities::restriction;
@@ -17,7 +15,7 @@ const SECRET_FILE: &str = "token-service.sds.yaml";
 /// The filter itself: settings, policy and module.
 pub(super) fn filter(plan: &Plan) -> Result<String> {
     let policy = plain_json(&format!("{:#}", plan.policy));
-    let module = scalar(&Path::new(&plan.proxy.folder).join("step_up_filter.wasm").display().to_string());
+    let module = scalar(&plan.proxy.module);
     let variables: Vec<String> = plan.variables.iter().map(|variable| scalar(variable)).collect();
     let environment = match variables.is_empty() {
         true => String::new(),

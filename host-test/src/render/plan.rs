@@ -120,6 +120,7 @@ pub struct Plan {
 pub(super) struct Proxy {
     pub listen: SocketAddr,
     pub folder: String,
+    pub module: String,
     pub ca: String,
     pub version: Version,
 }
