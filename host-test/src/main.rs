@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use host_test::{
-    about, audit, check, demo, diff, explain, guard, init, issuer, matrix, package, pin, probe, reference, render, replay,
-    serve, testing,
+    about, audit, check, demo, diff, explain, guard, init, issuer, matrix, package, pin, probe, reference, render,
+    replay, serve, testing,
 };
 
 /// Step-up authorization for MCP, in the proxy: check and test policies, and try the filter.
