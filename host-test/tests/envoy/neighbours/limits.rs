@@ -1,7 +1,12 @@
 //! Rate limits before and after.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
-use host_test::stack::{Request, Server, Stack as _, send};
+use host_test::fixtures;
+use host_test::paths;
+use host_test::process::{Process, free_port};
+use host_test::stack::{Answer, EnvoyStack, Request, Server, Stack as _, send};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -15,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("neighbours::a_rate_limit_before_counts_everything", before),
         trial("neighbours::a_rate_limit_after_counts_what_is_permitted", after),
         trial("neighbours::ten_calls_of_a_tier_a_minute_for_each_subject", by_tier),
+        trial("neighbours::the_same_of_all_envoys_by_a_rate_limit_service", by_service),
     ]
 }
 
@@ -58,24 +64,48 @@ fn after() -> Result<()> {
 }
 
 fn by_tier() -> Result<()> {
-    let stack = beside(file("rate-limit-by-tier.yaml")?)?;
+    let answer = eleventh(&beside(file("rate-limit-by-tier.yaml")?)?)?;
+    ensure!(answer.header("retry-after") == Some("60"), "{answer:?}");
+    Ok(())
+}
+
+/// With one count for all Envoys, as their rate limit service sees it.
+fn by_service() -> Result<()> {
+    let folder = paths::target().join("stacks").join(format!("rate-limit-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let port = free_port()?;
+    let mut command = fixtures::install()?.node("rate-limit.mjs");
+    let mut service = Process::start("rate-limit", command.env("PORT", port.to_string()), &folder)?;
+    service.wait_until(|log| log.contains("ready"))?;
+    let mut neighbours = file("rate-limit-service.yaml")?;
+    let place = "/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+    *neighbours.pointer_mut(place).context("no port in the file")? = json!(port);
+    eleventh(&beside(neighbours)?)?;
+    let asked = service.log();
+    let of_danger = asked.lines().filter(|line| line.contains(r#""tier":"danger","subject":""#)).count();
+    ensure!(of_danger == 12 && asked.lines().count() == 13, "{asked}");
+    Ok(())
+}
+
+/// Ten calls of a tier pass, in a minute, for each subject. What the eleventh is answered.
+fn eleventh(stack: &EnvoyStack) -> Result<Answer> {
     let mut policy = stack.sample_policy()?;
     policy["limits"] = json!({ "filter_state": true, "exchange_rate": 100 });
-    let other = Client::register(&stack)?;
+    let other = Client::register(stack)?;
     let clients = policy["tiers"]["danger"]["may_elevate"]["client"].as_array_mut().context("nobody may elevate")?;
     clients.push(json!(other.id));
-    apply(&stack, &policy)?;
+    apply(stack, &policy)?;
     let of_client = || stack.token(Server::Notes, "mcp:connect");
-    let (alice, again, bob) = (of_client()?, of_client()?, other.token(&stack)?);
+    let (alice, again, bob) = (of_client()?, of_client()?, other.token(stack)?);
     for at in 0..10 {
         let token = if at % 2 == 0 { &alice } else { &again };
-        expect(&call(&stack, Server::Notes, token, "show-token"), 200, "")?;
+        expect(&call(stack, Server::Notes, token, "show-token"), 200, "")?;
     }
-    let answer = send(&call(&stack, Server::Notes, &alice, "show-token"))?;
-    ensure!(answer.status == 429 && answer.header("retry-after") == Some("60"), "{answer:?}");
+    let answer = send(&call(stack, Server::Notes, &alice, "show-token"))?;
+    ensure!(answer.status == 429, "{answer:?}");
     // Neither another tier of the same subject, nor the same tier of another.
-    expect(&call(&stack, Server::Notes, &alice, "echo"), 200, "")?;
-    expect(&call(&stack, Server::Notes, &bob, "show-token"), 200, "")?;
+    expect(&call(stack, Server::Notes, &alice, "echo"), 200, "")?;
+    expect(&call(stack, Server::Notes, &bob, "show-token"), 200, "")?;
     // Whatever was minted is taken back, the eleventh token too.
     let revoked = r#"stepup_revocations_total{outcome="revoked"} 12"#;
     wait_for("the revocations", || {
