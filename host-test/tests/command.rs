@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use host_test::paths;
 use host_test::process::free_port;
+use host_test::{artifact, paths};
 use serde_json::Value;
 
 const POLICY: &str = "policies/step-up-on-write/policy.yaml";
@@ -315,6 +315,8 @@ fn it_tells_of_itself() {
 /// The way of `docs/first-steps`, but for what it builds: from one's own MCP server to one that is protected.
 #[test]
 fn the_first_steps_lead_to_a_protected_server() {
+    // Where it has to be built first, that takes longer than the script waits.
+    artifact::module().unwrap();
     let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()].map(|port| port.to_string());
     let names = ["MCP", "ISSUER", "LISTEN"];
     let output = Command::new("bash")
