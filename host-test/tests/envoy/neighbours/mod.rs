@@ -2,9 +2,11 @@
 
 mod authorization;
 mod bodies;
+mod collector;
 mod cors;
 mod limits;
 mod replies;
+mod traces;
 
 use anyhow::Result;
 use host_test::stack::{EnvoyStack, Options};
@@ -13,7 +15,14 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 pub fn trials() -> Vec<Trial> {
-    let trials = [authorization::trials(), bodies::trials(), cors::trials(), limits::trials(), replies::trials()];
+    let trials = [
+        authorization::trials(),
+        bodies::trials(),
+        cors::trials(),
+        limits::trials(),
+        replies::trials(),
+        traces::trials(),
+    ];
     trials.into_iter().flatten().collect()
 }
 
