@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("neighbours::traces_say_to_the_token_service_what_is_recorded", sampled),
         trial("neighbours::traces_of_strangers_hide_nothing", strangers),
         trial("neighbours::traces_with_spans_of_the_calls_themselves", hop),
+        trial("neighbours::traces_with_those_spans_lose_no_token", faults_behind_hop),
         trial("neighbours::traces_cost_of_those_spans", cost),
     ]
 }
@@ -46,7 +47,13 @@ fn started_here() -> Result<()> {
     // What is refused has a span, too.
     world.refuse()?;
     let refused = world.span_of("scope_missing")?;
+    let mut in_query = call(&world.stack, Server::Notes, "none", "echo");
+    in_query.url.push_str("?access_token=secret");
+    expect(&in_query, 400, "token_in_query")?;
+    let in_query = world.span_of("token_in_query")?;
+    ensure!(in_query.tags.values().all(|value| !value.contains("secret")), "{in_query:#?}");
     ensure!(record(&refused)["verdict"] == "challenge" && refused.trace != span.trace, "{refused:#?}");
+    ensure!(refused.tag("http.url") == "/notes/mcp", "{refused:#?}");
     ensure!(record(&refused)["claimed_request_id"] == refused.tag("guid:x-request-id"), "{refused:#?}");
     Ok(())
 }
@@ -142,6 +149,23 @@ fn hop() -> Result<()> {
     ensure!(own["local_address"].get("socket_address").is_none(), "{own:#}");
 
     Ok(())
+}
+
+fn faults_behind_hop() -> Result<()> {
+    let World { stack, .. } = World::start(|_| {})?;
+    apply(&stack, &with_hop(stack.sample_policy()?))?;
+    let (proxy, token) = (stack.fault_proxy()?, stack.token(Server::Notes, "mcp:connect")?);
+    let show = call(&stack, Server::Notes, &token, "show-token");
+    proxy.set(Endpoint::Token, Behaviour::close());
+    expect(&show, 503, "elevation_unavailable")?;
+    // The caller is told in time, and the filter still waits for what is to be revoked.
+    proxy.set(Endpoint::Token, Behaviour::late_answer(Duration::from_secs(4)));
+    expect(&show, 503, "elevation_unavailable")?;
+    ensure!(proxy.books().given.is_empty(), "the answer was not late");
+    wait_for("the late token to be revoked", || Ok(proxy.books().revoked().len() == 1))?;
+    ensure!(proxy.books().minted.len() == 1, "{:?}", proxy.books());
+    proxy.pass();
+    expect(&show, 200, "").map(drop)
 }
 
 /// What a caller waits for the hop, on this machine: said, not judged.
