@@ -184,12 +184,15 @@ fn cost() -> Result<()> {
         }
     }
     let through = |cluster: &str| stack.stat(&format!("cluster.{cluster}.upstream_rq_total"));
-    wait_for("the last revocation", || Ok(through("as-token")? == 800))?;
-    ensure!(through("as-token-traced")? == 400, "not half of the exchanges and revocations had the hop");
-    // As the filter saw it, in whole milliseconds; the log has them in their order.
-    let took = |entry: Value| entry["stepup"]["elevated"]["took"].as_u64();
-    let took: Vec<u64> = stack.access_log()?.into_iter().filter_map(took).collect();
-    ensure!(took.len() == 400, "{} exchanges", took.len());
+    wait_for("the last revocation", || Ok(through("as-token")? >= 800))?;
+    ensure!(through("as-token-traced")? >= 400, "not half of the exchanges and revocations had the hop");
+    // As the filter saw it, in whole milliseconds; the log has them in their order, a moment later.
+    let took = || -> Result<Vec<u64>> {
+        let log = stack.access_log()?.into_iter();
+        Ok(log.filter_map(|entry| entry["stepup"]["elevated"]["took"].as_u64()).collect())
+    };
+    wait_for("the last record", || Ok(took()?.len() == 400))?;
+    let took = took()?;
     let mean = |first| took.chunks(50).skip(first).step_by(2).flatten().sum::<u64>() as f64 / 200.0;
     let (straight, traced) = (mean(0), mean(1));
     eprintln!("an exchange: {straight:.2} ms; by the internal listener {traced:.2} ms ({:.2})", traced / straight);
