@@ -170,7 +170,8 @@ fn faults_behind_hop() -> Result<()> {
 
 /// What a caller waits for the hop, on this machine: said, not judged.
 fn cost() -> Result<()> {
-    let stack = EnvoyStack::start(&Options { workers: 1, neighbours: Some(neighbours()?), ..Options::default() })?;
+    let neighbours = Some(neighbours(&Collector::start()?)?);
+    let stack = EnvoyStack::start(&Options { workers: 1, neighbours, ..Options::default() })?;
     let token = stack.token(Server::Notes, "mcp:connect")?;
     let mut straight = stack.sample_policy()?;
     straight["limits"] = json!({ "exchange_rate": 10_000 });
@@ -222,10 +223,8 @@ struct Asked {
 impl World {
     fn start(change: impl FnOnce(&mut Value)) -> Result<World> {
         let collector = Collector::start()?;
-        let mut neighbours = neighbours()?;
+        let mut neighbours = neighbours(&collector)?;
         change(&mut neighbours);
-        let port = "/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-        *neighbours.pointer_mut(port).context("no port")? = json!(collector.port);
         // Of one worker, spans come in their order.
         let options = Options { workers: 1, fault_proxy: true, neighbours: Some(neighbours), ..Options::default() };
         let stack = EnvoyStack::start(&options)?;
@@ -265,8 +264,12 @@ impl World {
     }
 }
 
-fn neighbours() -> Result<Value> {
-    file("tracing.yaml")
+/// The settings, with this collector.
+fn neighbours(collector: &Collector) -> Result<Value> {
+    let mut neighbours = file("tracing.yaml")?;
+    let port = "/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+    *neighbours.pointer_mut(port).context("no port")? = json!(collector.port);
+    Ok(neighbours)
 }
 
 /// The policy, through the internal listener.
