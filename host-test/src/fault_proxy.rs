@@ -250,6 +250,12 @@ impl Asked<'_> {
         self.form().into_iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
 
+    /// A header of the request.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
     /// Asks the real server.
     pub fn forward(&self) -> Option<Answer> {
         self.forward_body(&self.body)

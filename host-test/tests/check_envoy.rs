@@ -12,6 +12,7 @@ use changes::{files, folder};
 use host_test::check::{Findings, check_envoy, envoy};
 use host_test::stack::shipped_beside;
 use host_test::{paths, yaml};
+use serde_json::json;
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -64,7 +65,35 @@ fn the_shipped_neighbours_are_as_they_should_be() {
         assert_eq!(found(&findings.text), BTreeSet::new(), "{}:\n{}", path.display(), findings.text);
         many += 1;
     }
-    assert!(many >= 11, "only {many} files");
+    assert!(many >= 12, "only {many} files");
+}
+
+/// Within the process nobody is in between: what counts is the cluster behind the internal listener.
+#[test]
+fn calls_that_go_through_an_internal_listener_are_followed() {
+    let policy = read(&paths::envoy().join("step-up.ecds.yaml"))
+        .replace("cluster: as-token", "cluster: as-token-traced")
+        .replace("http://127.0.0.1:8700/token", "https://127.0.0.1:8700/token");
+    let neighbours = yaml::load(&paths::envoy().join("neighbours/tracing.yaml")).unwrap();
+    let mut bootstrap: serde_json::Value = serde_json::from_str(&shipped_beside(&neighbours).unwrap()).unwrap();
+    let findings = check("envoy.json", &bootstrap.to_string(), Some(&policy));
+    assert_eq!(found(&findings.text), ["cluster-tls"].into(), "{}", findings.text);
+    assert!(findings.text.contains("the cluster as-token has no TLS"), "{}", findings.text);
+
+    let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
+    let behind = clusters.iter_mut().find(|cluster| cluster["name"] == "as-token").unwrap();
+    behind["transport_socket"] = json!({ "name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "auto_sni_san_validation": true,
+        "common_tls_context": { "validation_context": { "trusted_ca": { "filename": "ca.crt" } } },
+    } });
+    let findings = check("envoy.json", &bootstrap.to_string(), Some(&policy));
+    assert_eq!(found(&findings.text), BTreeSet::new(), "{}", findings.text);
+
+    // One that leads nowhere is not taken for good.
+    bootstrap["static_resources"]["listeners"].as_array_mut().unwrap().retain(|listener| listener["name"] == "mcp");
+    let findings = check("envoy.json", &bootstrap.to_string(), Some(&policy));
+    assert!(findings.text.contains("the cluster as-token-traced has no TLS"), "{}", findings.text);
 }
 
 #[test]

@@ -118,6 +118,18 @@ impl<'w> World<'w> {
         self.model.clusters.iter().find(|cluster| cluster.text("name") == Some(name))
     }
 
+    /// The clusters by which calls to this one leave: itself, or those behind the internal listener that it leads to.
+    pub(super) fn ways_out(&self, name: &str) -> Vec<&Node<'w>> {
+        let Some(cluster) = self.cluster(name) else { return Vec::new() };
+        let Some(listener) = internal_listener(cluster) else { return vec![cluster] };
+        let is_behind =
+            |manager: &&Manager<'w>| manager.listener.as_ref().and_then(|own| own.text("name")) == Some(listener);
+        let configs = self.model.managers.iter().filter(is_behind).flat_map(|manager| &manager.routes);
+        let routes = configs.flat_map(|config| config.list("virtual_hosts")).flat_map(|host| host.list("routes"));
+        let behind: Vec<_> = routes.flat_map(|route| clusters(&route)).filter_map(|name| self.cluster(name)).collect();
+        if behind.is_empty() { vec![cluster] } else { behind }
+    }
+
     /// The route configurations that stand before the filter, each with its connection manager.
     pub(super) fn route_configs(&self) -> impl Iterator<Item = &Node<'w>> {
         self.guarded().flat_map(|manager| &manager.routes).chain(&self.model.loose)
@@ -170,6 +182,17 @@ impl<'w> World<'w> {
     fn names_servers(&self, config: &Node<'w>) -> bool {
         config.list("virtual_hosts").iter().flat_map(|host| host.list("routes")).any(|route| named(&route).is_some())
     }
+}
+
+/// The listener inside of this Envoy that all endpoints of the cluster are.
+fn internal_listener<'w>(cluster: &Node<'w>) -> Option<&'w str> {
+    const NAME: [&str; 4] = ["endpoint", "address", "envoy_internal_address", "server_listener_name"];
+    let groups = cluster.at(&["load_assignment", "endpoints"])?.items();
+    let endpoints = groups.iter().flat_map(|group| group.list("lb_endpoints"));
+    let names: Option<Vec<_>> = endpoints.map(|endpoint| endpoint.at(&NAME)?.value.text()).collect();
+    let names = names?;
+    let first = names.first()?;
+    names.iter().all(|name| name == first).then_some(*first)
 }
 
 pub(super) fn named<'w>(route: &Node<'w>) -> Option<&'w str> {

@@ -110,5 +110,6 @@ fn eleventh(stack: &EnvoyStack) -> Result<Answer> {
     let revoked = r#"stepup_revocations_total{outcome="revoked"} 12"#;
     wait_for("the revocations", || {
         Ok(send(&Request::get(stack.admin_url("/stats/prometheus")))?.body.contains(revoked))
-    })
+    })?;
+    Ok(answer)
 }

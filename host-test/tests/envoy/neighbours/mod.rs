@@ -2,10 +2,12 @@
 
 mod authorization;
 mod bodies;
+mod collector;
 mod cors;
 mod limits;
 mod mcp;
 mod replies;
+mod traces;
 
 use anyhow::Result;
 use host_test::stack::{EnvoyStack, Options};
@@ -14,8 +16,15 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 pub fn trials() -> Vec<Trial> {
-    let trials =
-        [authorization::trials(), bodies::trials(), cors::trials(), limits::trials(), mcp::trials(), replies::trials()];
+    let trials = [
+        authorization::trials(),
+        bodies::trials(),
+        cors::trials(),
+        limits::trials(),
+        mcp::trials(),
+        replies::trials(),
+        traces::trials(),
+    ];
     trials.into_iter().flatten().collect()
 }
 

@@ -23,10 +23,11 @@ fn endpoints<'w>(world: &World<'w>) -> Vec<(&'static str, EndpointView<'w>)> {
         .collect()
 }
 
-/// The clusters of the token services.
+/// The clusters of the token services, and those by which calls to them leave.
 pub(super) fn token_services<'m, 'w>(world: &'m World<'w>) -> impl Iterator<Item = &'m Node<'w>> {
     let tokens = endpoints(world).into_iter().filter(|(what, _)| *what == "tokens");
-    tokens.filter_map(|(_, endpoint)| world.cluster(endpoint.cluster()))
+    let clusters = tokens.map(|(_, endpoint)| endpoint.cluster());
+    clusters.flat_map(|name| world.cluster(name).into_iter().chain(world.ways_out(name)))
 }
 
 pub(super) fn missing(world: &World<'_>, out: &mut Out<'_>) {
@@ -52,9 +53,10 @@ pub(super) fn missing(world: &World<'_>, out: &mut Out<'_>) {
 }
 
 pub(super) fn tls(world: &World<'_>, out: &mut Out<'_>) {
-    for (what, endpoint) in endpoints(world).into_iter().filter(|(_, endpoint)| endpoint.url().starts_with("https://"))
-    {
-        let Some(cluster) = world.cluster(endpoint.cluster()) else { continue };
+    let https = endpoints(world).into_iter().filter(|(_, endpoint)| endpoint.url().starts_with("https://"));
+    let ways =
+        https.flat_map(|(what, endpoint)| world.ways_out(endpoint.cluster()).into_iter().map(move |way| (what, way)));
+    for (what, cluster) in ways {
         // Istio's way: which of them is taken, the endpoint says.
         if cluster.has("transport_socket_matches") {
             continue;
@@ -63,7 +65,7 @@ pub(super) fn tls(world: &World<'_>, out: &mut Out<'_>) {
             "keys" => "whoever is in between gives the filter keys of its own, and makes every token",
             _ => "tokens of callers are read by whoever is in between, elevated ones too",
         };
-        let name = shown(endpoint.cluster());
+        let name = shown(cluster.text("name").unwrap_or_default());
         let Some(context) = cluster.get("transport_socket").and_then(|socket| socket.get("typed_config")) else {
             let problem = format!("the cluster {name} has no TLS, and its URL is https");
             out.fault(
