@@ -68,7 +68,8 @@ pub fn shipped_beside(neighbours: &Value) -> Result<String> {
 }
 
 /// Puts neighbours around the filter. `http_filters`: those before `step-up` right before it, the others right after it;
-/// `last_filter` stands in place of the router; `clusters` and `listeners` are added, `bootstrap_extensions` set; the members of `connection_manager` and `virtual_host` are set there, and routes come first.
+/// `last_filter` stands in place of the router; `clusters` and `listeners` are added, `bootstrap_extensions` and `layered_runtime` set; the
+/// members of `connection_manager` and `virtual_host` are set there, and routes come first.
 fn settle(document: &mut Value, neighbours: &Value) -> Result<()> {
     for (word, value) in neighbours.as_object().context("neighbours are a map")? {
         match word.as_str() {
@@ -89,7 +90,7 @@ fn settle(document: &mut Value, neighbours: &Value) -> Result<()> {
                 let more = value.as_array().with_context(|| format!("{word} is a list"))?;
                 list(document, &format!("/static_resources/{word}"))?.extend(more.iter().cloned());
             }
-            "bootstrap_extensions" => set(document, "", &json!({ word: value }))?,
+            "bootstrap_extensions" | "layered_runtime" => set(document, "", &json!({ word: value }))?,
             "connection_manager" => set(document, MANAGER, value)?,
             "virtual_host" => {
                 let place = format!("{MANAGER}/route_config/virtual_hosts/0");

@@ -225,6 +225,9 @@ impl World {
         let collector = Collector::start()?;
         let mut neighbours = neighbours(&collector)?;
         change(&mut neighbours);
+        // Each span leaves at once, and not after five of them or five seconds.
+        let runtime = json!({ "tracing.opentelemetry.min_flush_spans": 1 });
+        neighbours["layered_runtime"] = json!({ "layers": [{ "name": "flush", "static_layer": runtime }] });
         // Of one worker, spans come in their order.
         let options = Options { workers: 1, fault_proxy: true, neighbours: Some(neighbours), ..Options::default() };
         let stack = EnvoyStack::start(&options)?;
