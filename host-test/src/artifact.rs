@@ -100,6 +100,19 @@ fn unpacked(bytes: &[u8], package: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The filter, built from this source and nothing else. An error where a variable names another one.
+pub fn built_here() -> Result<PathBuf> {
+    if std::env::var_os("STEP_UP_WASM").is_some() {
+        bail!("STEP_UP_WASM names a module, and nobody knows what it was made from: unset it");
+    }
+    build_package("step-up-filter", TARGET)
+}
+
+/// The compiler beside the cargo that builds: rustup would take, for each dependency, the toolchain that its folder asks for.
+pub(crate) fn compiler() -> PathBuf {
+    Path::new(env!("CARGO")).with_file_name("rustc")
+}
+
 /// The filter beside a filter that traps (`host-test/guests/trap`).
 pub fn trap_guest() -> Result<PathBuf> {
     build_package("trap-guest", TARGET)
@@ -128,8 +141,7 @@ fn build_package(package: &str, target: &str) -> Result<PathBuf> {
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_DIR", &folder)
         .env(portable::FLAGS, portable::flags())
-        // By its own path: rustup would take, for each dependency, the toolchain that its folder asks for.
-        .env("RUSTC", Path::new(env!("CARGO")).with_file_name("rustc"))
+        .env("RUSTC", compiler())
         .stdout(Stdio::null())
         // People see how far it is; logs would see nothing but lines.
         .args((!stderr().is_terminal()).then_some("--quiet"))

@@ -99,9 +99,13 @@ impl Reading {
             }
         };
         let faults = wire::faults(&record);
-        self.suppressed += record.get("suppressed").and_then(Value::as_u64).unwrap_or(0);
-        let word = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        *self.counts.entry((word("verdict"), word("reason"))).or_default() += 1;
+        // What is no record of ours is not counted by what it says.
+        if faults.is_empty() {
+            let more = record.get("suppressed").and_then(Value::as_u64).unwrap_or(0);
+            self.suppressed = self.suppressed.saturating_add(more);
+            let word = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            *self.counts.entry((word("verdict"), word("reason"))).or_default() += 1;
+        }
         if self.ocsf {
             let entry = serde_json::from_str(line).ok().filter(|entry: &Value| entry.get("stepup").is_some());
             let entry = entry.unwrap_or_default();

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use host_test::yaml;
+use host_test::stack::shipped_beside;
+use host_test::{paths, yaml};
 use serde_json::{Value, json};
 
 fn guard(arguments: &[&str]) -> (i32, Value, String) {
@@ -72,11 +73,18 @@ fn one_change_is_seen() {
     fn off() -> Value {
         json!({ "step-up": { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true } })
     }
-    let table: [(&str, &str, Change); 9] = [
+    let table: [(&str, &str, Change); 10] = [
         ("open", "a filter that is not there", |dump| {
             manager(dump)["http_filters"].as_array_mut().unwrap().retain(|filter| filter["name"] != "step-up");
         }),
         ("open", "switched off on one route", |dump| host(dump)["routes"][0]["typed_per_filter_config"] = off()),
+        ("open", "switched off for a share of a route", |dump| {
+            let route = &mut host(dump)["routes"][0]["route"];
+            let cluster = route["cluster"].clone();
+            route["weighted_clusters"] = json!({ "clusters": [
+                { "name": cluster, "weight": 1, "typed_per_filter_config": off() }, { "name": cluster, "weight": 9 },
+            ] });
+        }),
         ("open", "switched off on the host", |dump| host(dump)["typed_per_filter_config"] = off()),
         ("open", "a second chain without it", |dump| {
             let listener = &mut part(dump, "ListenersConfigDump")["dynamic_listeners"][0]["active_state"]["listener"];
@@ -107,6 +115,25 @@ fn one_change_is_seen() {
         let (_, found, error) = guard(&[file.to_str().unwrap()]);
         assert_eq!(found["state"], state, "{what}: {found:#}\n{error}");
     }
+}
+
+/// Calls of the filter itself leave by an internal listener there, which nobody else reaches; unless bytes are passed on to it.
+#[test]
+fn a_listener_that_is_reached_from_inside_only_is_no_hole() {
+    let neighbours = yaml::load(&paths::envoy().join("neighbours/tracing.yaml")).unwrap();
+    let mut bootstrap: Value = serde_json::from_str(&shipped_beside(&neighbours).unwrap()).unwrap();
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("internal.json");
+    let mut state = |bootstrap: &Value| {
+        fs::write(&file, bootstrap.to_string()).unwrap();
+        guard(&[file.to_str().unwrap()]).1["state"].clone()
+    };
+    assert_eq!(state(&bootstrap), "guarded");
+    let tunnel = json!({ "name": "tunnel", "filter_chains": [{ "filters": [{ "name": "tcp", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tunnel", "cluster": "as-token-traced",
+    } }] }] });
+    bootstrap["static_resources"]["listeners"].as_array_mut().unwrap().push(tunnel);
+    assert_eq!(state(&bootstrap), "open");
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub const PER_CALLER: Cited = Cited {
 /// In a minute and VM.
 pub const EXCHANGE_RATE: Cited = Cited {
     value: 60.0,
-    what: "`limits.exchange_rate`: of one caller in a minute, in a VM",
+    what: "`limits.exchange_rate`: of one subject in a minute, in a VM",
     file: LIMITS,
     text: "exchange_rate: 60,",
 };

@@ -20,8 +20,13 @@ const HOW: &str = "It takes an EC key on P-256, as `cosign generate-key-pair` or
 
 /// Reads a key: `FILE`, or `env://NAME`, as cosign names it. In PEM: PKCS#8, or cosign's own with its password.
 pub fn read(place: &str) -> Result<SigningKey> {
+    if place.contains("-----BEGIN") || place.contains('\n') {
+        bail!("the key itself was given: name a file that has it, or env://NAME");
+    }
+    // What a variable holds is in no message.
+    let variable = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
     let text = match place.strip_prefix("env://") {
-        Some(name) => env::var(name).with_context(|| format!("the variable {name} has no key"))?,
+        Some(name) => variable(name).with_context(|| format!("the variable {name} has no text"))?,
         None => fs::read_to_string(place).with_context(|| format!("{place} cannot be read"))?,
     };
     let refused = |fault: String| anyhow!("{place} is no key that signs here: {fault}. {HOW}");
@@ -30,7 +35,7 @@ pub fn read(place: &str) -> Result<SigningKey> {
         "PRIVATE KEY" => bytes,
         "ENCRYPTED SIGSTORE PRIVATE KEY" | "ENCRYPTED COSIGN PRIVATE KEY" => {
             let password =
-                env::var(PASSWORD).with_context(|| format!("{place} has a password: put it into {PASSWORD}"))?;
+                variable(PASSWORD).with_context(|| format!("{place} has a password: put it into {PASSWORD}"))?;
             decrypted(&bytes, &password).with_context(|| format!("{place} cannot be decrypted"))?
         }
         other => return Err(refused(format!("it is a `{other}`"))),
@@ -73,8 +78,8 @@ fn decrypted(json: &[u8], password: &str) -> Result<Vec<u8>> {
         bail!("it is encrypted with {} and {}, not with scrypt and nacl/secretbox", kdf.name, cipher.name);
     }
     let Cost { n, r, p } = kdf.params;
-    if !n.is_power_of_two() || n > 1 << 20 {
-        bail!("N of scrypt is {n}: a power of two is expected, a million at most");
+    if !n.is_power_of_two() || n > 1 << 20 || (r, p) != (8, 1) {
+        bail!("scrypt's N, r and p are {n}, {r} and {p}: expected are a power of two up to a million, 8 and 1");
     }
     let cost = scrypt::Params::new(n.ilog2() as u8, r, p)?;
     let mut key = [0; 32];

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -45,7 +46,11 @@ pub struct Layout {
 impl Layout {
     /// In a folder that is empty or not there.
     pub fn begin(folder: &Path) -> Result<Layout> {
-        if fs::read_dir(folder).is_ok_and(|mut there| there.next().is_some()) {
+        let is_empty = match fs::read_dir(folder) {
+            Ok(mut there) => there.next().is_none(),
+            Err(fault) => fault.kind() == ErrorKind::NotFound,
+        };
+        if !is_empty {
             bail!("{} is not empty: remove what is there, or name another folder", folder.display());
         }
         let blobs = folder.join("blobs/sha256");

@@ -36,7 +36,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Sign with this key: a file, or env://NAME. EC on P-256, in PKCS#8, or cosign's own with its password in COSIGN_PASSWORD.
-    #[arg(long, value_name = "KEY", requires = "reference")]
+    // With a hyphen at its beginning too: a key that was pasted is refused here, and not repeated as an unknown option.
+    #[arg(long, value_name = "KEY", requires = "reference", allow_hyphen_values = true)]
     key: Option<String>,
     /// The repository that the signature is for, as registry.example.com/step-up.
     #[arg(long, value_name = "REPOSITORY", requires = "key", value_parser = repository)]
@@ -84,7 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         (Some(place), Some(reference)) => Some((key::read(place)?, reference.as_str())),
         _ => None,
     };
-    let path = artifact::module()?;
+    // What is signed is said to be made from this source.
+    let path = if signing.is_some() { artifact::built_here()? } else { artifact::module()? };
     let module = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     is_portable(&module, &path)?;
     let imports = imports(&path)?;
@@ -148,8 +150,12 @@ fn annotations(version: &str, module: &[u8]) -> Result<Annotations> {
 fn is_portable(module: &[u8], path: &Path) -> Result<()> {
     let folders = [Some(paths::workspace()), portable::cargo_home(), std::env::home_dir()];
     for folder in folders.into_iter().flatten() {
+        if folder.parent().is_none() {
+            // The root is no machine's own.
+            continue;
+        }
         let folder = format!("{}/", folder.display());
-        if folder.len() > 1 && module.windows(folder.len()).any(|window| window == folder.as_bytes()) {
+        if module.windows(folder.len()).any(|window| window == folder.as_bytes()) {
             bail!(
                 "{} names {folder}, a folder of this machine, so that it cannot be built again elsewhere: unset STEP_UP_WASM, \
                  or build it as RELEASING.md says",

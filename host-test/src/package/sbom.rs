@@ -84,5 +84,5 @@ fn component(id: &Id, found: &Crate, sha256: Option<&str>) -> Value {
 /// Crates of this workspace are in no registry: a name of theirs there would be somebody else's.
 fn purl((name, version): &Id, found: &Crate) -> String {
     let kind = if found.checksum.is_some() { "cargo" } else { "generic" };
-    format!("pkg:{kind}/{name}@{version}")
+    format!("pkg:{kind}/{name}@{}", version.replace('+', "%2B"))
 }

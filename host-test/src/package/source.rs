@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::artifact::sha256;
+use crate::artifact::{self, sha256};
 use crate::paths;
 
 /// All that decides over its bytes: the code, the versions of others' code, the compiler.
@@ -25,9 +25,9 @@ pub fn digest() -> Result<String> {
     Ok(format!("sha256:{}", sha256(sums.as_bytes())))
 }
 
-/// The compiler, by its own words.
+/// The compiler that builds, by its own words.
 pub fn compiler() -> Result<String> {
-    Ok(said("rustc", &["--version"])?.trim().to_owned())
+    Ok(said(&artifact::compiler().to_string_lossy(), &["--version"])?.trim().to_owned())
 }
 
 /// What a program prints, in the workspace.

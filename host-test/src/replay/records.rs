@@ -67,7 +67,8 @@ impl Recorded {
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match read(line) {
                 Line::Record(mut record) => {
-                    self.suppressed += record.get("suppressed").and_then(Value::as_u64).unwrap_or(0);
+                    let more = record.get("suppressed").and_then(Value::as_u64).unwrap_or(0);
+                    self.suppressed = self.suppressed.saturating_add(more);
                     if let Some(members) = record.as_object_mut() {
                         members.retain(|name, _| !OWN.contains(&name.as_str()));
                         if let Some(elevated) = members.get_mut("elevated").and_then(Value::as_object_mut) {

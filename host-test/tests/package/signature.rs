@@ -94,6 +94,27 @@ fn cosign_finds_them_in_the_folder() {
     assert_eq!(signature["annotations"]["kind"], "dev.cosignproject.cosign/sigs");
 }
 
+/// Nobody knows what another module was made from, and a signature would say that it is this source.
+#[test]
+fn a_module_from_elsewhere_is_not_signed() {
+    let folder = place("elsewhere");
+    let key = paths::workspace().join("host-test/tests/package/cosign.key").display().to_string();
+    let mut command = stepup(&folder, &["--key", &key, "--reference", REFERENCE]);
+    command.env("STEP_UP_WASM", artifact::module().unwrap()).env("COSIGN_PASSWORD", "correct-horse");
+    let (code, _, error) = ran(command);
+    assert!(code == 2 && error.contains("unset it") && !folder.exists(), "{code} {error}");
+}
+
+#[test]
+fn a_key_in_the_place_of_its_name_is_not_repeated() {
+    let text = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let out = place("pasted");
+    let (code, said, error) = ran(stepup(&out, &["--key", &text, "--reference", REFERENCE]));
+    let secret = text.lines().nth(1).unwrap();
+    assert!(code == 2 && error.contains("the key itself was given"), "{error}");
+    assert!(!error.contains(secret) && !said.contains(secret), "it is repeated");
+}
+
 #[test]
 fn faults_of_a_key_say_what_to_do() {
     let out = place("no-key");
@@ -103,7 +124,7 @@ fn faults_of_a_key_say_what_to_do() {
     let other = other.display().to_string();
     let public = paths::workspace().join("host-test/tests/package/cosign.pub").display().to_string();
     for (arguments, part) in [
-        (vec!["--key", "env://NO_SUCH_KEY", "--reference", REFERENCE], "the variable NO_SUCH_KEY has no key"),
+        (vec!["--key", "env://NO_SUCH_KEY", "--reference", REFERENCE], "the variable NO_SUCH_KEY has no text"),
         (vec!["--key", "no/such.pem", "--reference", REFERENCE], "no/such.pem cannot be read"),
         (vec!["--key", &other, "--reference", REFERENCE], "openssl genpkey -algorithm EC"),
         (vec!["--key", &public, "--reference", REFERENCE], "it is a `PUBLIC KEY`. It takes an EC key"),

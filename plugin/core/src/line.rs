@@ -33,6 +33,13 @@ impl Line {
         self.0.into()
     }
 
+    /// A text as it stands in such a line, without its quotes.
+    pub(crate) fn spelled(value: &str) -> String {
+        let mut line = Line(String::new());
+        line.string(value);
+        line.0.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         self.string(value);

@@ -63,8 +63,8 @@ pub struct Vm {
     sealed: BTreeMap<StreamId, String>,
     given: BTreeMap<StreamId, Given>,
     states: BTreeMap<StreamId, Vec<(&'static str, String)>>,
-    /// Does the host show bodies?
-    pub shows_bodies: bool,
+    /// Does the host show bodies? `None`: it does not say.
+    pub shows_bodies: Option<bool>,
     pub metrics: Vec<Metric>,
     pub logs: Vec<String>,
     /// Of those, what an operator always sees.
@@ -117,7 +117,7 @@ impl Vm {
             sealed: BTreeMap::new(),
             given: BTreeMap::new(),
             states: BTreeMap::new(),
-            shows_bodies: true,
+            shows_bodies: Some(true),
             metrics: Vec::new(),
             logs: Vec::new(),
             warnings: Vec::new(),
@@ -397,8 +397,10 @@ impl Vm {
                 }
                 Effect::Reply { stream, response } => self.settle(stream, Outcome::Answered(Answer::new(&response))),
                 Effect::WhyNoBody { stream } => {
-                    let fault = if self.shows_bodies { BodyFault::Withheld } else { BodyFault::Undelivered };
-                    self.body_fault(stream, fault);
+                    let shows = self.shows_bodies;
+                    if let Some(shows) = shows {
+                        self.body_fault(stream, if shows { BodyFault::Withheld } else { BodyFault::Undelivered });
+                    }
                 }
                 Effect::ReadBody { stream } => assert!(self.bodies_wanted.insert(stream), "asked for twice"),
                 Effect::Call { id, call } => self.calls.push((id, call)),

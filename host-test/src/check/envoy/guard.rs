@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::File;
-use super::lock::{is_lock, of_level};
+use super::lock::{is_lock, is_on, levels};
 use super::model::{self, Filter, Manager};
 use super::node::Node;
+use super::world::internal_listener;
 
 /// What becomes of a call through a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -48,7 +49,19 @@ pub fn judged(files: Vec<(&Path, String)>) -> Result<Vec<Judged>> {
     let files = files.into_iter().map(|(path, text)| File::read(path, text, false)).collect::<Result<Vec<_>>>()?;
     let model = model::read(files.iter().map(|file| &file.scan.value));
     let mut judged = Vec::new();
+    // Nobody reaches an internal listener but by a cluster that leads to it, and a route to that is judged by itself. Bytes that are
+    // passed on are not.
+    let tunnels = model.tunnels.iter().filter_map(|tunnel| tunnel.text("cluster"));
+    let clusters = tunnels.filter_map(|name| model.clusters.iter().find(|cluster| cluster.text("name") == Some(name)));
+    let reached: Vec<&str> = clusters.filter_map(internal_listener).collect();
     for manager in &model.managers {
+        let listener = manager.listener.as_ref();
+        let is_internal = listener.is_some_and(|listener| listener.has("internal_listener"));
+        if is_internal
+            && !listener.and_then(|listener| listener.text("name")).is_some_and(|name| reached.contains(&name))
+        {
+            continue;
+        }
         of_manager(manager, &mut judged);
     }
     ensure!(!judged.is_empty(), "there is no route that leads anywhere: nothing was looked at");
@@ -70,7 +83,8 @@ fn of_manager(manager: &Manager<'_>, judged: &mut Vec<Judged>) {
                 }
                 let name = route.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
                 let place = format!("{listener}: {}", name.unwrap_or_else(|| matched(&route)));
-                let (state, why) = of_route(manager, [&route, &host, config]);
+                let of_shares = levels(&route, &host, config).into_iter().map(|levels| of_route(manager, &levels));
+                let Some((state, why)) = of_shares.max_by_key(|(state, _)| *state) else { continue };
                 judged.push(Judged { place, state, why });
             }
         }
@@ -88,7 +102,7 @@ fn matched(route: &Node<'_>) -> String {
 const BEHIND: [&str; 9] =
     ["router", "rbac", "jwt_authn", "fault", "cors", "grpc_stats", "local_ratelimit", "ratelimit", "mcp_router"];
 
-fn of_route(manager: &Manager<'_>, levels: [&Node<'_>; 3]) -> (State, String) {
+fn of_route(manager: &Manager<'_>, levels: &[Node<'_>]) -> (State, String) {
     let on: Vec<&Filter<'_>> = manager.filters.iter().filter(|filter| is_on(filter, levels)).collect();
     let is_locked = on.iter().any(|filter| is_lock(filter, levels));
     let Some(at) = on.iter().position(|filter| filter.is_ours) else {
@@ -117,15 +131,6 @@ fn of_route(manager: &Manager<'_>, levels: [&Node<'_>; 3]) -> (State, String) {
         "; its configuration is in none of these files"
     };
     (State::Guarded, format!("{lock}{known}"))
-}
-
-fn is_on(filter: &Filter<'_>, levels: [&Node<'_>; 3]) -> bool {
-    match of_level(filter, levels) {
-        Some(own) => {
-            !own.message().is_some_and(|(kind, message)| kind.ends_with(".FilterConfig") && message.flag("disabled"))
-        }
-        None => !filter.entry.flag("disabled"),
-    }
 }
 
 /// What the filter itself lacks.

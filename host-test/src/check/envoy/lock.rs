@@ -3,22 +3,61 @@
 use super::model::Filter;
 use super::node::Node;
 
-/// What a route, its host or its configuration says of a filter: the nearest counts.
-pub(super) fn of_level<'v>(filter: &Filter<'_>, levels: [&Node<'v>; 3]) -> Option<Node<'v>> {
-    levels.into_iter().find_map(|level| {
-        let all = level.get("typed_per_filter_config")?;
-        all.members().into_iter().find(|(name, _)| *name == filter.name).map(|(_, node)| node)
-    })
+/// Where something may be said of a call through a route, nearest first: its share of the route, where that has something of its own,
+/// the route, its host, and the configuration. One list for each share.
+pub(super) fn levels<'v>(route: &Node<'v>, host: &Node<'v>, config: &Node<'v>) -> Vec<Vec<Node<'v>>> {
+    let of_route = vec![route.clone(), host.clone(), config.clone()];
+    let shares = route.at(&["route", "weighted_clusters"]).map(|all| all.list("clusters")).unwrap_or_default();
+    let own = shares.into_iter().filter(|share| share.has("typed_per_filter_config"));
+    let mut all: Vec<_> = own.map(|share| [vec![share], of_route.clone()].concat()).collect();
+    all.push(of_route);
+    all
 }
 
-/// It asks for the filter's own record, and has no other way to let anything pass.
-pub(super) fn is_lock(filter: &Filter<'_>, levels: [&Node<'_>; 3]) -> bool {
-    const RECORD: &str = "wasm.stepup.audit";
-    if !filter.is("rbac") || filter.is_ours {
+/// What one of them says of the filter of that name.
+pub(super) fn own_config<'v>(level: &Node<'v>, name: &str) -> Option<Node<'v>> {
+    let configs = level.get("typed_per_filter_config")?.members();
+    configs.into_iter().find(|(key, _)| *key == name).map(|(_, config)| config)
+}
+
+/// What they say of it: the nearest counts.
+fn said<'v>(filter: &Filter<'_>, levels: &[Node<'v>]) -> Option<Node<'v>> {
+    levels.iter().find_map(|level| own_config(level, filter.name))
+}
+
+pub(super) fn is_on(filter: &Filter<'_>, levels: &[Node<'_>]) -> bool {
+    match said(filter, levels) {
+        Some(own) => {
+            !own.message().is_some_and(|(kind, message)| kind.ends_with(".FilterConfig") && message.flag("disabled"))
+        }
+        None => !filter.entry.flag("disabled"),
+    }
+}
+
+/// It is on, asks for the filter's own record, and has no other way to let anything pass.
+pub(super) fn is_lock(filter: &Filter<'_>, levels: &[Node<'_>]) -> bool {
+    if !filter.is("rbac") || filter.is_ours || !is_on(filter, levels) {
         return false;
     }
-    match of_level(filter, levels) {
-        Some(own) => own.mentions(RECORD),
-        None => filter.message.as_ref().is_some_and(|message| message.mentions(RECORD)),
+    match said(filter, levels) {
+        Some(own) => asks_for_record(&own),
+        None => filter.message.as_ref().is_some_and(asks_for_record),
+    }
+}
+
+/// RBAC, or what a route has in its place.
+fn asks_for_record(message: &Node<'_>) -> bool {
+    const RECORD: &str = "wasm.stepup.audit";
+    if let Some(inner) = ["config", "rbac"].into_iter().find_map(|name| message.get(name)) {
+        return asks_for_record(&inner);
+    }
+    match message.get("rules") {
+        Some(rules) => {
+            let policies = rules.get("policies").map(|policies| policies.members()).unwrap_or_default();
+            matches!(rules.text("action"), None | Some("ALLOW"))
+                && !policies.is_empty()
+                && policies.iter().all(|(_, policy)| policy.mentions(RECORD))
+        }
+        None => message.get("matcher").is_some_and(|matcher| matcher.mentions(RECORD)),
     }
 }

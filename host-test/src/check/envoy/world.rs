@@ -185,7 +185,7 @@ impl<'w> World<'w> {
 }
 
 /// The listener inside of this Envoy that all endpoints of the cluster are.
-fn internal_listener<'w>(cluster: &Node<'w>) -> Option<&'w str> {
+pub(super) fn internal_listener<'w>(cluster: &Node<'w>) -> Option<&'w str> {
     const NAME: [&str; 4] = ["endpoint", "address", "envoy_internal_address", "server_listener_name"];
     let groups = cluster.at(&["load_assignment", "endpoints"])?.items();
     let endpoints = groups.iter().flat_map(|group| group.list("lb_endpoints"));

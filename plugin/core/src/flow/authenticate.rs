@@ -33,6 +33,7 @@ impl Flow {
                 self.facts.introspected = reason == Reason::TokenInactive;
                 reason.into()
             }
+            Err(Rejection::Ask { .. }) if claimed.is_too_large() => Reason::BodyTooLarge.into(),
             Err(Rejection::Ask { issuer }) => {
                 let token = claimed.token.clone();
                 self.see_certificate(turn);
@@ -62,8 +63,7 @@ impl Flow {
                 if turn.now >= claimed.deadline {
                     return in_time(reason).into();
                 }
-                // While the head waits the body comes, and the host's own answer to one that is too large is no JSON-RPC.
-                if let Leg::Message(Err(Reason::BodyTooLarge)) = claimed.leg {
+                if claimed.is_too_large() {
                     return Reason::BodyTooLarge.into();
                 }
                 if turn.waiting >= most {
@@ -137,7 +137,7 @@ impl Flow {
 
     fn await_body(&mut self, caller: CallerToken, mirror: Option<Mirror>, turn: &Turn<'_>) -> Next {
         let deadline = turn.now.plus_seconds(turn.policy.limits.body_wait);
-        self.state = State::AwaitBody { caller, mirror, deadline };
+        self.state = State::AwaitBody { caller, mirror, deadline, asked_why: false };
         Next::Wait
     }
 }

@@ -4,15 +4,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::audit::Facts;
 use crate::jose::Claims;
+use crate::line::Line;
 use crate::policy::Rule;
 use crate::text::hex;
 
-/// Hexadecimal digits of a subject's digest, in bytes.
+/// Bytes of a subject's digest that are shown.
 const DIGEST: usize = 8;
 
 /// Names under which a host keeps them, each with its value. What does not apply is left out: no rule, no tier.
 pub(super) fn coordinates(facts: &Facts, rule: Option<&Rule>, caller: Option<&Claims>) -> Vec<(&'static str, String)> {
-    let thing = facts.kind.zip(facts.name.as_ref()).map(|(kind, name)| format!("{kind} {name}"));
+    let thing = facts.kind.zip(facts.name.as_ref()).map(|(kind, name)| format!("{kind} {}", Line::spelled(name)));
     let said = [
         ("stepup.server", facts.server.as_deref().map(str::to_owned)),
         ("stepup.thing", thing),

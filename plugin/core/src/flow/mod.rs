@@ -81,7 +81,7 @@ enum State {
     /// Until the issuer has said what it thinks of the token (P23).
     AwaitOpinion(Claimed, usize),
     /// Until the body is complete. Without a mirror there must not be one.
-    AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis },
+    AwaitBody { caller: CallerToken, mirror: Option<Mirror>, deadline: Millis, asked_why: bool },
     /// The same of somebody without a token, who may be allowed what is asked (P26).
     AwaitStranger { mirror: Mirror, deadline: Millis },
     /// An input did not fit, or something ended early. Knows only how to refuse.
@@ -128,6 +128,11 @@ struct Claimed {
 }
 
 impl Claimed {
+    /// The head says so. While it waits the body comes, and the host's own answer to one that is too large is no JSON-RPC.
+    fn is_too_large(&self) -> bool {
+        matches!(self.leg, Leg::Message(Err(Reason::BodyTooLarge)))
+    }
+
     /// The body has arrived, and of a stream its end.
     fn with_body(self) -> Claimed {
         let leg = match self.leg {
@@ -230,13 +235,18 @@ impl Flow {
 
     /// Time has passed: what should have arrived by now is not waited for any longer.
     pub(crate) fn tick(&mut self, turn: &Turn<'_>) -> Next {
-        match &self.state {
+        match &mut self.state {
             State::AwaitKeys { claimed, reason } if turn.now >= claimed.deadline => in_time(*reason).into(),
             State::AwaitOpinion(claimed, _) if turn.now >= claimed.deadline => Reason::IntrospectionUnavailable.into(),
-            State::AwaitBody { deadline, .. } if turn.now >= *deadline => {
+            State::AwaitBody { deadline, asked_why, .. } if turn.now >= *deadline => {
                 // Without `allow_on_headers_stop_iteration` the host stops the body together with the headers. Anybody can keep
                 // a body back, and must not be able to raise that alarm.
-                if turn.body_seen { Reason::BodyTimeout.into() } else { Next::WhyNoBody }
+                match (turn.body_seen, std::mem::replace(asked_why, true)) {
+                    (true, _) => Reason::BodyTimeout.into(),
+                    (false, false) => Next::WhyNoBody,
+                    // It does not say.
+                    (false, true) => Reason::HostWithoutHeaderStop.into(),
+                }
             }
             State::AwaitStranger { deadline, .. } if turn.now >= *deadline => Reason::TokenMissing.into(),
             State::AwaitElevation { request, deadline, .. } if turn.now >= *deadline => {

@@ -65,6 +65,7 @@ const BUSY: u64 = 50;
 ///   in place of the chunks one `ResponseBody` where it was asked to hold the response.
 /// - Nothing of a request goes upstream before its `Effect::Continue`, and then with exactly these edits. Trailers never do: they
 ///   are the end of the body, and nobody judges them.
+/// - A `Body` for each `Effect::ReadBody` and `Effect::WhyNoBody`, at once.
 /// - A `Reply` for each `Effect::Call`, also when it could not be made, and `Tick` at the moment of the last `Effect::Wake`.
 ///
 /// The smallest host, which answers one request:
@@ -307,7 +308,7 @@ impl Gate {
         self.proceed(stream, flow, next, now);
     }
 
-    fn proceed(&mut self, stream: StreamId, flow: Box<Flow>, next: Next, now: Millis) {
+    fn proceed(&mut self, stream: StreamId, mut flow: Box<Flow>, next: Next, now: Millis) {
         match next {
             Next::Wait => self.streams.keep(stream, flow),
             Next::ReadBody => {
@@ -325,7 +326,7 @@ impl Gate {
                 if self.looks_at_response(stream, &flow) || continues {
                     permit.watch(continues);
                 }
-                permit.tell(flow.coordinates.clone());
+                permit.tell(std::mem::take(&mut flow.coordinates));
                 let id = self.ids.decision();
                 let mut settled = Settled::new(&id, Ending::Permit, Reason::Permitted);
                 if let Some(suspended) = &suspended {

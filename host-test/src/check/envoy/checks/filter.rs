@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use step_up_core::json::Value;
 
 use super::super::finding::Out;
+use super::super::lock::own_config;
 use super::super::model::Filter;
 use super::super::node::Node;
 use super::super::routing::clusters as clusters_of;
@@ -193,11 +194,6 @@ fn weighted(filter: &Filter<'_>, route: &Node<'_>, is_served: bool, out: &mut Ou
             "take it away",
         );
     }
-}
-
-fn own_config<'v>(level: &Node<'v>, name: &str) -> Option<Node<'v>> {
-    let configs = level.get("typed_per_filter_config")?.members();
-    configs.into_iter().find(|(key, _)| *key == name).map(|(_, config)| config)
 }
 
 pub(super) fn header_stop(world: &World<'_>, out: &mut Out<'_>) {

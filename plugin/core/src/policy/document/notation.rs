@@ -142,7 +142,7 @@ fn day(text: &str) -> Option<::time::Date> {
     date.filter(|_| parts.next().is_none())
 }
 
-/// Unless it is said, not.
+/// `true` or `false`.
 pub(crate) fn boolean(entry: &Entry<'_>, report: &mut Report) -> bool {
     match entry.value {
         Value::Bool(value) => *value,

@@ -127,6 +127,12 @@ fn p42_where_a_permitted_request_stands_is_told() {
     let stream = begin(&mut vm, &list);
     assert_eq!(value(vm.state(stream), "stepup.tier"), None);
     assert_eq!(value(vm.state(stream), "stepup.subject").unwrap(), subject);
+    // It stays in visible ASCII, whatever a rule's name is.
+    let document =
+        with(with(plain(), "/limits", json!({ "filter_state": true })), "/tools/wip\u{e9}", json!({ "scope": [] }));
+    let mut vm = Vm::new(&load(&document));
+    let stream = begin(&mut vm, &Request::call("wip\u{e9}").bearer(&caller(1)));
+    assert_eq!(value(vm.state(stream), "stepup.thing").unwrap(), r"tool wip\u00e9");
     // Unsaid, nothing is told.
     let mut vm = Vm::new(&load(&plain()));
     assert!(elevated(&mut vm, &caller(1), "alice", "e-1").is_empty());

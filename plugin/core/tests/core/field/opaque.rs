@@ -404,3 +404,12 @@ fn p23_a_jws_that_cannot_be_read_is_nobodys_opaque_token() {
     let refused = judged(&beside, OPAQUE, &json!({ "active": false }));
     assert_eq!((refused.reason(), &refused.record["introspected"]), ("token_inactive", &json!(true)));
 }
+
+/// Envoy would buffer it meanwhile, and answer in its own words.
+#[test]
+fn p23_nobody_is_asked_about_a_request_that_is_too_large() {
+    let mut vm = Vm::new(&load(&asking(true, json!({}))));
+    let stream = vm.head(&Request::call("get").header("content-length", "2097152").bearer(OPAQUE));
+    vm.settled(stream).assert_refused(413, "body_too_large");
+    assert!(vm.take_calls().is_empty());
+}

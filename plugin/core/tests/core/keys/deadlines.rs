@@ -28,7 +28,7 @@ fn has_blamed_the_host(vm: &Vm) -> bool {
 #[test]
 fn a_host_that_never_delivered_a_body_is_named() {
     let mut vm = Vm::new(&with_inline_keys());
-    vm.shows_bodies = false;
+    vm.shows_bodies = Some(false);
     let stream = vm.head(&call());
     vm.pass(11_200);
     vm.settled(stream).assert_refused(503, "host_without_header_stop");
@@ -45,16 +45,25 @@ fn a_client_that_keeps_its_body_back_is_not_the_hosts_fault() {
         vm.settled(stream).assert_refused(408, "body_timeout");
     }
     assert!(!has_blamed_the_host(&vm));
-    vm.shows_bodies = false;
+    vm.shows_bodies = Some(false);
     let stream = vm.head(&call());
     vm.pass(11_200);
     vm.settled(stream).assert_refused(503, "host_without_header_stop");
 }
 
 #[test]
+fn a_host_that_does_not_say_who_keeps_the_body_back_is_blamed() {
+    let mut vm = Vm::new(&with_inline_keys());
+    vm.shows_bodies = None;
+    let stream = vm.head(&call());
+    vm.pass(12_000);
+    vm.settled(stream).assert_refused(503, "host_without_header_stop");
+}
+
+#[test]
 fn a_body_that_had_to_be_asked_for_does_not_prove_that_the_host_delivers_bodies() {
     let mut vm = Vm::new(&with_inline_keys());
-    vm.shows_bodies = false;
+    vm.shows_bodies = Some(false);
     let empty = Request::bare("POST", "/mcp").header("content-type", "application/json").bearer(&lasting().text());
     vm.send(&empty).assert_refused(400, "json_syntax");
     let stream = vm.head(&call());
