@@ -102,7 +102,8 @@ impl Gate {
 
     /// One line a minute for each cluster, however many calls it takes.
     fn tell_refused(&mut self, cluster: String, now: Millis) {
-        if self.calls.refused.get(&cluster).is_some_and(|last| now < last.plus_seconds(60)) {
+        // A clock may be set back.
+        if self.calls.refused.get(&cluster).is_some_and(|last| *last <= now && now < last.plus_seconds(60)) {
             return;
         }
         let line = format!(
