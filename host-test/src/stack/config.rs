@@ -155,6 +155,16 @@ pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Valu
     Ok(document)
 }
 
+/// Envoy 1.40 has moved it: what the sample says there is an unknown field before.
+pub(super) fn restrict_as_before(document: &mut Value) -> Result<()> {
+    const RESTRICTION: &str = "capability_restriction_config";
+    let config = document.pointer_mut(FILTER).and_then(|filter| filter.get_mut("config")).context("no filter")?;
+    let vm = config.get_mut("vm_config").and_then(Value::as_object_mut).context("no vm_config")?;
+    let restriction = vm.remove(RESTRICTION).context("no restriction")?;
+    config[RESTRICTION] = restriction;
+    Ok(())
+}
+
 /// The entry of the filter that traps: the same module and `vm_id`, and so the same VM.
 pub(super) fn trap_filter(filter: &Value) -> Result<Value> {
     let mut config = filter.pointer(FILTER).context("no filter")?.clone();

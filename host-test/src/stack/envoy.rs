@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::bootstrap::{Changes, bootstrap};
-use super::config::{CONFIGURATION, ECDS, Ports, SECRET, discover, filter, sample, trap_filter, write};
+use super::config::{
+    CONFIGURATION, ECDS, Ports, SECRET, discover, filter, restrict_as_before, sample, trap_filter, write,
+};
 use super::running::{new_folder, start_envoy, stat, wait_until_live};
 use super::tokens::{self, FILTER_CREDENTIAL};
 use super::{Request, Server, Stack};
@@ -124,6 +126,8 @@ pub struct EnvoyStack {
     fixtures: Fixtures,
     module: PathBuf,
     ports: Ports,
+    /// Of an Envoy before 1.40.
+    is_older: bool,
     algorithm: &'static str,
     elevated_ttl: u32,
     fault_proxy: Option<FaultProxy>,
@@ -218,7 +222,10 @@ impl EnvoyStack {
             let origin = format!("http://127.0.0.1:{}", ports.authorization_server);
             (token_service, fault_proxy) = (Some(port), Some(FaultProxy::start(port, origin)?));
         }
-        let filter = filter(&options.setup, &ports, &module)?;
+        let mut filter = filter(&options.setup, &ports, &module)?;
+        if options.envoy.is_some() {
+            restrict_as_before(&mut filter)?;
+        }
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
@@ -246,6 +253,7 @@ impl EnvoyStack {
             fixtures,
             module,
             ports,
+            is_older: options.envoy.is_some(),
             algorithm: options.algorithm,
             elevated_ttl: options.elevated_ttl,
             fault_proxy,
@@ -333,12 +341,15 @@ impl EnvoyStack {
 
     /// Replaces the filter's configuration, as an operator's control plane would, and returns at once.
     pub fn update(&self, setup: &Setup) -> Result<()> {
-        discover(&self.folder, &filter(setup, &self.ports, &self.module)?)
+        self.update_document(setup, |_| {})
     }
 
     /// The same, with changes to the discovery document beyond the policy.
     pub fn update_document(&self, setup: &Setup, change: impl FnOnce(&mut Value)) -> Result<()> {
         let mut document = filter(setup, &self.ports, &self.module)?;
+        if self.is_older {
+            restrict_as_before(&mut document)?;
+        }
         change(&mut document);
         discover(&self.folder, &document)
     }

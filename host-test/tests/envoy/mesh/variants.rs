@@ -148,7 +148,12 @@ fn config_of(given: &mut Given) -> Result<&mut serde_json::Map<String, Value>> {
 /// istiod warns of a field that it does not know, and drops it. A probe without a token sees nothing of that.
 fn misspelt() -> Result<()> {
     let mut given = istio::given(&[])?;
-    config_of(&mut given)?.remove("allow_on_headers_stop_iteration").context("it is not there")?;
+    let config = config_of(&mut given)?;
+    config.remove("allow_on_headers_stop_iteration").context("it is not there")?;
+    let policy = config.get_mut("configuration").and_then(|policy| policy.get_mut("value")).context("no policy")?;
+    let mut limited: Value = serde_json::from_str(policy.as_str().unwrap_or_default())?;
+    limited["limits"] = json!({ "body_wait": "1s" });
+    *policy = limited.to_string().into();
     ensure!(statuses(&start(given)?)? == (401, 503), "dropped");
     // Envoy itself, told to be strict, refuses the whole resource.
     let mut given = istio::given(&[])?;
