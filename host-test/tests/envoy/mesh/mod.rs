@@ -9,6 +9,7 @@ mod variants;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -43,7 +44,9 @@ pub fn trials() -> Vec<Trial> {
 
 /// The documents of what is rendered, by their files.
 fn rendered(arguments: &[&str]) -> Result<Vec<(String, Vec<Value>)>> {
-    let folder = paths::target().join("stacks").join(format!("rendered-{}", std::process::id()));
+    static RENDERED: AtomicUsize = AtomicUsize::new(0);
+    let number = RENDERED.fetch_add(1, Ordering::Relaxed);
+    let folder = paths::target().join("stacks").join(format!("rendered-{}-{number}", std::process::id()));
     if folder.is_dir() {
         fs::remove_dir_all(&folder)?;
     }
