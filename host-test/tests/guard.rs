@@ -123,7 +123,7 @@ fn a_listener_that_is_reached_from_inside_only_is_no_hole() {
     let neighbours = yaml::load(&paths::envoy().join("neighbours/tracing.yaml")).unwrap();
     let mut bootstrap: Value = serde_json::from_str(&shipped_beside(&neighbours).unwrap()).unwrap();
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("internal.json");
-    let mut state = |bootstrap: &Value| {
+    let state = |bootstrap: &Value| {
         fs::write(&file, bootstrap.to_string()).unwrap();
         guard(&[file.to_str().unwrap()]).1["state"].clone()
     };
