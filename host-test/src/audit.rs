@@ -88,8 +88,8 @@ impl Reading {
 
     /// `Err` inside says what is wrong with the line.
     fn line(&mut self, line: &str, out: &mut impl Write) -> Result<Result<(), String>> {
-        let record = match read_line(line) {
-            Line::Record(record) => record,
+        let (record, entry) = match read_line(line) {
+            Line::Record(record, entry) => (record, entry),
             Line::Without => {
                 self.without += 1;
                 return Ok(Ok(()));
@@ -107,9 +107,7 @@ impl Reading {
             *self.counts.entry((word("verdict"), word("reason"))).or_default() += 1;
         }
         if self.ocsf {
-            let entry = serde_json::from_str(line).ok().filter(|entry: &Value| entry.get("stepup").is_some());
-            let entry = entry.unwrap_or_default();
-            let Some(time) = came(&entry) else {
+            let Some(time) = came(&entry).filter(|_| entry.get("stepup").is_some()) else {
                 return Ok(Err(
                     "no `time`, which an event must have: give the lines of the access log, and not their \
                                records alone"

@@ -21,12 +21,12 @@ const MARK: &str = "step-up: ";
 pub(super) fn find(audit: &str, logs: &[String], id: Option<&str>) -> Result<Operation> {
     let (mut records, mut lines) = (Vec::new(), Vec::new());
     // A record alone may be laid out.
-    if let Line::Record(record) = read_line(audit) {
-        records.push((*record, parsed(audit)));
+    if let Line::Record(record, entry) = read_line(audit) {
+        records.push((*record, *entry));
     } else {
         for line in audit.lines().filter(|line| !line.trim().is_empty()) {
             match read_line(line) {
-                Line::Record(record) => records.push((*record, parsed(line))),
+                Line::Record(record, entry) => records.push((*record, *entry)),
                 Line::Without => {}
                 // Both logs may go to one place.
                 Line::Unreadable => lines.push(line),
@@ -35,7 +35,7 @@ pub(super) fn find(audit: &str, logs: &[String], id: Option<&str>) -> Result<Ope
     }
     lines.extend(logs.iter().flat_map(|log| log.lines()));
     let of = |record: &Value| record.get("id").and_then(Value::as_str).map(str::to_owned);
-    let found: Vec<&(Value, Option<Value>)> = match id {
+    let found: Vec<&(Value, Value)> = match id {
         Some(id) => records.iter().filter(|(record, _)| of(record).as_deref() == Some(id)).collect(),
         None => records.iter().collect(),
     };
@@ -51,7 +51,7 @@ pub(super) fn find(audit: &str, logs: &[String], id: Option<&str>) -> Result<Ope
         }
     };
     let mut happened = Vec::new();
-    if let Some(entry) = entry.as_ref().filter(|entry| entry.get("time").is_some()) {
+    if entry.get("time").is_some() {
         happened.extend(of_entry(entry));
     }
     let own = of(record).filter(|id| !id.is_empty());
@@ -107,13 +107,13 @@ fn of_entry(entry: &Value) -> Vec<(Option<i128>, String)> {
 }
 
 /// Where the token of this call came back as a caller's.
-fn shown_again(record: &Value, records: &[(Value, Option<Value>)]) -> Vec<(Option<i128>, String)> {
+fn shown_again(record: &Value, records: &[(Value, Value)]) -> Vec<(Option<i128>, String)> {
     let Some(token) = record.pointer("/elevated/token").and_then(Value::as_str) else { return Vec::new() };
     let is_it = |other: &Value| other.get("token").and_then(Value::as_str) == Some(token);
     let text = |other: &Value, name: &str| other.get(name).and_then(Value::as_str).unwrap_or("unknown").to_owned();
     let again = records.iter().filter(|(other, _)| is_it(other));
-    let line = |(other, entry): &(Value, Option<Value>)| {
-        let at = entry.as_ref().and_then(|entry| of_entry(entry).first().and_then(|(at, _)| *at));
+    let line = |(other, entry): &(Value, Value)| {
+        let at = of_entry(entry).first().and_then(|(at, _)| *at);
         (
             at,
             format!(
@@ -125,10 +125,6 @@ fn shown_again(record: &Value, records: &[(Value, Option<Value>)]) -> Vec<(Optio
         )
     };
     again.map(line).collect()
-}
-
-fn parsed(line: &str) -> Option<Value> {
-    serde_json::from_str(line).ok()
 }
 
 /// Envoy's lines begin with `[2026-11-21 12:00:00.000]`, in the time of the machine, which is taken for UTC.

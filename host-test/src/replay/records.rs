@@ -22,7 +22,8 @@ pub(super) struct Recorded {
 /// A line of a log.
 pub(crate) enum Line {
     /// An audit record.
-    Record(Box<Value>),
+    /// With all of the line.
+    Record(Box<Value>, Box<Value>),
     /// None.
     Without,
     /// It is no JSON object.
@@ -40,7 +41,7 @@ pub(crate) fn read(line: &str) -> Line {
         value.get("verdict").is_some_and(Value::is_string) && value.get("reason").is_some_and(Value::is_string)
     };
     if is_record(&value) {
-        return Line::Record(Box::new(value));
+        return Line::Record(Box::new(value.clone()), Box::new(value));
     }
     let inner = match value.get("stepup") {
         Some(Value::String(text)) => serde_json::from_str(text).ok(),
@@ -48,7 +49,7 @@ pub(crate) fn read(line: &str) -> Line {
         None => None,
     };
     match inner {
-        Some(inner) if is_record(&inner) => Line::Record(Box::new(inner)),
+        Some(inner) if is_record(&inner) => Line::Record(Box::new(inner), Box::new(value)),
         // What Envoy writes where there is none.
         None | Some(Value::Null) if matches!(value.get("stepup"), None | Some(Value::Null)) => Line::Without,
         _ if value.get("stepup").and_then(Value::as_str) == Some("-") => Line::Without,
@@ -66,7 +67,7 @@ impl Recorded {
     pub(super) fn add(&mut self, text: &str) {
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match read(line) {
-                Line::Record(mut record) => {
+                Line::Record(mut record, _) => {
                     let more = record.get("suppressed").and_then(Value::as_u64).unwrap_or(0);
                     self.suppressed = self.suppressed.saturating_add(more);
                     if let Some(members) = record.as_object_mut() {

@@ -136,10 +136,13 @@ pub(super) fn place(document: &mut Value, pointer: &str, value: Value) -> Result
     Ok(())
 }
 
-/// The discovery file for a setup, as JSON (which is YAML too).
-pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Value> {
+/// The discovery file for a setup, as JSON (which is YAML too). `is_older`: for an Envoy before 1.40.
+pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path, is_older: bool) -> Result<Value> {
     let mut document = sample(ports)?;
     set_module(&mut document, module)?;
+    if is_older {
+        restrict_as_before(&mut document)?;
+    }
     match setup {
         Setup::Sample => {}
         Setup::Configuration(text) => set_policy(&mut document, text)?,
@@ -156,7 +159,7 @@ pub(super) fn filter(setup: &Setup, ports: &Ports, module: &Path) -> Result<Valu
 }
 
 /// Envoy 1.40 has moved it: what the sample says there is an unknown field before.
-pub(super) fn restrict_as_before(document: &mut Value) -> Result<()> {
+fn restrict_as_before(document: &mut Value) -> Result<()> {
     const RESTRICTION: &str = "capability_restriction_config";
     let config = document.pointer_mut(FILTER).and_then(|filter| filter.get_mut("config")).context("no filter")?;
     let vm = config.get_mut("vm_config").and_then(Value::as_object_mut).context("no vm_config")?;

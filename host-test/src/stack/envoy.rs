@@ -10,9 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::bootstrap::{Changes, bootstrap};
-use super::config::{
-    CONFIGURATION, ECDS, Ports, SECRET, discover, filter, restrict_as_before, sample, trap_filter, write,
-};
+use super::config::{CONFIGURATION, ECDS, Ports, SECRET, discover, filter, sample, trap_filter, write};
 use super::running::{new_folder, start_envoy, stat, wait_until_live};
 use super::tokens::{self, FILTER_CREDENTIAL};
 use super::{Request, Server, Stack};
@@ -222,10 +220,8 @@ impl EnvoyStack {
             let origin = format!("http://127.0.0.1:{}", ports.authorization_server);
             (token_service, fault_proxy) = (Some(port), Some(FaultProxy::start(port, origin)?));
         }
-        let mut filter = filter(&options.setup, &ports, &module)?;
-        if options.envoy.is_some() {
-            restrict_as_before(&mut filter)?;
-        }
+        let is_older = options.envoy.is_some();
+        let filter = filter(&options.setup, &ports, &module, is_older)?;
         let trap = if options.trap { Some(trap_filter(&filter)?) } else { None };
         discover(&folder, &filter)?;
         let filter = options.without_discovery.then_some(&filter);
@@ -253,7 +249,7 @@ impl EnvoyStack {
             fixtures,
             module,
             ports,
-            is_older: options.envoy.is_some(),
+            is_older,
             algorithm: options.algorithm,
             elevated_ttl: options.elevated_ttl,
             fault_proxy,
@@ -346,10 +342,7 @@ impl EnvoyStack {
 
     /// The same, with changes to the discovery document beyond the policy.
     pub fn update_document(&self, setup: &Setup, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let mut document = filter(setup, &self.ports, &self.module)?;
-        if self.is_older {
-            restrict_as_before(&mut document)?;
-        }
+        let mut document = filter(setup, &self.ports, &self.module, self.is_older)?;
         change(&mut document);
         discover(&self.folder, &document)
     }

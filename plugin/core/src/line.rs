@@ -36,8 +36,8 @@ impl Line {
     /// A text as it stands in such a line, without its quotes.
     pub(crate) fn spelled(value: &str) -> String {
         let mut line = Line(String::new());
-        line.string(value);
-        line.0.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
+        line.content(value);
+        line.0
     }
 
     pub(crate) fn text(&mut self, name: &str, value: &str) {
@@ -111,12 +111,16 @@ impl Line {
 
     fn string(&mut self, value: &str) {
         self.0.push('"');
+        self.content(value);
+        self.0.push('"');
+    }
+
+    fn content(&mut self, value: &str) {
         if value.bytes().all(is_plain) {
             self.0.push_str(value);
         } else {
             value.chars().for_each(|c| self.escaped(c));
         }
-        self.0.push('"');
     }
 
     fn escaped(&mut self, c: char) {

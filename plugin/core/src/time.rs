@@ -15,6 +15,11 @@ impl Millis {
         self.plus(seconds.saturating_mul(1000))
     }
 
+    /// Less than so many seconds after that one. A clock that was set back since then is not.
+    pub(crate) fn is_within(self, seconds: u64, last: Millis) -> bool {
+        last <= self && self < last.plus_seconds(seconds)
+    }
+
     /// This moment and `millis` more.
     pub fn plus(self, millis: u64) -> Millis {
         Millis(self.0.saturating_add(millis))

@@ -251,18 +251,21 @@ impl Driver {
         }
     }
 
+    /// What the host says of a stream; `None` where that is gone.
+    fn ask<T>(&self, stream: StreamId, current: u32, question: impl FnOnce() -> T) -> Option<T> {
+        let answer = Cell::new(None);
+        self.within(stream.0, current, || answer.set(Some(question())));
+        answer.take()
+    }
+
     fn read_body(&self, stream: StreamId, current: u32) {
-        let body = Cell::new(None);
-        self.within(stream.0, current, || body.set(Some(host::request_body(usize::MAX))));
-        let Some(body) = body.take() else { return };
+        let Some(body) = self.ask(stream, current, || host::request_body(usize::MAX)) else { return };
         let body = body.as_deref().map_err(|()| BodyFault::Unreadable);
         self.feed(Input::Body { stream, body });
     }
 
     fn why_no_body(&self, stream: StreamId, current: u32) {
-        let has_bytes = Cell::new(None);
-        self.within(stream.0, current, || has_bytes.set(Some(host::has_bytes_of_body())));
-        let Some(has_bytes) = has_bytes.take() else { return };
+        let Some(has_bytes) = self.ask(stream, current, host::has_bytes_of_body) else { return };
         let fault = if has_bytes { BodyFault::Undelivered } else { BodyFault::Withheld };
         self.feed(Input::Body { stream, body: Err(fault) });
     }

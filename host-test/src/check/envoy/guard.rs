@@ -74,20 +74,17 @@ fn of_manager(manager: &Manager<'_>, judged: &mut Vec<Judged>) {
         let why = "its routes are in none of these files".to_owned();
         judged.push(Judged { place: listener.to_owned(), state: State::DoesNotWork, why });
     }
-    for config in &manager.routes {
-        for host in config.list("virtual_hosts") {
-            for route in host.list("routes") {
-                // Redirects and answers of the route itself lead nowhere.
-                if !route.has("route") {
-                    continue;
-                }
-                let name = route.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
-                let place = format!("{listener}: {}", name.unwrap_or_else(|| matched(&route)));
-                let of_shares = levels(&route, &host, config).into_iter().map(|levels| of_route(manager, &levels));
-                let Some((state, why)) = of_shares.max_by_key(|(state, _)| *state) else { continue };
-                judged.push(Judged { place, state, why });
-            }
+    for of in manager.each_route() {
+        let [route, ..] = &of;
+        // Redirects and answers of the route itself lead nowhere.
+        if !route.has("route") {
+            continue;
         }
+        let name = route.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
+        let place = format!("{listener}: {}", name.unwrap_or_else(|| matched(route)));
+        let of_shares = levels(&of).into_iter().map(|levels| of_route(manager, &levels));
+        let Some((state, why)) = of_shares.max_by_key(|(state, _)| *state) else { continue };
+        judged.push(Judged { place, state, why });
     }
 }
 

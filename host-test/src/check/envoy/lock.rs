@@ -3,14 +3,14 @@
 use super::model::Filter;
 use super::node::Node;
 
-/// Where something may be said of a call through a route, nearest first: its share of the route, where that has something of its own,
-/// the route, its host, and the configuration. One list for each share.
-pub(super) fn levels<'v>(route: &Node<'v>, host: &Node<'v>, config: &Node<'v>) -> Vec<Vec<Node<'v>>> {
-    let of_route = vec![route.clone(), host.clone(), config.clone()];
+/// Where something may be said of a call through a route, nearest first: of each share of it that has something of its own, and of the
+/// rest.
+pub(super) fn levels<'v>(of_route: &[Node<'v>; 3]) -> Vec<Vec<Node<'v>>> {
+    let [route, ..] = of_route;
     let shares = route.at(&["route", "weighted_clusters"]).map(|all| all.list("clusters")).unwrap_or_default();
     let own = shares.into_iter().filter(|share| share.has("typed_per_filter_config"));
-    let mut all: Vec<_> = own.map(|share| [vec![share], of_route.clone()].concat()).collect();
-    all.push(of_route);
+    let mut all: Vec<_> = own.map(|share| [&[share], &of_route[..]].concat()).collect();
+    all.push(of_route.to_vec());
     all
 }
 
@@ -21,7 +21,7 @@ pub(super) fn own_config<'v>(level: &Node<'v>, name: &str) -> Option<Node<'v>> {
 }
 
 /// What they say of it: the nearest counts.
-fn said<'v>(filter: &Filter<'_>, levels: &[Node<'v>]) -> Option<Node<'v>> {
+pub(super) fn said<'v>(filter: &Filter<'_>, levels: &[Node<'v>]) -> Option<Node<'v>> {
     levels.iter().find_map(|level| own_config(level, filter.name))
 }
 

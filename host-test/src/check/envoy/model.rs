@@ -63,6 +63,19 @@ impl Filter<'_> {
 }
 
 impl<'v> Manager<'v> {
+    /// Each of its routes, with its host and its configuration: where something may be said of it, nearest first.
+    pub(super) fn each_route(&self) -> Vec<[Node<'v>; 3]> {
+        let of_config = |config: &Node<'v>| {
+            config.list("virtual_hosts").into_iter().map(|host| (host, config.clone())).collect::<Vec<_>>()
+        };
+        let hosts = self.routes.iter().flat_map(of_config);
+        let of_host = |(host, config): (Node<'v>, Node<'v>)| {
+            let routes = host.list("routes").into_iter();
+            routes.map(|route| [route, host.clone(), config.clone()]).collect::<Vec<_>>()
+        };
+        hosts.flat_map(of_host).collect()
+    }
+
     pub(super) fn ours(&self) -> impl Iterator<Item = (usize, &Filter<'v>)> {
         self.filters.iter().enumerate().filter(|(_, filter)| filter.is_ours)
     }

@@ -102,8 +102,7 @@ impl Gate {
 
     /// One line a minute for each cluster, however many calls it takes.
     fn tell_refused(&mut self, cluster: String, now: Millis) {
-        // A clock may be set back.
-        if self.calls.refused.get(&cluster).is_some_and(|last| *last <= now && now < last.plus_seconds(60)) {
+        if self.calls.refused.get(&cluster).is_some_and(|last| now.is_within(60, *last)) {
             return;
         }
         let line = format!(

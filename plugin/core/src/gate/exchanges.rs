@@ -251,7 +251,7 @@ impl Gate {
 
     /// One line a minute, however many calls fail for it.
     fn complain(&mut self, now: Millis) {
-        if self.complained.is_some_and(|last| last <= now && now < last.plus_seconds(60)) {
+        if self.complained.is_some_and(|last| now.is_within(60, last)) {
             return;
         }
         self.complained = Some(now);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use step_up_core::json::Value;
 
 use super::super::finding::Out;
-use super::super::lock::own_config;
+use super::super::lock::{own_config, said};
 use super::super::model::Filter;
 use super::super::node::Node;
 use super::super::routing::clusters as clusters_of;
@@ -134,13 +134,9 @@ pub(super) fn disabled(world: &World<'_>, out: &mut Out<'_>) {
                 );
             }
             let is_off = filter.entry.flag("disabled");
-            for config in &manager.routes {
-                for host in config.list("virtual_hosts") {
-                    for route in host.list("routes") {
-                        let said = [&route, &host, config].into_iter().find_map(|level| own_config(level, filter.name));
-                        one_route(&led(&route), filter, is_off, &route, said.as_ref(), out);
-                    }
-                }
+            for of in manager.each_route() {
+                let [route, ..] = &of;
+                one_route(&led(route), filter, is_off, route, said(filter, &of).as_ref(), out);
             }
         }
     }

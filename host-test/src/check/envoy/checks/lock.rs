@@ -11,14 +11,9 @@ pub(super) fn lock(world: &World<'_>, out: &mut Out<'_>) {
     const HELP: &str = "put `step-up-lock` of envoy/envoy.yaml between the filter and the router, and leave it on";
     for manager in world.guarded() {
         let is_locked = |levels: &[Node<'_>]| manager.after().iter().any(|filter| is_lock(filter, levels));
-        let mut routes = Vec::new();
-        for config in &manager.routes {
-            for host in config.list("virtual_hosts") {
-                for route in host.list("routes").into_iter().filter(|route| route.has("route")) {
-                    routes.push((levels(&route, &host, config).iter().all(|levels| is_locked(levels)), route));
-                }
-            }
-        }
+        let all = manager.each_route();
+        let led = all.iter().filter(|[route, ..]| route.has("route"));
+        let routes: Vec<_> = led.map(|of| (levels(of).iter().all(|levels| is_locked(levels)), &of[0])).collect();
         // Where routes are not to be seen, what stands in the listener counts.
         let is_anywhere =
             if routes.is_empty() { is_locked(&[]) } else { routes.iter().any(|(is_locked, _)| *is_locked) };
